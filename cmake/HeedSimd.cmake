@@ -1,0 +1,46 @@
+# heed_add_simd_sources(target source…): compiles every *.simd.cpp once per instruction-set level into `target`.
+# Each object keeps only its kernel table global (objcopy), so that no inline function compiled for a higher level can be
+# merged into code that runs on every machine.
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(HEED_ISA_LEVELS baseline avx2 avx512)
+  set(HEED_ISA_FLAGS_baseline -march=x86-64-v2)
+  set(HEED_ISA_FLAGS_avx2 -march=x86-64-v2 -mavx2 -mfma)
+  set(HEED_ISA_FLAGS_avx512 -march=x86-64-v2 -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512cd -mavx512vl
+                            -mprefer-vector-width=512
+                            # g++ 12 warns about the undefined operands inside its own AVX-512 intrinsics (GCC bug 105593).
+                            -Wno-uninitialized -Wno-maybe-uninitialized)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(HEED_ISA_LEVELS neon)
+  set(HEED_ISA_FLAGS_neon "")
+else()
+  set(HEED_ISA_LEVELS baseline)
+  set(HEED_ISA_FLAGS_baseline "")
+endif()
+
+function(heed_add_simd_sources target)
+  foreach(source IN LISTS ARGN)
+    string(REGEX REPLACE "[/.]" "_" stem ${source})
+    foreach(level IN LISTS HEED_ISA_LEVELS)
+      set(object_library ${target}_${stem}_${level})
+      add_library(${object_library} OBJECT ${source})
+      target_compile_features(${object_library} PRIVATE cxx_std_20)
+      target_compile_definitions(${object_library} PRIVATE HEED_ISA_LEVEL=${level})
+      # Kernels are optimised in every configuration: at -O0 their inline helpers would not be inlined, and registers
+      # arrays would live in memory. Contraction is off, so that a result's bits depend on the source alone.
+      target_compile_options(${object_library} PRIVATE ${HEED_ISA_FLAGS_${level}} -O3 -ffp-contract=off -fno-math-errno
+                                                       -fno-trapping-math)
+      target_link_libraries(${object_library} PRIVATE heed_settings xsimd)
+      set(isolated ${CMAKE_CURRENT_BINARY_DIR}/simd/${stem}_${level}.o)
+      add_custom_command(
+        OUTPUT ${isolated}
+        COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=*_kernelsE --remove-section=.group
+                $<TARGET_OBJECTS:${object_library}> ${isolated}
+        DEPENDS ${object_library} $<TARGET_OBJECTS:${object_library}>
+        COMMENT "Isolating ${source} for ${level}"
+        VERBATIM)
+      set_source_files_properties(${isolated} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+      target_sources(${target} PRIVATE ${isolated})
+    endforeach()
+  endforeach()
+endfunction()

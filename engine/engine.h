@@ -1,0 +1,9 @@
+// Everything of the engine: tensors, operations, autodiff.
+#pragma once
+
+#include <heed/engine/backward.h>
+#include <heed/engine/error.h>
+#include <heed/engine/isa.h>
+#include <heed/engine/ops.h>
+#include <heed/engine/parallel.h>
+#include <heed/engine/tape.h>

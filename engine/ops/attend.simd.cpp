@@ -1,0 +1,401 @@
+// isa.h and parallel.h before lane.h (both sides have a namespace detail), lane.h before attend.h (it opens the level's
+// namespace as an inline one).
+#include <heed/engine/isa.h>
+#include <heed/engine/parallel.h>
+//
+#include <heed/engine/lane.h>
+//
+#include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/attend_dropout.h>
+#include <heed/engine/ops/attend_product.h>
+#include <heed/engine/ops/attend_tile.h>
+
+#include <new>
+
+namespace heed {
+inline namespace HEED_ISA_LEVEL {
+namespace {
+
+constexpr int64_t vector_bytes = 64;
+
+/// Working memory of one task, carved into 64-byte aligned pieces.
+class Workspace {
+ public:
+  explicit Workspace(int64_t bytes) : base_(static_cast<char*>(::operator new(size_t(bytes), std::align_val_t(64)))) {}
+  Workspace(Workspace const&) = delete;
+  Workspace& operator=(Workspace const&) = delete;
+  ~Workspace() { ::operator delete(base_, std::align_val_t(64)); }
+
+  template <class U>
+  U* take(int64_t count) {
+    U* const piece = reinterpret_cast<U*>(base_ + used_);
+    used_ += room<U>(count);
+    return piece;
+  }
+  template <class U>
+  static int64_t room(int64_t count) {
+    return round_up(count * int64_t(sizeof(U)), vector_bytes);
+  }
+
+ private:
+  char* base_;
+  int64_t used_ = 0;
+};
+
+template <class T>
+struct Problem {
+  AttendArgs<T> const& a;
+  Tiles tiles;
+  int64_t dp, dvp;  // d and dv rounded up to whole registers
+  int64_t shift_low, shift_high;
+  uint32_t threshold;
+  T kept;
+
+  explicit Problem(AttendArgs<T> const& args) : a(args) {
+    int64_t const limit = a.tq + a.tk, shift = a.tk - a.tq;
+    int64_t const left = attend_max(attend_min(a.left, limit), -limit);
+    int64_t const right = attend_max(attend_min(a.right, limit), -limit);
+    shift_low = shift - left;
+    shift_high = shift + right;
+    int64_t const reach = attend_min(left, a.tk) + attend_min(right, a.tk);
+    int64_t const extent = attend_min(attend_max(a.tq, a.tk), attend_max(reach, 1));
+    tiles = extent <= 96 ? Tiles{32, 32} : extent <= 640 ? Tiles{64, 64} : Tiles{96, 96};
+    dp = round_up(a.d, Vec<T>::width);
+    dvp = round_up(a.dv, Vec<T>::width);
+    threshold = a.dropout > 0 ? attend_threshold(a.dropout) : 0;
+    kept = T(65536. / (65536. - double(threshold)));
+  }
+
+  Visibility visibility(int64_t b, int64_t h) const {
+    return {a.tk, shift_low, shift_high, a.mask ? a.mask + b * a.mask_batch + h * a.mask_head : nullptr, a.mask_row,
+            a.mask_col};
+  }
+  /// Key blocks [first, last) that the window lets queries [i, i + queries) see.
+  void key_blocks(int64_t i, int64_t queries, int64_t& first, int64_t& last) const {
+    int64_t const low = attend_max(i + shift_low, 0), high = attend_min(i + queries - 1 + shift_high, a.tk - 1);
+    first = low / tiles.keys;
+    last = high < low ? first : high / tiles.keys + 1;
+  }
+  int64_t query_blocks() const { return (a.tq + tiles.queries - 1) / tiles.queries; }
+  int64_t key_head(int64_t h) const { return h * a.kv_heads / a.heads; }
+};
+
+/// to[i] += Σ_j w[j][i]·from[j] over visible pairs only: the way of a partial tile with a NaN or Inf among its rows.
+template <class T>
+[[gnu::noinline]] void product_visible(Visibility const& see, T const* w, int64_t ld, int64_t i, int64_t queries,
+                                       int64_t j, int64_t keys, T const* from, int64_t row, int64_t columns, T* to,
+                                       int64_t to_row) {
+  for (int64_t r = 0; r < queries; ++r)
+    for (int64_t c = 0; c < keys; ++c)
+      if (see.sees(i + r, j + c))
+        for (int64_t x = 0; x < columns; ++x) to[r * to_row + x] += w[c * ld + r] * from[c * row + x];
+}
+
+template <class T>
+void fill(T* to, int64_t count, T value) {
+  for (int64_t i = 0; i < count; ++i) to[i] = value;
+}
+
+/// to[0 … columns) = scale·from, from padded to whole registers.
+template <class T>
+void write_row(T const* from, T scale, T* to, int64_t columns) {
+  constexpr int width = Vec<T>::width;
+  Vec<T> const factor = Batch<T>(scale);
+  int64_t c = 0;
+  for (; c + width <= columns; c += width) (Vec<T>::load(from + c) * factor).store(to + c);
+  if (c < columns) (Vec<T>::load(from + c) * factor).store_first(to + c, int(columns - c));
+}
+
+template <class T>
+struct ForwardSpace {
+  T *qt, *s, *o, *drop, *vc, *m, *l, *alpha;
+  static int64_t bytes(Problem<T> const& p) {
+    auto const room = &Workspace::room<T>;
+    int64_t const q = p.tiles.queries, k = p.tiles.keys;
+    return room(p.a.d * q) + room(k * q) * (p.threshold ? 2 : 1) + room(q * p.dvp) + room(k * p.dvp) + 3 * room(q);
+  }
+  ForwardSpace(Problem<T> const& p, Workspace& w) {
+    int64_t const q = p.tiles.queries, k = p.tiles.keys;
+    qt = w.take<T>(p.a.d * q);
+    s = w.take<T>(k * q);
+    drop = p.threshold ? w.take<T>(k * q) : nullptr;
+    o = w.take<T>(q * p.dvp);
+    // V is read in place where its rows are whole registers and do not fall on the same sets of the first-level cache.
+    bool const in_place = p.a.dv == p.dvp && (p.a.v_row == p.dvp || p.a.v_row * int64_t(sizeof(T)) % 1024 != 0);
+    vc = in_place ? nullptr : w.take<T>(k * p.dvp);
+    m = w.take<T>(q), l = w.take<T>(q), alpha = w.take<T>(q);
+  }
+};
+
+template <class T>
+void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, int64_t b, int64_t h, int64_t block, T* out,
+                   AttendStrides os, T* lse) {
+  auto const& a = p.a;
+  constexpr int width = Vec<T>::width;
+  auto const [qt, s, o, drop, vc, m, l, alpha] = space;
+  int64_t const ld = p.tiles.queries, i = block * ld, queries = attend_min(ld, a.tq - i);
+  int64_t const lanes = round_up(queries, width), g = p.key_head(h);
+  Visibility const see = p.visibility(b, h);
+  auto const key = attend_key(a.seed, a.offset, b, h);
+  pack_transposed(a.q + b * a.q_batch + h * a.q_head + i * a.q_row, a.q_row, queries, a.d, a.scale, qt, ld, lanes);
+  fill(m, lanes, T(-__builtin_huge_valf()));
+  fill(l, lanes, T(0));
+
+  bool started = false;
+  int64_t first, last;
+  p.key_blocks(i, queries, first, last);
+  for (int64_t jb = first; jb < last; ++jb) {
+    int64_t const j = jb * p.tiles.keys, keys = attend_min(p.tiles.keys, a.tk - j);
+    Cover const cover = see.cover(i, queries, j, keys);
+    if (cover == Cover::empty) continue;
+    T const* const k = a.k + b * a.k_batch + g * a.k_head + j * a.k_row;
+    product<T, false>(k, a.k_row, qt, ld, s, ld, keys, lanes, a.d, false);
+    if (cover == Cover::partial) hide(see, s, ld, i, queries, j, keys);
+    bool const rose = softmax_tile(s, ld, lanes, keys, m, l, alpha);
+    if (drop) {
+      dropout_tile(drop, ld, i, queries, j, keys, key, p.threshold, p.kept);
+      for (int64_t x = 0; x < keys * ld; ++x) s[x] *= drop[x];
+    }
+    if (rose && started)
+      for (int64_t r = 0; r < queries; ++r)
+        if (alpha[r] != 1) write_row(o + r * p.dvp, alpha[r], o + r * p.dvp, p.dvp);
+    T const* v = a.v + b * a.v_batch + g * a.v_head + j * a.v_row;
+    int64_t v_row = a.v_row;
+    if (cover == Cover::full || all_finite(v, v_row, keys, a.dv)) {
+      if (vc) {
+        pack_rows(v, v_row, keys, a.dv, T(1), vc, p.dvp);
+        v = vc, v_row = p.dvp;
+      }
+      product<T, true>(s, ld, v, v_row, o, p.dvp, queries, p.dvp, keys, started);
+    } else {
+      if (!started) fill(o, queries * p.dvp, T(0));
+      product_visible(see, s, ld, i, queries, j, keys, v, v_row, a.dv, o, p.dvp);
+    }
+    started = true;
+  }
+
+  T* const lse_row = lse + (b * a.heads + h) * a.tq + i;
+  for (int64_t r = 0; r < lanes; r += width) {
+    Vec<T> const sum = Vec<T>::load(l + r), zero = Batch<T>(T(0)), one = Batch<T>(T(1));
+    Mask<Batch<T>> const none = sum == zero;
+    Vec<T> const safe = select(none, one, sum);
+    select(none, zero, one / safe).store(alpha + r);
+    (Vec<T>::load(m + r) + Vec<T>(xsimd::log(safe.v))).store(l + r);  // m is −∞ where nothing was seen
+  }
+  for (int64_t r = 0; r < queries; ++r) {
+    T* const row = out + b * os.batch + h * os.head + (i + r) * os.row;
+    lse_row[r] = l[r];
+    if (alpha[r] == 0)  // no visible key: what o holds may be 0·x, or nothing at all
+      fill(row, a.dv, T(0));
+    else
+      write_row(o + r * p.dvp, alpha[r], row, a.dv);
+  }
+}
+
+template <class T>
+void forward(AttendArgs<T> const& a, T* out, AttendStrides os, T* lse) {
+  Problem<T> const p(a);
+  int64_t const blocks = p.query_blocks(), tasks = a.batch * a.heads * blocks;
+  int64_t const work = p.tiles.queries * attend_min(a.tk, 4 * p.tiles.keys) * (a.d + a.dv);
+  int64_t const grain = attend_max(1, 400'000 / attend_max(work, 1));
+  parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
+    Workspace workspace(ForwardSpace<T>::bytes(p));
+    ForwardSpace<T> const space(p, workspace);
+    for (int64_t task = begin; task < end; ++task) {
+      // The last block first: under a causal mask it is the longest.
+      int64_t const head = task / blocks, block = blocks - 1 - task % blocks;
+      forward_block(p, space, head / a.heads, head % a.heads, block, out, os, lse);
+    }
+  });
+}
+
+/// Backward: one task owns the key blocks ≡ split (mod splits) of one key head, and runs over the queries of its heads.
+template <class T>
+struct Backward {
+  Problem<T> const& p;
+  AttendGradArgs<T> const& g;
+  int64_t splits;
+  T* dq_parts;  // [splits][B·H·Tq][dp], where splits > 1
+
+  struct Space {
+    T *k, *v, *dk, *dv, *qt, *dot, *q, *dout, *dq, *s, *dp, *drop, *norm, *delta;
+    bool* fresh;  // nothing added to dk, dv yet
+  };
+
+  int64_t own_blocks(int64_t split) const {
+    int64_t const blocks = (p.a.tk + p.tiles.keys - 1) / p.tiles.keys;
+    return blocks > split ? (blocks - split - 1) / splits + 1 : 0;
+  }
+
+  template <class Take>
+  static void lay_out(Problem<T> const& p, int64_t blocks, Space& x, Take take) {
+    int64_t const q = p.tiles.queries, k = p.tiles.keys;
+    take(x.k, blocks * k * p.dp), take(x.v, blocks * k * p.dvp);
+    take(x.dk, blocks * k * p.dp), take(x.dv, blocks * k * p.dvp);
+    take(x.qt, p.a.d * q), take(x.dot, p.a.dv * q);
+    take(x.q, q * p.dp), take(x.dout, q * p.dvp), take(x.dq, q * p.dp);
+    take(x.s, k * q), take(x.dp, k * q);
+    x.drop = nullptr;
+    if (p.threshold) take(x.drop, k * q);
+    take(x.norm, q), take(x.delta, q);
+    take(x.fresh, blocks);
+  }
+
+  void run(int64_t b, int64_t kv_head, int64_t split) const {
+    auto const& a = p.a;
+    int64_t const blocks = own_blocks(split), tile = p.tiles.keys;
+    Space x;
+    int64_t bytes = 0;
+    lay_out(p, blocks, x, [&]<class U>(U*&, int64_t n) { bytes += Workspace::room<U>(n); });
+    Workspace workspace(bytes);
+    lay_out(p, blocks, x, [&]<class U>(U*& to, int64_t n) { to = workspace.take<U>(n); });
+    for (int64_t block = 0; block < blocks; ++block) {
+      int64_t const j = (block * splits + split) * tile, keys = attend_min(tile, a.tk - j);
+      pack_rows(a.k + b * a.k_batch + kv_head * a.k_head + j * a.k_row, a.k_row, keys, a.d, T(1),
+                x.k + block * tile * p.dp, p.dp);
+      pack_rows(a.v + b * a.v_batch + kv_head * a.v_head + j * a.v_row, a.v_row, keys, a.dv, T(1),
+                x.v + block * tile * p.dvp, p.dvp);
+      x.fresh[block] = true;
+    }
+    int64_t const group = a.heads / a.kv_heads;
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h)
+      for (int64_t i = 0; i < a.tq; i += p.tiles.queries) queries(x, b, h, split, i);
+    for (int64_t block = 0; block < blocks; ++block) {
+      int64_t const j = (block * splits + split) * tile, keys = attend_min(tile, a.tk - j);
+      if (x.fresh[block]) {
+        fill(x.dk + block * tile * p.dp, keys * p.dp, T(0));
+        fill(x.dv + block * tile * p.dvp, keys * p.dvp, T(0));
+      }
+      for (int64_t c = 0; c < keys; ++c) {
+        write_row(x.dk + (block * tile + c) * p.dp, T(1),
+                  g.dk + b * g.dk_strides.batch + kv_head * g.dk_strides.head + (j + c) * g.dk_strides.row, a.d);
+        write_row(x.dv + (block * tile + c) * p.dvp, T(1),
+                  g.dv + b * g.dv_strides.batch + kv_head * g.dv_strides.head + (j + c) * g.dv_strides.row, a.dv);
+      }
+    }
+  }
+
+  /// Statistics of queries [i, i + queries): norm = lse (+∞ for a row that sees nothing, so that p = 0),
+  /// delta = Σ out·dout − dlse. Rows that see nothing are cleared: their q and dout must not meet a 0.
+  void prepare(Space const& x, int64_t b, int64_t h, int64_t i, int64_t queries, int64_t lanes) const {
+    auto const& a = p.a;
+    constexpr int width = Vec<T>::width;
+    int64_t const ld = p.tiles.queries;
+    T const* const q = a.q + b * a.q_batch + h * a.q_head + i * a.q_row;
+    T const* const dout = g.dout + b * g.dout_strides.batch + h * g.dout_strides.head + i * g.dout_strides.row;
+    T const* const out = g.out + b * g.out_strides.batch + h * g.out_strides.head + i * g.out_strides.row;
+    pack_rows(q, a.q_row, queries, a.d, a.scale, x.q, p.dp);
+    pack_rows(dout, g.dout_strides.row, queries, a.dv, T(1), x.dout, p.dvp);
+    for (int64_t r = 0; r < lanes; ++r) {
+      int64_t const at = (b * a.heads + h) * a.tq + i + r;
+      bool const none = r >= queries || g.lse[at] == T(-__builtin_huge_valf());
+      x.norm[r] = none ? T(__builtin_huge_valf()) : g.lse[at];
+      x.delta[r] = 0;
+      if (r >= queries) continue;
+      if (none) {
+        fill(x.q + r * p.dp, p.dp, T(0));
+        fill(x.dout + r * p.dvp, p.dvp, T(0));
+        continue;
+      }
+      T const* const o = out + r * g.out_strides.row;
+      Vec<T> sum = Batch<T>(T(0));
+      int64_t c = 0;
+      for (; c + width <= a.dv; c += width) sum = fma(Vec<T>::load(o + c), Vec<T>::load(x.dout + r * p.dvp + c), sum);
+      T total = reduce_add(sum);
+      for (; c < a.dv; ++c) total += o[c] * x.dout[r * p.dvp + c];
+      x.delta[r] = total - (g.dlse ? g.dlse[at] : T(0));
+    }
+    pack_transposed(x.q, p.dp, queries, a.d, T(1), x.qt, ld, lanes);
+    pack_transposed(x.dout, p.dvp, queries, a.dv, T(1), x.dot, ld, lanes);
+  }
+
+  void queries(Space const& x, int64_t b, int64_t h, int64_t split, int64_t i) const {
+    auto const& a = p.a;
+    int64_t const ld = p.tiles.queries, queries = attend_min(ld, a.tq - i), lanes = round_up(queries, Vec<T>::width);
+    int64_t const tile = p.tiles.keys;
+    Visibility const see = p.visibility(b, h);
+    auto const key = attend_key(a.seed, a.offset, b, h);
+    bool started = false;
+    int64_t first, last;
+    p.key_blocks(i, queries, first, last);
+    for (int64_t jb = first + (split - first % splits + splits) % splits; jb < last; jb += splits) {
+      int64_t const j = jb * tile, keys = attend_min(tile, a.tk - j), own = jb / splits;
+      Cover const cover = see.cover(i, queries, j, keys);
+      if (cover == Cover::empty) continue;
+      if (!started) prepare(x, b, h, i, queries, lanes);
+      T const* const k = x.k + own * tile * p.dp;
+      T const* const v = x.v + own * tile * p.dvp;
+      T* const dk = x.dk + own * tile * p.dp;
+      T* const dv = x.dv + own * tile * p.dvp;
+      product<T, false>(k, p.dp, x.qt, ld, x.s, ld, keys, lanes, a.d, false);
+      if (cover == Cover::partial) hide(see, x.s, ld, i, queries, j, keys);
+      weights_tile(x.s, ld, lanes, keys, x.norm);
+      product<T, false>(v, p.dvp, x.dot, ld, x.dp, ld, keys, lanes, a.dv, false);
+      if (x.drop) dropout_tile(x.drop, ld, i, queries, j, keys, key, p.threshold, p.kept);
+      if (cover == Cover::partial)
+        score_gradient_tile<T, true>(x.s, x.dp, x.drop, ld, lanes, keys, x.delta);
+      else
+        score_gradient_tile<T, false>(x.s, x.dp, x.drop, ld, lanes, keys, x.delta);
+      product<T, false>(x.drop ? x.drop : x.s, ld, x.dout, p.dvp, dv, p.dvp, keys, p.dvp, queries, !x.fresh[own]);
+      product<T, false>(x.dp, ld, x.q, p.dp, dk, p.dp, keys, p.dp, queries, !x.fresh[own]);
+      x.fresh[own] = false;
+      if (cover == Cover::full || all_finite(k, p.dp, keys, p.dp)) {
+        product<T, true>(x.dp, ld, k, p.dp, x.dq, p.dp, queries, p.dp, keys, started);
+      } else {
+        if (!started) fill(x.dq, queries * p.dp, T(0));
+        product_visible(see, x.dp, ld, i, queries, j, keys, k, p.dp, p.dp, x.dq, p.dp);
+      }
+      started = true;
+    }
+    int64_t const at = (b * a.heads + h) * a.tq + i;
+    for (int64_t r = 0; r < queries; ++r) {
+      T* const row = splits > 1 ? dq_parts + ((split * a.batch * a.heads * a.tq) + at + r) * p.dp
+                                : g.dq + b * g.dq_strides.batch + h * g.dq_strides.head + (i + r) * g.dq_strides.row;
+      if (started) write_row(x.dq + r * p.dp, a.scale, row, a.d);
+      else fill(row, a.d, T(0));
+    }
+  }
+
+  void add_parts() const {
+    auto const& a = p.a;
+    int64_t const rows = a.batch * a.heads * a.tq;
+    parallel_for(rows, attend_max(1, 16384 / p.dp), [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin; at < end; ++at) {
+        int64_t const b = at / (a.heads * a.tq), h = at / a.tq % a.heads, i = at % a.tq;
+        T* const row = g.dq + b * g.dq_strides.batch + h * g.dq_strides.head + i * g.dq_strides.row;
+        for (int64_t c = 0; c < a.d; ++c) {
+          T sum = dq_parts[at * p.dp + c];
+          for (int64_t split = 1; split < splits; ++split) sum += dq_parts[(split * rows + at) * p.dp + c];
+          row[c] = sum;
+        }
+      }
+    });
+  }
+};
+
+template <class T>
+void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
+  Problem<T> const p(a);
+  int64_t const heads = a.batch * a.kv_heads;
+  // By shape, never by the number of threads: fewer than eight heads are cut, where a cut is worth it.
+  int64_t const key_blocks = (a.tk + p.tiles.keys - 1) / p.tiles.keys;
+  int64_t const splits = heads >= 8 || key_blocks < 8 ? 1 : heads >= 4 ? 2 : 4;
+  Workspace parts(splits > 1 ? splits * a.batch * a.heads * a.tq * p.dp * int64_t(sizeof(T)) : 0);
+  Backward<T> const task{p, g, splits, parts.take<T>(0)};
+  int64_t const work = a.heads / attend_max(a.kv_heads, 1) * a.tq * attend_min(a.tk, 4 * p.tiles.keys) * (a.d + a.dv);
+  int64_t const grain = attend_max(1, 200'000 / attend_max(work, 1));
+  parallel_for(heads * splits, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      int64_t const head = t / splits;
+      task.run(head / a.kv_heads, head % a.kv_heads, t % splits);
+    }
+  });
+  if (splits > 1) task.add_parts();
+}
+
+}  // namespace
+
+constinit AttendKernels const attend_kernels{{forward<float>, backward<float>}, {forward<double>, backward<double>}};
+
+}  // namespace HEED_ISA_LEVEL
+}  // namespace heed

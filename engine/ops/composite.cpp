@@ -1,0 +1,59 @@
+// Operations made of operations, and the naive twins of fused ones: no kernel and no gradient of their own.
+#include <heed/engine/error.h>
+#include <heed/engine/ops.h>
+
+#include <limits>
+
+namespace heed {
+
+Tensor masked_fill(Tensor const& x, Tensor const& mask, double value) { return where(mask, value, x); }
+
+Tensor var(Tensor const& x, Dims const& axes, double correction, bool keep) {
+  Tensor const centred = x - mean(x, axes, true);
+  int64_t n = 1;
+  for (int64_t axis : axes) n *= x.size(int(axis));
+  return sum(square(centred), axes, keep) / (double(n) - correction);
+}
+
+namespace {
+/// i − j for the last two axes of x: [M, N].
+Tensor diagonals(Tensor const& x) { return arange(x.size(-2)).unsqueeze(1) - arange(x.size(-1)); }
+}  // namespace
+
+Tensor tril(Tensor const& x, int64_t offset) { return where(diagonals(x) >= double(-offset), x, 0.0); }
+Tensor triu(Tensor const& x, int64_t offset) { return where(diagonals(x) <= double(-offset), x, 0.0); }
+
+namespace naive {
+
+/// log Σ exp x = m + log Σ exp(x − m); m = max x, or 0 where that is infinite.
+Tensor logsumexp(Tensor const& x, int axis, bool keep) {
+  Tensor const top = amax(x.detach(), {axis}, true);
+  Tensor const m = where(abs(top) == std::numeric_limits<double>::infinity(), 0.0, top);
+  Tensor const y = log(sum(exp(x - m), {axis}, true)) + m;
+  return keep ? y : y.squeeze(axis);
+}
+
+Tensor softmax(Tensor const& x, int axis) {
+  Tensor const e = exp(x - amax(x.detach(), {axis}, true));
+  return e / sum(e, {axis}, true);
+}
+
+Tensor log_softmax(Tensor const& x, int axis) {
+  Tensor const shifted = x - amax(x.detach(), {axis}, true);
+  return shifted - log(sum(exp(shifted), {axis}, true));
+}
+
+Tensor layer_norm(Tensor const& x, Tensor const& weight, Tensor const& bias, double eps) {
+  Tensor const centred = x - mean(x, {-1}, true);
+  Tensor y = centred * rsqrt(mean(square(centred), {-1}, true) + eps);
+  if (weight.defined()) y = y * weight;
+  return bias.defined() ? y + bias : y;
+}
+
+Tensor rms_norm(Tensor const& x, Tensor const& weight, double eps) {
+  Tensor const y = x * rsqrt(mean(square(x), {-1}, true) + eps);
+  return weight.defined() ? y * weight : y;
+}
+
+}  // namespace naive
+}  // namespace heed

@@ -1,0 +1,245 @@
+#include <heed/engine/dtype.h>
+
+#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
+
+#include <heed/engine/ops/copy.h>
+
+#include <cstdlib>
+#include <utility>
+
+namespace heed {
+inline namespace HEED_ISA_LEVEL {
+namespace {
+
+constexpr int64_t chunk_bytes = 64 * 1024;
+
+/// A strided side and a contiguous side, axes of size 1 gone, axes that continue each other merged.
+struct Plan {
+  int rank = 0;
+  int64_t shape[8], strided[8], packed[8];
+  int64_t count = 1;
+};
+
+Plan plan(int64_t const* strides, int64_t const* shape, int rank) {
+  Plan p;
+  for (int a = 0; a < rank; ++a) p.count *= shape[a];
+  int64_t packed = p.count;
+  for (int a = 0; a < rank && p.count > 0; ++a) {
+    packed /= shape[a];
+    if (shape[a] == 1) continue;
+    if (p.rank > 0 && p.strided[p.rank - 1] == strides[a] * shape[a]) {
+      p.shape[p.rank - 1] *= shape[a];
+    } else {
+      p.shape[p.rank++] = shape[a];
+    }
+    p.strided[p.rank - 1] = strides[a];
+    p.packed[p.rank - 1] = packed;
+  }
+  if (p.rank == 0) {
+    p.rank = 1;
+    p.shape[0] = p.strided[0] = p.packed[0] = 1;
+  }
+  return p;
+}
+
+/// to[i·to_stride] = from[i·from_stride]
+template <class E>
+void line(E const* from, int64_t from_stride, E* to, int64_t to_stride, int64_t n) {
+  if (from_stride == 1 && to_stride == 1) {
+    __builtin_memcpy(to, from, size_t(n) * sizeof(E));
+  } else if (from_stride == 0 && to_stride == 1) {
+    E const value = *from;
+    for (int64_t i = 0; i < n; ++i) to[i] = value;
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i * to_stride] = from[i * from_stride];
+  }
+}
+
+template <class R, size_t... i>
+R zip_low(R a, R b, std::index_sequence<i...>) {  // a_0 b_0 a_1 b_1 …
+  return __builtin_shufflevector(a, b, (i / 2 + i % 2 * sizeof...(i))...);
+}
+template <class R, size_t... i>
+R zip_high(R a, R b, std::index_sequence<i...>) {
+  return __builtin_shufflevector(a, b, (sizeof...(i) / 2 + i / 2 + i % 2 * sizeof...(i))...);
+}
+
+template <class E>
+constexpr int side = 64 / int(sizeof(E));  // of a tile: one cache line
+
+/// to[r·to_row + c] = from[r + c·from_column] for a tile of side × side. Every source line is read at once, and every
+/// destination line is written at once: lines a power of two apart share few places in the cache.
+template <class E>
+void transpose_tile(E const* from, int64_t from_column, E* to, int64_t to_row) {
+  constexpr int w = 16 / int(sizeof(E));
+  using R [[gnu::vector_size(16)]] = E;
+  constexpr auto all = std::make_index_sequence<w>{};
+  alignas(64) E tile[side<E>][side<E>];
+  for (int c = 0; c < side<E>; c += w)
+    for (int r = 0; r < side<E>; r += w) {
+      R x[w], y[w];
+#pragma GCC unroll 16
+      for (int j = 0; j < w; ++j) __builtin_memcpy(&x[j], from + r + (c + j) * from_column, sizeof(R));
+      // log2(w) perfect shuffles of the rows transpose
+#pragma GCC unroll 4
+      for (int stage = 1; stage < w; stage *= 2) {
+#pragma GCC unroll 16
+        for (int j = 0; j < w / 2; ++j) {
+          y[2 * j] = zip_low(x[j], x[j + w / 2], all);
+          y[2 * j + 1] = zip_high(x[j], x[j + w / 2], all);
+        }
+#pragma GCC unroll 16
+        for (int j = 0; j < w; ++j) x[j] = y[j];
+      }
+#pragma GCC unroll 16
+      for (int j = 0; j < w; ++j) __builtin_memcpy(&tile[r + j][c], &x[j], sizeof(R));
+    }
+  for (int r = 0; r < side<E>; ++r) __builtin_memcpy(to + r * to_row, tile[r], sizeof tile[r]);
+}
+
+/// to[r·to_row + c·to_column] = from[r·from_row + c·from_column]
+template <class E>
+void block(E const* from, int64_t from_row, int64_t from_column, E* to, int64_t to_row, int64_t to_column, int64_t rows,
+           int64_t columns) {
+  int64_t r = 0;
+  if (from_row == 1 && to_column == 1)
+    for (; r + side<E> <= rows; r += side<E>) {
+      int64_t c = 0;
+      for (; c + side<E> <= columns; c += side<E>)
+        transpose_tile(from + r + c * from_column, from_column, to + r * to_row + c, to_row);
+      for (int64_t i = r; i < r + side<E>; ++i)
+        for (int64_t k = c; k < columns; ++k) to[i * to_row + k] = from[i + k * from_column];
+    }
+  for (; r < rows; ++r) line(from + r * from_row, from_column, to + r * to_row, to_column, columns);
+}
+
+template <bool gathering, class E>
+void move(Plan const& p, E const* src, E* dst) {
+  int64_t const* const from = gathering ? p.strided : p.packed;
+  int64_t const* const to = gathering ? p.packed : p.strided;
+  int const last = p.rank - 1;
+  // The axis to pair with the last one: that of the smallest stride on the strided side.
+  int across = -1;
+  for (int a = 0; a < last; ++a)
+    if (p.strided[a] != 0 && (across < 0 || std::abs(p.strided[a]) < std::abs(p.strided[across]))) across = a;
+  bool const transposing = across >= 0 && p.strided[last] != 0 && std::abs(p.strided[across]) < std::abs(p.strided[last]);
+  constexpr int64_t chunk = chunk_bytes / int64_t(sizeof(E));
+
+  if (!transposing) {
+    // Lines along the last axis, cut where they are longer than a chunk.
+    int64_t const n = p.shape[last], pieces = (n + chunk - 1) / chunk, piece = pieces == 1 ? n : chunk;
+    int64_t const grain = n >= chunk ? 1 : (chunk + n - 1) / n;
+    parallel_for(p.count / n * pieces, grain, [=, &p](int64_t begin, int64_t end) {
+      // The place of the first line, then counting like an odometer.
+      int64_t at[8] = {}, f = 0, t = 0;
+      int64_t rest = begin / pieces, k = begin % pieces;
+      for (int a = last - 1; a >= 0; --a) {
+        at[a] = rest % p.shape[a];
+        rest /= p.shape[a];
+        f += at[a] * from[a];
+        t += at[a] * to[a];
+      }
+      for (int64_t i = begin; i < end; ++i) {
+        int64_t const start = k * piece;
+        line(src + f + start * from[last], from[last], dst + t + start * to[last], to[last],
+             n - start < piece ? n - start : piece);
+        if (++k < pieces) continue;
+        k = 0;
+        for (int a = last - 1; a >= 0; --a) {
+          f += from[a];
+          t += to[a];
+          if (++at[a] < p.shape[a]) break;
+          f -= from[a] * p.shape[a];
+          t -= to[a] * p.shape[a];
+          at[a] = 0;
+        }
+      }
+    });
+    return;
+  }
+
+  // Blocks over (across, last): one cache line is read whole while its neighbours' lines are still there.
+  constexpr int64_t edge = 64;
+  int64_t const rows = p.shape[across], columns = p.shape[last];
+  int64_t const row_blocks = (rows + edge - 1) / edge, column_blocks = (columns + edge - 1) / edge;
+  int64_t const height = rows < edge ? rows : edge, width = columns < edge ? columns : edge;
+  int64_t const grain = (chunk + height * width - 1) / (height * width);
+  parallel_for(p.count / (rows * columns) * row_blocks * column_blocks, grain, [=, &p](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      int64_t const c = i % column_blocks * edge, r = i / column_blocks % row_blocks * edge;
+      int64_t rest = i / column_blocks / row_blocks, f = 0, t = 0;
+      for (int a = last - 1; a >= 0; --a) {
+        if (a == across) continue;
+        f += rest % p.shape[a] * from[a];
+        t += rest % p.shape[a] * to[a];
+        rest /= p.shape[a];
+      }
+      E const* const s = src + f + r * from[across] + c * from[last];
+      E* const d = dst + t + r * to[across] + c * to[last];
+      int64_t const h = rows - r < edge ? rows - r : edge, w = columns - c < edge ? columns - c : edge;
+      if (gathering) block(s, from[across], from[last], d, to[across], to[last], h, w);
+      else block(s, from[last], from[across], d, to[last], to[across], w, h);
+    }
+  });
+}
+
+template <bool gathering>
+void dispatch_size(void const* src, void* dst, int64_t const* strides, int64_t const* shape, int rank,
+                   int element_size) {
+  Plan const p = plan(strides, shape, rank);
+  if (p.count == 0) return;
+  auto const go = [&]<class E>(E) { move<gathering>(p, static_cast<E const*>(src), static_cast<E*>(dst)); };
+  switch (element_size) {
+    case 1: return go(uint8_t{});
+    case 2: return go(uint16_t{});
+    case 4: return go(uint32_t{});
+    default: return go(uint64_t{});
+  }
+}
+
+void gather(void const* src, int64_t const* src_strides, void* dst, int64_t const* shape, int rank, int element_size) {
+  dispatch_size<true>(src, dst, src_strides, shape, rank, element_size);
+}
+void scatter(void const* src, void* dst, int64_t const* dst_strides, int64_t const* shape, int rank, int element_size) {
+  dispatch_size<false>(src, dst, dst_strides, shape, rank, element_size);
+}
+
+void fill(void const* value, void* dst, int64_t n, int element_size) {
+  auto const go = [&]<class E>(E) {
+    E v;
+    __builtin_memcpy(&v, value, sizeof v);
+    E* const to = static_cast<E*>(dst);
+    parallel_for(n, 4 * chunk_bytes / int64_t(sizeof(E)), [=](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = v;
+    });
+  };
+  switch (element_size) {
+    case 1: return go(uint8_t{});
+    case 2: return go(uint16_t{});
+    case 4: return go(uint32_t{});
+    default: return go(uint64_t{});
+  }
+}
+
+void cast(void const* src, Dtype from, void* dst, Dtype to, int64_t n) {
+  dispatch(from, [&]<class S>(Type<S>) {
+    dispatch(to, [&]<class D>(Type<D>) {
+      S const* const x = static_cast<S const*>(src);
+      D* const y = static_cast<D*>(dst);
+      parallel_for(n, chunk_elements, [=](int64_t begin, int64_t end) {
+        if constexpr (std::is_same_v<S, D>) __builtin_memcpy(y + begin, x + begin, size_t(end - begin) * sizeof(S));
+        else if constexpr (std::is_same_v<D, bool>)
+          for (int64_t i = begin; i < end; ++i) y[i] = x[i] != S(0);
+        else
+          for (int64_t i = begin; i < end; ++i) y[i] = D(x[i]);
+      });
+    });
+  });
+}
+
+}  // namespace
+
+constinit CopyKernels const copy_kernels{gather, scatter, fill, cast};
+
+}  // namespace HEED_ISA_LEVEL
+}  // namespace heed

@@ -1,0 +1,35 @@
+// Kernels of the cross-entropy between rows of logits and class indices.
+#pragma once
+
+#include <heed/engine/isa.h>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace heed {
+
+/// logits, dlogits: [rows, n] contiguous; targets, loss, lse, g: [rows]. Every target is in [0, n) or ignore_index.
+template <class T>
+struct CrossEntropyKernelsOf {
+  /// lse = log Σ_j exp(x_j); loss = (1-s)·(lse - x_target) + s/n·Σ_j (lse - x_j), s the label smoothing; an ignored
+  /// row has loss 0 (its lse is written all the same).
+  void (*forward)(T const* logits, int64_t const* targets, int64_t ignore_index, double smoothing, T* loss, T* lse,
+                  int64_t rows, int64_t n);
+  /// dlogits_j = (exp(x_j - lse) - (1-s)·[j = target] - s/n)·g; 0 in ignored rows. dlogits may be logits.
+  void (*backward)(T const* logits, int64_t const* targets, int64_t ignore_index, double smoothing, T const* lse,
+                   T const* g, T* dlogits, int64_t rows, int64_t n);
+};
+
+struct CrossEntropyKernels {
+  CrossEntropyKernelsOf<float> f32;
+  CrossEntropyKernelsOf<double> f64;
+  template <class T>
+  CrossEntropyKernelsOf<T> const& of() const {
+    if constexpr (std::is_same_v<T, float>) return f32;
+    else return f64;
+  }
+};
+
+}  // namespace heed
+
+HEED_KERNELS(CrossEntropyKernels, cross_entropy_kernels)

@@ -1,0 +1,33 @@
+// Kernels of table lookup.
+#pragma once
+
+#include <heed/engine/isa.h>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace heed {
+
+/// table, dtable: [table_rows, n]; index: [count], every one in [0, table_rows); out, g: [count, n].
+template <class T>
+struct EmbeddingKernelsOf {
+  /// out[i] = table[index[i]]
+  void (*forward)(T const* table, int64_t const* index, T* out, int64_t count, int64_t n);
+  /// dtable[r] = Σ over i with index[i] = r of g[i], in order of i; row padding_index (-1: none) gets 0.
+  void (*backward)(T const* g, int64_t const* index, int64_t padding_index, T* dtable, int64_t count,
+                   int64_t table_rows, int64_t n);
+};
+
+struct EmbeddingKernels {
+  EmbeddingKernelsOf<float> f32;
+  EmbeddingKernelsOf<double> f64;
+  template <class T>
+  EmbeddingKernelsOf<T> const& of() const {
+    if constexpr (std::is_same_v<T, float>) return f32;
+    else return f64;
+  }
+};
+
+}  // namespace heed
+
+HEED_KERNELS(EmbeddingKernels, embedding_kernels)

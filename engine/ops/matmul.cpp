@@ -1,0 +1,182 @@
+// Matrix products with broadcast leading axes, and the linear layer's product.
+#include <heed/engine/ops/matmul.h>
+
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/ops.h>
+#include <heed/engine/parallel.h>
+#include <heed/engine/tape.h>
+
+#include <type_traits>
+
+namespace heed {
+namespace {
+
+template <class T>
+void gemm(GemmArgs<T> const& args, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step) {
+  auto const& k = kernels<GemmKernels>();
+  if constexpr (std::is_same_v<T, float>) {
+    if (batch == 1) k.gemm_f32(args);
+    else k.gemm_batched_f32(args, batch, a_step, b_step, c_step);
+  } else {
+    if (batch == 1) k.gemm_f64(args);
+    else k.gemm_batched_f64(args, batch, a_step, b_step, c_step);
+  }
+}
+
+/// y[.., M, N] = a[.., M, K]·b[.., K, N] (+ bias[N]) for operands of equal rank ≥ 2 whose leading axes broadcast to y's.
+void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const& y) {
+  int const lead = y.rank() - 2;
+  Shape const& out = y.shape();
+  Strides const as = broadcast_strides(a.shape(), a.strides(), [&] {
+    Shape s = out;
+    s[lead] = a.shape()[lead], s[lead + 1] = a.shape()[lead + 1];
+    return s;
+  }());
+  Strides const bs = broadcast_strides(b.shape(), b.strides(), [&] {
+    Shape s = out;
+    s[lead] = b.shape()[lead], s[lead + 1] = b.shape()[lead + 1];
+    return s;
+  }());
+  dispatch_floating("matmul", y.dtype(), [&]<class T>(Type<T>) {
+    GemmArgs<T> args{.m = out[lead], .n = out[lead + 1], .k = a.shape()[lead + 1], .a = a.data<T>(), .a_row = as[lead],
+                     .a_col = as[lead + 1], .b = b.data<T>(), .b_row = bs[lead], .b_col = bs[lead + 1], .c = y.data<T>(),
+                     .c_row = out[lead + 1], .bias = bias.defined() ? bias.data<T>() : nullptr};
+    // The innermost leading axes that step evenly in both operands form one batch; the outer ones are a loop.
+    int64_t batch = 1;
+    int axis = lead - 1;
+    int64_t const a_step = lead ? as[lead - 1] : 0, b_step = lead ? bs[lead - 1] : 0;
+    for (; axis >= 0; --axis) {
+      bool const even = axis == lead - 1 || (as[axis] == a_step * batch && bs[axis] == b_step * batch);
+      if (!even) break;
+      batch *= out[axis];
+    }
+    int64_t outer = 1;
+    for (int i = 0; i <= axis; ++i) outer *= out[i];
+    int64_t const c_step = args.m * args.n;
+    if (batch == 0 || outer == 0 || c_step == 0) return;
+    auto one = [&](int64_t o) {
+      GemmArgs<T> here = args;
+      int64_t rest = o;
+      for (int i = axis; i >= 0; --i) {
+        int64_t const index = rest % out[i];
+        rest /= out[i];
+        here.a += index * as[i];
+        here.b += index * bs[i];
+      }
+      here.c += o * batch * c_step;
+      gemm(here, batch, a_step, b_step, c_step);
+    };
+    if (outer == 1) one(0);
+    else parallel_for(outer, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; ++o) one(o);
+    });
+  });
+}
+
+Tensor with_leading_ones(Tensor const& x, int rank) {
+  Tensor y = x;
+  while (y.rank() < rank) y = y.unsqueeze(0);
+  return y;
+}
+
+/// Operands of rank ≥ 2, equal types.
+Tensor product(Tensor const& a, Tensor const& b) {
+  check(a.size(-1) == b.size(-2), "matmul", [&] {
+    return Complaint{fmt::format("shapes {} and {} do not multiply: axis -1 of the first has size {}, axis -2 of the second {}",
+                                 to_string(a.shape()), to_string(b.shape()), a.size(-1), b.size(-2)),
+                     "make them equal, or transpose one operand (.t())"};
+  });
+  Shape a_lead = a.shape(), b_lead = b.shape();
+  a_lead.erase(a.rank() - 1), a_lead.erase(a.rank() - 2);
+  b_lead.erase(b.rank() - 1), b_lead.erase(b.rank() - 2);
+  Shape shape = broadcast("matmul", a_lead, b_lead);
+  shape.push_back(a.size(-2));
+  shape.push_back(b.size(-1));
+  Tensor y(shape, a.dtype());
+  {
+    NoGrad const off;
+    multiply(with_leading_ones(a, y.rank()), with_leading_ones(b, y.rank()), {}, y);
+  }
+  if (tracked(a, b))
+    record("matmul", y, {&a, &b}, [a = Saved(a), b = Saved(b)](Tensor const& g, Node const& node) {
+      std::array<Tensor, 2> d;
+      if (node.needs(0)) d[0] = product(g, b.get(node).t());
+      if (node.needs(1)) d[1] = product(a.get(node).t(), g);
+      return d;
+    });
+  return y;
+}
+
+}  // namespace
+
+Tensor matmul(Tensor const& a, Tensor const& b) {
+  check_defined("matmul", a);
+  check_defined("matmul", b);
+  check(a.rank() >= 1 && b.rank() >= 1, "matmul", [&] {
+    return Complaint{fmt::format("expected at least one axis each, got shapes {} and {}", to_string(a.shape()),
+                                 to_string(b.shape())),
+                     "multiply by a scalar with *"};
+  });
+  Dtype const dtype = promote(a.dtype(), b.dtype());
+  if (!is_floating(dtype)) detail::unsupported_dtype("matmul", dtype, "f32 or f64");
+  // [B, .., K]·[K, N]: one tall product instead of a batch of short ones.
+  if (a.rank() > 2 && b.rank() == 2) {
+    Shape shape = a.shape();
+    shape[a.rank() - 1] = b.size(-1);
+    check(a.size(-1) == b.size(0), "matmul", [&] {
+      return Complaint{fmt::format("shapes {} and {} do not multiply: axis -1 of the first has size {}, axis -2 of the second {}",
+                                   to_string(a.shape()), to_string(b.shape()), a.size(-1), b.size(0)),
+                       "make them equal, or transpose one operand (.t())"};
+    });
+    return product(a.to(dtype).flatten(0, -2), b.to(dtype)).reshape(shape);
+  }
+  Tensor const left = a.rank() == 1 ? a.unsqueeze(0) : a, right = b.rank() == 1 ? b.unsqueeze(1) : b;
+  Tensor y = product(left.to(dtype), right.to(dtype));
+  if (a.rank() == 1) y = y.squeeze(-2);
+  if (b.rank() == 1) y = y.squeeze(-1);
+  return y;
+}
+
+Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
+  check_defined("linear", x);
+  check_defined("linear", weight);
+  check(x.rank() >= 1 && weight.rank() == 2 && x.size(-1) == weight.size(1), "linear", [&] {
+    return Complaint{fmt::format("expected x [.., {}] for a weight of shape {}, got {}", weight.rank() == 2 ? weight.size(1) : 0,
+                                 to_string(weight.shape()), to_string(x.shape())),
+                     "make the last axis of x as long as the weight's last axis"};
+  });
+  check(x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), "linear", [&] {
+    return Complaint{fmt::format("expected one type, got x {} and weight {}", name(x.dtype()), name(weight.dtype())),
+                     "convert x or the module with .to()"};
+  });
+  check(!bias.defined() || bias.shape() == Shape{weight.size(0)}, "linear", [&] {
+    return Complaint{fmt::format("expected a bias of shape [{}], got {}", weight.size(0), to_string(bias.shape())),
+                     "make it as long as the weight's first axis"};
+  });
+  Shape shape = x.shape();
+  shape[x.rank() - 1] = weight.size(0);
+  Tensor y(shape, x.dtype());
+  {
+    NoGrad const off;
+    int64_t const rows = x.size(-1) ? x.numel() / x.size(-1) : numel(shape) / std::max(weight.size(0), int64_t{1});
+    multiply(x.reshape({rows, x.size(-1)}), weight.t(), bias.defined() ? bias.contiguous() : bias,
+             y.view({rows, weight.size(0)}));
+  }
+  if (tracked(x, weight, bias))
+    record("linear", y, {&x, &weight, &bias},
+           [x = Saved(x), weight = Saved(weight)](Tensor const& g, Node const& node) -> std::array<Tensor, 3> {
+             std::array<Tensor, 3> d;
+             Tensor const& from = x.get(node);
+             int64_t const width = weight.get(node).size(0);
+             int64_t const rows = width ? g.numel() / width : 0;
+             Tensor const rows_of_g = g.reshape({rows, width});
+             if (node.needs(0)) d[0] = product(rows_of_g, weight.get(node)).reshape(from.shape());
+             if (node.needs(1)) d[1] = product(rows_of_g.t(), from.reshape({rows, from.size(-1)}));
+             if (node.needs(2)) d[2] = sum(rows_of_g, {0});
+             return d;
+           });
+  return y;
+}
+
+}  // namespace heed

@@ -1,0 +1,153 @@
+#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
+
+#include <heed/engine/ops/norm.h>
+
+namespace heed {
+inline namespace HEED_ISA_LEVEL {
+namespace {
+
+template <bool centred, class T>
+void forward(T const* x, T const* weight, T const* bias, double eps, T* y, T* mean, T* rstd, int64_t rows, int64_t n) {
+  parallel_for(rows, row_grain(n), [=](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      T const* const row = x + r * n;
+      T* const out = y + r * n;
+      T centre = 0;
+      if constexpr (centred) mean[r] = centre = fold_row<Add, T>(n, [](auto v) { return v; }, row) / T(n);
+      Vec<T> const m = centre;
+      auto const normalised = [m](auto v, auto scale) {
+        if constexpr (centred) return (v - m) * scale;
+        else return v * scale;
+      };
+      T const variance = fold_row<Add, T>(n, [=](auto v) { auto const d = normalised(v, Vec<T>(1)); return d * d; }, row) / T(n);
+      rstd[r] = 1 / std::sqrt(variance + T(eps));
+      Vec<T> const s = rstd[r];
+      if (weight && bias)
+        map_row<T>(n, out, [=](auto v, auto w, auto b) { return fma(normalised(v, s), w, b); }, row, weight, bias);
+      else if (weight)
+        map_row<T>(n, out, [=](auto v, auto w) { return normalised(v, s) * w; }, row, weight);
+      else if (bias)
+        map_row<T>(n, out, [=](auto v, auto b) { return normalised(v, s) + b; }, row, bias);
+      else
+        map_row<T>(n, out, [=](auto v) { return normalised(v, s); }, row);
+    }
+  });
+}
+
+/// R rows at once, so that the sums over rows are loaded and stored once per R rows.
+template <bool centred, int R, class T>
+void backward_rows(T const* g, T const* x, T const* weight, T const* mean, T const* rstd, T* dx, T* dweight, T* dbias,
+                   int64_t n) {
+  constexpr int w = Vec<T>::width;
+  Vec<T> m[R], s[R], a[R], b[R];  // a = rstd·mean(w), b = rstd·mean(w·h)
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    m[r] = centred ? mean[r] : T(0);
+    s[r] = rstd[r];
+    if (!dx) continue;
+    Vec<T> const mr = m[r];
+    T const *const gr = g + r * n, *const xr = x + r * n;
+    T sum = 0, dot;
+    if (weight) {
+      if constexpr (centred) sum = fold_row<Add, T>(n, [](auto v, auto k) { return v * k; }, gr, weight);
+      dot = fold_row<Add, T>(n, [=](auto v, auto k, auto u) { return v * k * (u - mr); }, gr, weight, xr);
+    } else {
+      if constexpr (centred) sum = fold_row<Add, T>(n, [](auto v) { return v; }, gr);
+      dot = fold_row<Add, T>(n, [=](auto v, auto u) { return v * (u - mr); }, gr, xr);
+    }
+    a[r] = rstd[r] * (sum / T(n));
+    b[r] = rstd[r] * (rstd[r] * dot / T(n));
+  }
+  auto const step = [&](int64_t j, auto load, auto store) __attribute__((always_inline)) {
+    Vec<T> const k = weight ? load(weight + j) : Vec<T>(1);
+    Vec<T> gh[R], gv[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      gv[r] = load(g + r * n + j);
+      Vec<T> const h = (load(x + r * n + j) - m[r]) * s[r];
+      gh[r] = gv[r] * h;
+      if (dx) {
+        Vec<T> out = gv[r] * k * s[r] - h * b[r];
+        if constexpr (centred) out -= a[r];
+        store(out, dx + r * n + j);
+      }
+    }
+    if constexpr (R == 4) {
+      if (dweight) store(load(dweight + j) + ((gh[0] + gh[1]) + (gh[2] + gh[3])), dweight + j);
+      if (dbias) store(load(dbias + j) + ((gv[0] + gv[1]) + (gv[2] + gv[3])), dbias + j);
+    } else {
+      if (dweight) store(load(dweight + j) + gh[0], dweight + j);
+      if (dbias) store(load(dbias + j) + gv[0], dbias + j);
+    }
+  };
+  int64_t j = 0;
+  for (; j + w <= n; j += w)
+    step(j, [](T const* p) { return Vec<T>::load(p); }, [](Vec<T> v, T* p) { v.store(p); });
+  if (int const left = int(n - j))
+    step(j, [left](T const* p) { return Vec<T>::load_first(p, left); },
+         [left](Vec<T> v, T* p) { v.store_first(p, left); });
+}
+
+template <bool centred, class T>
+void backward(T const* g, T const* x, T const* weight, T const* mean, T const* rstd, T* dx, T* dweight, T* dbias,
+              int64_t rows, int64_t n) {
+  // Row blocks of a size that depends on rows and n alone; each sums into its own slot, and the slots are added in order.
+  int64_t const grain = row_grain(n), spread = (rows + 31) / 32;
+  int64_t const block = ((grain > spread ? grain : spread) + 3) / 4 * 4, blocks = (rows + block - 1) / block;
+  int const sums = (dweight != nullptr) + (dbias != nullptr);
+  Scratch<T> scratch(sums * blocks * n);
+  T* const weight_slots = dweight ? scratch.data() : nullptr;
+  T* const bias_slots = dbias ? scratch.data() + (sums - 1) * blocks * n : nullptr;
+  parallel_for(blocks, 1, [=](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      T* const dw = dweight ? weight_slots + c * n : nullptr;
+      T* const db = dbias ? bias_slots + c * n : nullptr;
+      for (int64_t j = 0; dw && j < n; ++j) dw[j] = 0;
+      for (int64_t j = 0; db && j < n; ++j) db[j] = 0;
+      int64_t r = c * block, last = r + block < rows ? r + block : rows;
+      for (; r + 4 <= last; r += 4)
+        backward_rows<centred, 4>(g + r * n, x + r * n, weight, mean + (centred ? r : 0), rstd + r,
+                                  dx ? dx + r * n : nullptr, dw, db, n);
+      for (; r < last; ++r)
+        backward_rows<centred, 1>(g + r * n, x + r * n, weight, mean + (centred ? r : 0), rstd + r,
+                                  dx ? dx + r * n : nullptr, dw, db, n);
+    }
+  });
+  auto const combine = [=](T const* slots, T* out) {
+    for (int64_t j = 0; j < n; ++j) out[j] = 0;
+    for (int64_t c = 0; c < blocks; ++c)
+      map_row<T>(n, out, [](auto a, auto b) { return a + b; }, static_cast<T const*>(out), slots + c * n);
+  };
+  if (dweight) combine(weight_slots, dweight);
+  if (dbias) combine(bias_slots, dbias);
+}
+
+template <class T>
+void layer_norm(T const* x, T const* weight, T const* bias, double eps, T* y, T* mean, T* rstd, int64_t rows,
+                int64_t n) {
+  forward<true>(x, weight, bias, eps, y, mean, rstd, rows, n);
+}
+template <class T>
+void layer_norm_backward(T const* g, T const* x, T const* weight, T const* mean, T const* rstd, T* dx, T* dweight,
+                         T* dbias, int64_t rows, int64_t n) {
+  backward<true>(g, x, weight, mean, rstd, dx, dweight, dbias, rows, n);
+}
+template <class T>
+void rms_norm(T const* x, T const* weight, double eps, T* y, T* rstd, int64_t rows, int64_t n) {
+  forward<false, T>(x, weight, nullptr, eps, y, nullptr, rstd, rows, n);
+}
+template <class T>
+void rms_norm_backward(T const* g, T const* x, T const* weight, T const* rstd, T* dx, T* dweight, int64_t rows,
+                       int64_t n) {
+  backward<false, T>(g, x, weight, nullptr, rstd, dx, dweight, nullptr, rows, n);
+}
+
+template <class T>
+constexpr NormKernelsOf<T> table{layer_norm<T>, layer_norm_backward<T>, rms_norm<T>, rms_norm_backward<T>};
+
+}  // namespace
+
+constinit NormKernels const norm_kernels{table<float>, table<double>};
+
+}  // namespace HEED_ISA_LEVEL
+}  // namespace heed

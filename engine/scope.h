@@ -1,0 +1,26 @@
+// The thread's stack of module paths: what errors, hooks and the profiler read.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace heed {
+
+/// While it lives, operations of this thread belong to the module at `path` ("blocks.3.attn"). `path` must outlive it.
+class Scope {
+ public:
+  explicit Scope(std::string_view path) noexcept;
+  ~Scope();
+  Scope(Scope const&) = delete;
+  Scope& operator=(Scope const&) = delete;
+
+ private:
+  friend std::string_view scope_path() noexcept;
+  std::string_view path_;
+  Scope const* outer_;
+};
+
+/// The innermost module path of this thread; empty outside modules.
+std::string_view scope_path() noexcept;
+
+}  // namespace heed

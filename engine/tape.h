@@ -1,0 +1,205 @@
+// The tape: nodes, record(), no_grad, versions. It lies below the ops; the walk over it is backward.h.
+#pragma once
+
+#include <heed/engine/scope.h>
+#include <heed/engine/tensor.h>
+
+#include <array>
+#include <optional>
+#include <vector>
+
+namespace heed {
+
+/// Whether operations of this thread are recorded.
+bool recording() noexcept;
+
+/// Switches recording while it lives.
+class RecordMode {
+ public:
+  explicit RecordMode(bool on) noexcept;
+  ~RecordMode();
+  RecordMode(RecordMode const&) = delete;
+  RecordMode& operator=(RecordMode const&) = delete;
+
+ private:
+  bool before_;
+};
+/// Nothing is recorded while it lives: evaluation, optimiser steps.
+struct NoGrad : RecordMode {
+  NoGrad() noexcept : RecordMode(false) {}
+};
+
+/// Where an input's gradient goes: to output `slot` of the node that made it, or to a leaf. `shape` is the input's, so
+/// that the walk can sum what was broadcast. Empty where the input wants none.
+struct Edge {
+  Ref<Node> node;
+  Ref<TensorBody> leaf;
+  int slot = 0;
+  Shape shape;
+  Edge() = default;
+  explicit Edge(Tensor const& input);
+  explicit operator bool() const { return node || leaf; }
+};
+
+/// One recorded operation: edges to its inputs, and the function from output gradients to input gradients.
+class Node : public Counted {
+ public:
+  static void* operator new(size_t bytes) { return pool_allocate(bytes); }
+  static void operator delete(void* block, size_t bytes) noexcept { pool_release(block, bytes); }
+  virtual ~Node() = default;
+  void dispose() noexcept;
+
+  char const* op() const { return op_; }
+  std::string_view path() const { return path_; }
+  /// Whether input i wants a gradient: a gradient function skips the others.
+  bool needs(int i) const { return bool(edges_[i]); }
+
+ protected:
+  explicit Node(char const* op) : op_(op), path_(scope_path()) {}
+  Edge* edges_ = nullptr;
+  Tensor* gradients_ = nullptr;  // of the outputs, gathered by the walk
+  int edge_count_ = 0, output_count_ = 0;
+
+ private:
+  friend class Walk;
+  virtual void run(Tensor const* output_gradients, Tensor* input_gradients) = 0;
+  virtual void release() noexcept = 0;  // what was saved
+
+  char const* op_;
+  std::string_view path_;
+  uint64_t walk_ = 0;  // the walk that `pending_`, `needed_` and the gradients belong to
+  uint32_t pending_ = 0;
+  bool needed_ = false, released_ = false;
+  Node* next_dead_ = nullptr;
+};
+
+/// A tensor kept for backward, with the version of its storage: a later in-place change is an Error, never a wrong gradient.
+class Saved {
+ public:
+  Saved() = default;
+  explicit Saved(Tensor const& tensor) : tensor_(tensor), version_(tensor ? tensor.storage().version() : 0) {}
+  Tensor const& get(Node const& node) const;
+
+ private:
+  Tensor tensor_;
+  uint32_t version_ = 0;
+};
+
+/// As Saved, for an output of the recorded operation: it holds the elements only, since holding the handle would make the
+/// node own itself.
+class SavedOutput {
+ public:
+  SavedOutput() = default;
+  explicit SavedOutput(Tensor const& output, int slot = 0)
+      : tensor_(output.detach()), version_(output.storage().version()), slot_(slot) {}
+  /// The output, with its edge back into the tape where the gradient itself is being recorded.
+  Tensor get(Node const& node) const;
+
+ private:
+  Tensor tensor_;
+  uint32_t version_ = 0;
+  int slot_ = 0;
+};
+
+template <class... T>
+bool tracked(T const&... tensors) {
+  return recording() && (... || (tensors.defined() && tensors.requires_grad()));
+}
+bool tracked(std::vector<Tensor> const& tensors);
+
+/// Throws while recording, naming `op`: no gradient is ever lost in silence.
+void no_gradient(std::string_view op, std::initializer_list<Tensor> inputs);
+
+namespace detail {
+
+/// N inputs and M outputs; f(output gradients…, node) → std::array<Tensor, N>.
+template <size_t N, size_t M, class F>
+class NodeOf final : public Node {
+ public:
+  NodeOf(char const* op, Tensor const* const* inputs, F f) : Node(op), f_(std::move(f)) {
+    for (size_t i = 0; i < N; ++i)
+      if (inputs[i]->defined()) array_[i] = Edge(*inputs[i]);
+    edges_ = array_.data();
+    gradients_ = outputs_.data();
+    edge_count_ = N;
+    output_count_ = M;
+  }
+
+ private:
+  void run(Tensor const* output_gradients, Tensor* input_gradients) override {
+    std::array<Tensor, N> results;
+    if constexpr (M == 1) results = (*f_)(output_gradients[0], static_cast<Node const&>(*this));
+    else results = (*f_)(output_gradients, static_cast<Node const&>(*this));
+    for (size_t i = 0; i < N; ++i) input_gradients[i] = std::move(results[i]);
+  }
+  void release() noexcept override { f_.reset(); }
+
+  std::array<Edge, N> array_;
+  std::array<Tensor, M> outputs_;
+  std::optional<F> f_;
+};
+
+/// Any number of inputs, one output; f(output gradient, node) → std::vector<Tensor>.
+template <class F>
+class NodeOfMany final : public Node {
+ public:
+  NodeOfMany(char const* op, std::vector<Tensor> const& inputs, F f) : Node(op), f_(std::move(f)) {
+    for (Tensor const& input : inputs) list_.emplace_back(input);
+    edges_ = list_.data();
+    gradients_ = &output_;
+    edge_count_ = int(list_.size());
+    output_count_ = 1;
+  }
+
+ private:
+  void run(Tensor const* output_gradients, Tensor* input_gradients) override {
+    std::vector<Tensor> results = (*f_)(output_gradients[0], static_cast<Node const&>(*this));
+    for (size_t i = 0; i < results.size(); ++i) input_gradients[i] = std::move(results[i]);
+  }
+  void release() noexcept override { f_.reset(); }
+
+  std::vector<Edge> list_;
+  Tensor output_;
+  std::optional<F> f_;
+};
+
+}  // namespace detail
+
+/// Records that `y` came from `inputs` (undefined ones allowed) by `op`. `gradient(g, node)` gives one tensor an input, built
+/// from ops, so that it can itself be recorded; a result may be undefined, and may still have the broadcast shape.
+/// Call it under `if (tracked(…))`, so that nothing is saved in vain. `op` must be a string literal.
+template <size_t N, class F>
+void record(char const* op, Tensor& y, Tensor const* const (&inputs)[N], F gradient) {
+  y.body()->node = Ref<Node>(new detail::NodeOf<N, 1, F>(op, inputs, std::move(gradient)));
+}
+
+/// The same for M outputs: `gradient(g, node)` gets a pointer to M output gradients, undefined where none came.
+template <size_t M, size_t N, class F>
+void record_outputs(char const* op, std::array<Tensor, M>& outputs, Tensor const* const (&inputs)[N], F gradient) {
+  Ref<Node> const node(new detail::NodeOf<N, M, F>(op, inputs, std::move(gradient)));
+  for (size_t m = 0; m < M; ++m) {
+    outputs[m].body()->node = node;
+    outputs[m].body()->slot = int(m);
+  }
+}
+
+/// The same for a list of inputs.
+template <class F>
+void record_many(char const* op, Tensor& y, std::vector<Tensor> const& inputs, F gradient) {
+  y.body()->node = Ref<Node>(new detail::NodeOfMany<F>(op, inputs, std::move(gradient)));
+}
+
+/// Makes the recorded or plain result `y` of an operation the new value of `x`: elements, tape entry, version.
+void assign_in_place(char const* op, Tensor& x, Tensor const& y);
+/// An Error where giving `x` a recorded value in place would lose a gradient: x is a leaf that requires one, or a view.
+void check_in_place(char const* op, Tensor const& x);
+
+// How the fused backward of an operation is differentiated again: the naive twin, a composition of ops, is run on
+// twin_inputs() and differentiated with the walk itself recorded (backward.cpp).
+/// Aliases of the inputs, each with a tape entry of its own, so that an input used twice gets two gradients.
+std::vector<Tensor> twin_inputs(std::vector<Tensor> const& inputs);
+/// Recorded gradients of Σ outputs[k]·output_gradients[k] with respect to `inputs`; undefined where an input wants none.
+std::vector<Tensor> twin_gradients(std::vector<Tensor> const& outputs, std::vector<Tensor> const& inputs,
+                                   std::vector<Tensor> const& output_gradients);
+
+}  // namespace heed

@@ -1,0 +1,90 @@
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/tape.h>
+
+namespace heed {
+
+TensorBody::TensorBody() = default;
+TensorBody::~TensorBody() = default;
+void TensorBody::dispose() noexcept { delete this; }
+
+Tensor::Tensor(Shape const& shape, Dtype dtype)
+    : Tensor(Storage::allocate(size_t(heed::numel(shape)) * size_of(dtype)), 0, shape, contiguous_strides(shape), dtype) {}
+
+Tensor::Tensor(Ref<Storage> storage, int64_t offset, Shape const& shape, Strides const& strides, Dtype dtype)
+    : body_(new TensorBody) {
+  body_->storage = std::move(storage);
+  body_->offset = offset;
+  body_->shape = shape;
+  body_->strides = strides;
+  body_->contiguous = heed::is_contiguous(shape, strides);
+  body_->dtype = dtype;
+}
+
+int64_t Tensor::size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
+
+Tensor& Tensor::requires_grad_(bool on) {
+  check(is_leaf(), "requires_grad_", [&] {
+    return Complaint{"expected a leaf, got the result of a recorded operation", "detach() it first"};
+  });
+  if (on && !is_floating(dtype())) detail::unsupported_dtype("requires_grad_", dtype(), "f32 or f64");
+  body_->requires_grad = on;
+  return *this;
+}
+
+Tensor Tensor::detach() const {
+  Tensor alias(body_->storage, body_->offset, body_->shape, body_->strides, body_->dtype);
+  alias.body_->is_view = true;
+  return alias;
+}
+
+void Tensor::wrong_type(Dtype wanted) const {
+  fail("data", {fmt::format("expected element type {}, the tensor holds {}", name(wanted), name(dtype())),
+                "ask for the tensor's own type, or convert with .to()"});
+}
+
+void const* Tensor::one_element() const {
+  check(numel() == 1, "item", [&] {
+    return Complaint{fmt::format("expected one element, got shape {}", heed::to_string(shape())),
+                     "select one with at(), or reduce it first"};
+  });
+  return raw();
+}
+
+void check_defined(std::string_view op, Tensor const& tensor) {
+  check(tensor.defined(), op, [] {
+    return Complaint{"expected a tensor, got an undefined one", "assign it before use"};
+  });
+}
+
+namespace {
+
+void print(std::string& text, Tensor const& t, int64_t indent) {
+  constexpr int64_t edge = 3;
+  if (t.rank() == 0) {
+    text += is_floating(t.dtype()) ? fmt::format("{:.4g}", t.item<double>()) : fmt::format("{}", t.item<int64_t>());
+    return;
+  }
+  int64_t const n = t.shape()[0];
+  text += '[';
+  for (int64_t i = 0; i < n; ++i) {
+    if (i) text += t.rank() == 1 ? ", " : fmt::format(",\n{:{}}", "", indent + 1);
+    if (n > 4 * edge && i == edge) {
+      text += t.rank() == 1 ? "…, " : fmt::format("…\n{:{}}", "", indent + 1);
+      i = n - edge;
+    }
+    print(text, t.select(0, i), indent + 1);
+  }
+  text += ']';
+}
+
+}  // namespace
+
+std::string to_string(Tensor const& tensor) {
+  if (!tensor.defined()) return "undefined";
+  std::string text;
+  print(text, tensor.detach(), 0);
+  return fmt::format("{}  {} {}", text, name(tensor.dtype()), to_string(tensor.shape()));
+}
+
+}  // namespace heed

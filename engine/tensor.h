@@ -1,0 +1,152 @@
+// Tensor: a handle to storage + shape + strides + an edge into the tape. No maths here: ops.h is the catalogue.
+#pragma once
+
+#include <heed/engine/dtype.h>
+#include <heed/engine/ref.h>
+#include <heed/engine/shape.h>
+#include <heed/engine/storage.h>
+
+#include <string>
+#include <vector>
+
+namespace heed {
+
+class Node;  // tape.h
+
+/// What handles share. `node`/`slot` name the tape entry that made the value; a leaf has none.
+struct TensorBody : Counted {
+  Ref<Storage> storage;
+  Shape shape;
+  Strides strides;
+  int64_t offset = 0;  // elements from the start of the storage
+  Dtype dtype = Dtype::f32;
+  bool contiguous = true;
+  bool requires_grad = false;  // set by the user on a leaf
+  bool is_view = false;
+  int slot = 0;
+  Ref<Node> node;
+  Ref<TensorBody> grad;
+
+  TensorBody();
+  ~TensorBody();
+  void dispose() noexcept;
+  static void* operator new(size_t bytes) { return pool_allocate(bytes); }
+  static void operator delete(void* block, size_t bytes) noexcept { pool_release(block, bytes); }
+};
+
+class Tensor {
+ public:
+  Tensor() = default;  // undefined: no shape, no data
+  explicit Tensor(Ref<TensorBody> body) : body_(std::move(body)) {}
+  /// Uninitialised elements.
+  Tensor(Shape const& shape, Dtype dtype);
+  /// Another view of `storage`.
+  Tensor(Ref<Storage> storage, int64_t offset, Shape const& shape, Strides const& strides, Dtype dtype);
+
+  bool defined() const { return bool(body_); }
+  explicit operator bool() const { return defined(); }
+  Shape const& shape() const { return body_->shape; }
+  Strides const& strides() const { return body_->strides; }
+  int rank() const { return body_->shape.rank(); }
+  /// Size along `axis` (negative counts from the end).
+  int64_t size(int axis) const;
+  int64_t numel() const { return heed::numel(body_->shape); }
+  Dtype dtype() const { return body_->dtype; }
+  Device device() const { return body_->storage->device(); }
+  bool is_contiguous() const { return body_->contiguous; }
+  Storage& storage() const { return *body_->storage; }
+  TensorBody* body() const { return body_.get(); }
+  Ref<TensorBody> const& body_ref() const { return body_; }
+
+  /// Address of element [0, …, 0]; an Error unless T is the element type. Writing through it is not seen by the tape.
+  template <class T>
+  T* data() const {
+    check_type(dtype_of<T>);
+    return static_cast<T*>(raw());
+  }
+  void* raw() const { return body_->storage->data() + size_t(body_->offset) * size_of(body_->dtype); }
+  /// The value of a tensor of one element, converted to T.
+  template <class T = double>
+  T item() const {
+    return dispatch(dtype(), [&]<class From>(Type<From>) { return T(*static_cast<From const*>(one_element())); });
+  }
+  /// All elements in row-major order, converted to T.
+  template <class T = float>
+  std::vector<T> to_vector() const {
+    Tensor const whole = contiguous().detach();
+    return dispatch(dtype(), [&]<class From>(Type<From>) {
+      auto const* const from = static_cast<From const*>(whole.raw());
+      return std::vector<T>(from, from + whole.numel());
+    });
+  }
+
+  // Autodiff (tape.h, backward.h)
+  bool requires_grad() const { return body_->requires_grad || body_->node; }
+  bool is_leaf() const { return !body_->node; }
+  /// Marks a floating leaf as a variable whose gradient backward() accumulates. Returns *this.
+  Tensor& requires_grad_(bool on = true);
+  /// The accumulated gradient; undefined before the first backward().
+  Tensor grad() const { return Tensor(body_->grad); }
+  void set_grad(Tensor const& gradient) const { body_->grad = gradient.body_; }
+  /// Accumulates d(this)/d(leaf) · gradient into every leaf; a scalar needs no gradient.
+  void backward(Tensor const& gradient = {}) const;
+  /// The same elements, unknown to the tape.
+  Tensor detach() const;
+
+  // Views (ops/view.cpp): they share storage, and gradients flow through them.
+  /// Same elements in another shape, one size may be -1; a view where strides allow, else a copy.
+  Tensor reshape(Shape const& shape) const;
+  /// As reshape, but an Error where a copy would be needed.
+  Tensor view(Shape const& shape) const;
+  Tensor permute(Dims const& axes) const;
+  Tensor transpose(int axis_a, int axis_b) const;
+  /// The last two axes swapped.
+  Tensor t() const { return transpose(-2, -1); }
+  Tensor unsqueeze(int axis) const;
+  Tensor squeeze(int axis) const;
+  /// Broadcast to `shape` with zero strides.
+  Tensor expand(Shape const& shape) const;
+  /// Elements from, from+step, … < to along `axis`; negative ends count from the end, ends are clipped to the size.
+  Tensor slice(int axis, int64_t from, int64_t to, int64_t step = 1) const;
+  /// The tensor at index `index` of `axis`, without that axis.
+  Tensor select(int axis, int64_t index) const;
+  Tensor flatten(int from = 0, int to = -1) const;
+  /// x.at(i, j): select on the leading axes.
+  template <class... Index>
+  Tensor at(Index... index) const {
+    Tensor t = *this;
+    ((t = t.select(0, int64_t(index))), ...);
+    return t;
+  }
+
+  // Copies (ops/copy.cpp)
+  Tensor contiguous() const;
+  Tensor clone() const;
+  Tensor to(Dtype dtype) const;
+
+  // In place: needs no tape or a tracked non-view tensor; bumps the version that saved tensors are compared with.
+  Tensor& copy_(Tensor const& from);
+  Tensor& fill_(double value);
+  Tensor& zero_() { return fill_(0); }
+  Tensor& add_(Tensor const& other, double alpha = 1);
+  Tensor& sub_(Tensor const& other);
+  Tensor& mul_(Tensor const& other);
+  Tensor& mul_(double factor);
+  Tensor& div_(Tensor const& other);
+
+ private:
+  void check_type(Dtype wanted) const {
+    if (wanted != body_->dtype) [[unlikely]] wrong_type(wanted);
+  }
+  [[noreturn]] void wrong_type(Dtype wanted) const;
+  void const* one_element() const;
+  Ref<TensorBody> body_;
+};
+
+/// Rows of numbers with shape and type, long axes shortened: for people.
+std::string to_string(Tensor const& tensor);
+
+/// An Error naming `op` unless `tensor` is defined.
+void check_defined(std::string_view op, Tensor const& tensor);
+
+}  // namespace heed
