@@ -1,6 +1,6 @@
 // Forward-mode dual numbers: a value and its derivative along one direction, carried through a formula together.
-// N is a Lane (one number or one register), a Dual (second derivatives) or a Tensor: what N's functions are called is found by
-// argument-dependent lookup, so this header knows none of them.
+// N is a Lane (one number or one register), a Dual (second derivatives) or a Tensor: what N's functions are called is
+// found by argument-dependent lookup, so this header knows none of them.
 #pragma once
 
 #include <type_traits>

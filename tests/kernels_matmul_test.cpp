@@ -1,12 +1,12 @@
 // The matrix-product kernels of every level against sums in f64.
 #include <doctest/doctest.h>
+#include <heed/engine/isa.h>
+#include <heed/engine/ops/matmul.h>
+#include <heed/engine/parallel.h>
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <heed/engine/isa.h>
-#include <heed/engine/ops/matmul.h>
-#include <heed/engine/parallel.h>
 #include <limits>
 #include <random>
 #include <string>
@@ -58,14 +58,30 @@ struct Matrix {
 
   Matrix(int64_t rows, int64_t cols, Layout layout, uint32_t seed) : rows(rows), cols(cols) {
     switch (layout) {
-      case Layout::rows: row = cols, col = 1; break;
-      case Layout::padded_rows: row = cols + 3, col = 1; break;
-      case Layout::cols: row = 1, col = rows; break;
-      case Layout::padded_cols: row = 1, col = rows + 5; break;
-      case Layout::both_strided: row = 2 * cols + 1, col = 2; break;
-      case Layout::same_row: row = 0, col = 1; break;
-      case Layout::same_col: row = 1, col = 0; break;
-      case Layout::one_value: row = 0, col = 0; break;
+      case Layout::rows:
+        row = cols, col = 1;
+        break;
+      case Layout::padded_rows:
+        row = cols + 3, col = 1;
+        break;
+      case Layout::cols:
+        row = 1, col = rows;
+        break;
+      case Layout::padded_cols:
+        row = 1, col = rows + 5;
+        break;
+      case Layout::both_strided:
+        row = 2 * cols + 1, col = 2;
+        break;
+      case Layout::same_row:
+        row = 0, col = 1;
+        break;
+      case Layout::same_col:
+        row = 1, col = 0;
+        break;
+      case Layout::one_value:
+        row = 0, col = 0;
+        break;
     }
     int64_t const used = rows && cols ? (rows - 1) * row + (cols - 1) * col + 1 : 0;
     data.assign(size_t(used + 2 * margin), std::numeric_limits<T>::quiet_NaN());
@@ -114,7 +130,13 @@ GemmArgs<T> arguments(Matrix<T>& a, Matrix<T>& b, Matrix<T>& c, T const* bias, b
 
 template <class T>
 void check_product(int64_t m, int64_t n, int64_t k, Layout in_a, Layout in_b, bool accumulate, bool with_bias) {
-  CAPTURE(m); CAPTURE(n); CAPTURE(k); CAPTURE(int(in_a)); CAPTURE(int(in_b)); CAPTURE(accumulate); CAPTURE(with_bias);
+  CAPTURE(m);
+  CAPTURE(n);
+  CAPTURE(k);
+  CAPTURE(int(in_a));
+  CAPTURE(int(in_b));
+  CAPTURE(accumulate);
+  CAPTURE(with_bias);
   Matrix<T> a(m, k, in_a, 1), b(k, n, in_b, 2), c(m, n, Layout::padded_rows, 3), bias(1, n, Layout::rows, 4);
   Matrix<T> const before = c;
   T const* bias_data = with_bias ? bias.begin() : nullptr;
@@ -138,7 +160,8 @@ std::vector<T> product_bits(int64_t m, int64_t n, int64_t k, Layout in_a, Layout
 
 TEST_CASE_TEMPLATE("gemm: every small size", T, float, double) {
   at_every_level([] {
-    int64_t const ms[] = {1, 2, 3, 5, 6, 7, 13, 14, 15, 17, 29}, ns[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 47, 65};
+    int64_t const ms[] = {1, 2, 3, 5, 6, 7, 13, 14, 15, 17, 29},
+                  ns[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 47, 65};
     int64_t const ks[] = {1, 2, 3, 7, 8, 16, 33, 67};
     int turn = 0;
     for (int64_t const m : ms) {
@@ -154,8 +177,8 @@ TEST_CASE_TEMPLATE("gemm: every small size", T, float, double) {
 
 TEST_CASE_TEMPLATE("gemm: every pair of layouts", T, float, double) {
   at_every_level([] {
-    Size const sizes[] = {{1, 37, 90},  {4, 50, 130},  {21, 35, 70}, {40, 5, 99},  {33, 1, 140},
-                                {1, 1, 200}, {19, 33, 600}, {1, 300, 64}, {64, 64, 64}, {200, 170, 190}};
+    Size const sizes[] = {{1, 37, 90}, {4, 50, 130},  {21, 35, 70}, {40, 5, 99},  {33, 1, 140},
+                          {1, 1, 200}, {19, 33, 600}, {1, 300, 64}, {64, 64, 64}, {200, 170, 190}};
     for (auto const [m, n, k] : sizes) {
       for (Layout const in_a : all_layouts) {
         for (Layout const in_b : all_layouts) {
@@ -170,10 +193,11 @@ TEST_CASE_TEMPLATE("gemm: every pair of layouts", T, float, double) {
 TEST_CASE_TEMPLATE("gemm: packed sizes", T, float, double) {
   at_every_level([] {
     std::minstd_rand random(8);
-    Size const sizes[] = {{129, 257, 400},  {301, 129, 131},  {128, 65, 768}, {65, 130, 1100},
-                                {31, 4200, 40},  {17, 33, 4500}, {145, 160, 514}, {20, 4100, 60}};
+    Size const sizes[] = {{129, 257, 400}, {301, 129, 131}, {128, 65, 768},  {65, 130, 1100},
+                          {31, 4200, 40},  {17, 33, 4500},  {145, 160, 514}, {20, 4100, 60}};
     for (auto const [m, n, k] : sizes) {
-      check_product<T>(m, n, k, all_layouts[random() % 5], all_layouts[random() % 5], random() % 2 != 0, random() % 2 != 0);
+      check_product<T>(m, n, k, all_layouts[random() % 5], all_layouts[random() % 5], random() % 2 != 0,
+                       random() % 2 != 0);
       check_product<T>(m, n, k, Layout::rows, Layout::cols, false, true);
       check_product<T>(m, n, k, Layout::cols, Layout::rows, true, true);
     }
@@ -183,7 +207,8 @@ TEST_CASE_TEMPLATE("gemm: packed sizes", T, float, double) {
 TEST_CASE_TEMPLATE("gemm: nothing to sum or nothing to write", T, float, double) {
   at_every_level([] {
     for (bool const accumulate : {false, true}) {
-      for (bool const with_bias : {false, true}) check_product<T>(5, 19, 0, Layout::rows, Layout::cols, accumulate, with_bias);
+      for (bool const with_bias : {false, true})
+        check_product<T>(5, 19, 0, Layout::rows, Layout::cols, accumulate, with_bias);
     }
     check_product<T>(0, 7, 5, Layout::rows, Layout::rows, false, true);
     check_product<T>(7, 0, 5, Layout::rows, Layout::rows, false, false);
@@ -197,7 +222,9 @@ TEST_CASE_TEMPLATE("gemm: NaN and infinity follow arithmetic", T, float, double)
     Size const sizes[] = {{1, 40, 50}, {3, 40, 50}, {30, 3, 70}, {30, 40, 50}, {170, 180, 190}};
     for (auto const [m, n, k] : sizes) {
       for (Layout const in_b : {Layout::rows, Layout::cols}) {
-        CAPTURE(m); CAPTURE(n); CAPTURE(int(in_b));
+        CAPTURE(m);
+        CAPTURE(n);
+        CAPTURE(int(in_b));
         Matrix<T> a(m, k, Layout::rows, 9), b(k, n, in_b, 10), c(m, n, Layout::rows, 11);
         for (int64_t p = 0; p < k; ++p) a.at(m - 1, p) = 0;
         b.at(k - 1, n - 1) = inf;  // 0·inf = NaN in the last row
@@ -217,11 +244,16 @@ TEST_CASE_TEMPLATE("gemm: NaN and infinity follow arithmetic", T, float, double)
 TEST_CASE_TEMPLATE("gemm: the same bits for any number of threads", T, float, double) {
   int const before = heed::thread_count();
   at_every_level([] {
-    Size const sizes[] = {{1, 3000, 700}, {2, 2000, 900}, {3000, 5, 300}, {150, 140, 150}, {128, 512, 768}, {300, 310, 1000}};
+    Size const sizes[] = {{1, 3000, 700},  {2, 2000, 900},  {3000, 5, 300},
+                          {150, 140, 150}, {128, 512, 768}, {300, 310, 1000}};
     for (auto const [m, n, k] : sizes) {
       for (Layout const in_a : {Layout::rows, Layout::cols}) {
         for (Layout const in_b : {Layout::rows, Layout::cols}) {
-          CAPTURE(m); CAPTURE(n); CAPTURE(k); CAPTURE(int(in_a)); CAPTURE(int(in_b));
+          CAPTURE(m);
+          CAPTURE(n);
+          CAPTURE(k);
+          CAPTURE(int(in_a));
+          CAPTURE(int(in_b));
           heed::set_thread_count(1);
           std::vector<T> const one = product_bits<T>(m, n, k, in_a, in_b);
           for (int const threads : {2, 4}) {
@@ -243,7 +275,9 @@ TEST_CASE_TEMPLATE("gemm: batches", T, float, double) {
       for (int64_t const batch : {0, 1, 3, 20}) {
         if (m == 170 && batch == 20) continue;
         for (int const kind : {0, 1, 2, 3}) {  // own operands; one B; one A; B transposed and the products summed
-          CAPTURE(m); CAPTURE(batch); CAPTURE(kind);
+          CAPTURE(m);
+          CAPTURE(batch);
+          CAPTURE(kind);
           Matrix<T> a(kind == 2 ? m : m * batch, k, Layout::rows, 12);
           Matrix<T> b(kind == 1 ? k : k * batch, n, Layout::rows, 13), bias(1, n, Layout::rows, 15);
           Matrix<T> c(kind == 3 ? m : m * batch, n, Layout::rows, 14);
@@ -261,7 +295,8 @@ TEST_CASE_TEMPLATE("gemm: batches", T, float, double) {
               if (accumulate) sum += before.data[size_t(Matrix<T>::margin + row * n + j)], size += 1;
               for (int64_t i = kind == 3 ? 0 : row / m; i < (kind == 3 ? batch : row / m + 1); ++i) {
                 for (int64_t p = 0; p < k; ++p) {
-                  double const term = double(a.begin()[i * a_step + row % m * k + p]) * double(b.begin()[i * b_step + p * n + j]);
+                  double const term =
+                      double(a.begin()[i * a_step + row % m * k + p]) * double(b.begin()[i * b_step + p * n + j]);
                   sum += term, size += std::abs(term);
                 }
               }

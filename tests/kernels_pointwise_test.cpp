@@ -1,5 +1,5 @@
-// The pointwise kernels on every level: values against long double references, slopes against central differences, special
-// values, odd lengths, strides, operands and outputs at the same address.
+// The pointwise kernels on every level: values against long double references, slopes against central differences,
+// special values, odd lengths, strides, operands and outputs at the same address.
 #include <doctest/doctest.h>
 #include <heed/engine/isa.h>
 #include <heed/engine/ops/pointwise.h>
@@ -124,18 +124,20 @@ void for_each_unary(See see) {
   see(Case{Rsqrt{}, [](Real x) { return 1 / std::sqrt(x); }, 0.1, 90, 1.5, 0});
   see(Case{Reciprocal{}, [](Real x) { return 1 / x; }, 0.3, 90, 0.5, 0});
   see(Case{Exp{}, [](Real x) { return std::exp(x); }, -104, 88.7, 1.1, 0, 4});
-  see(Case{Expm1{}, [](Real x) { return std::expm1(x); }, -30, 88.7, 2.5, 0});
+  see(Case{Expm1{}, [](Real x) { return std::expm1(x); }, -30, 88.7, 2, 0});
   see(Case{Log{}, [](Real x) { return std::log(x); }, 0.02, 9e4, 1.1, 0});
-  see(Case{Log1p{}, [](Real x) { return std::log1p(x); }, -0.97, 9e4, 2, 0, 40});
+  see(Case{Log1p{}, [](Real x) { return std::log1p(x); }, -0.97, 9e4, 1.5, 0, 40});
   see(Case{Sin{}, [](Real x) { return std::sin(x); }, -100, 100, 1.5, 0});
-  see(Case{Sin{}, [](Real x) { return std::sin(x); }, -12000, 30000, 2, 0});
+  see(Case{Sin{}, [](Real x) { return std::sin(x); }, -12000, 30000, 2.5, 0});
   see(Case{Cos{}, [](Real x) { return std::cos(x); }, -100, 100, 1.5, 0});
-  see(Case{Cos{}, [](Real x) { return std::cos(x); }, -12000, 30000, 2, 0});
+  see(Case{Cos{}, [](Real x) { return std::cos(x); }, -12000, 30000, 2.5, 0});
   see(Case{Tanh{}, [](Real x) { return std::tanh(x); }, -12, 12, 3, 0});
-  see(Case{Erf{}, [](Real x) { return std::erf(x); }, -5, 5, 2, 0});
+  see(Case{Erf{}, [](Real x) { return std::erf(x); }, -5, 5, 1.5, 0});
   see(Case{Sigmoid{}, sigmoid, -80, 80, 3, 0});
-  see(Case{LogSigmoid{}, [](Real x) { return x < 0 ? x - std::log1p(std::exp(x)) : -std::log1p(std::exp(-x)); }, -80, 80, 3, 0});
-  see(Case{Softplus{}, [](Real x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }, -80, 80, 3, 0});
+  see(Case{LogSigmoid{}, [](Real x) { return x < 0 ? x - std::log1p(std::exp(x)) : -std::log1p(std::exp(-x)); }, -80,
+           80, 3, 0});
+  see(Case{Softplus{}, [](Real x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }, -80, 80,
+           3, 0});
   see(Case{Relu{}, [](Real x) { return x > 0 ? x : 0; }, -9, 9, 0, 0, 4, true});
   see(Case{LeakyRelu{{}, 0.125}, [](Real x) { return x > 0 ? x : x / 8; }, -9, 9, 0, 0, 4, true});
   see(Case{Elu{{}, 1.5}, [](Real x) { return x > 0 ? x : Real(1.5) * std::expm1(x); }, -9, 9, 3, 0, 4, true});
@@ -161,7 +163,10 @@ void for_each_unary(See see) {
   for (double exponent : {0., 0.5, 1., 2., 3., -0.5, -1., -2., 2.5, -1.5})
     see(Case{PowScalar{{}, exponent}, [=](Real x) { return std::pow(x, Real(exponent)); }, 0.3, 9, 1.5, 0});
   see(Case{PowScalar{{}, 3.}, [](Real x) { return x * x * x; }, -9, 9, 1.5, 0});
-  see(Case{Clamp{{}, -1.5, 2.}, [](Real x) { return x < -1.5 ? Real(-1.5) : x > 2 ? Real(2) : x; }, -9, 9, 0, 0, 4, true});
+  see(Case{Clamp{{}, -1.5, 2.}, [](Real x) { return x < -1.5 ? Real(-1.5)
+                                                    : x > 2  ? Real(2)
+                                                             : x; }, -9, 9, 0, 0, 4,
+           true});
 }
 
 bool near_kink(double x) { return std::fabs(2 * x - std::nearbyint(2 * x)) < 1e-3; }
@@ -222,8 +227,9 @@ TEST_CASE("pointwise: unary slopes against central differences") {
         double const x = float(low + (high - low) * 0.01 + (high - low) * 0.98 * double(engine() >> 11) * 0x1p-53);
         if (c.kinks && near_kink(x)) continue;
         Real const h = 1e-4L * std::fmax(Real(0.01), std::fmin(Real(1), std::fabs(Real(x))));
-        Real const want = (8 * (c.reference(x + h) - c.reference(x - h)) -
-                           (c.reference(x + 2 * h) - c.reference(x - 2 * h))) / (12 * h);
+        Real const want =
+            (8 * (c.reference(x + h) - c.reference(x - h)) - (c.reference(x + 2 * h) - c.reference(x - 2 * h))) /
+            (12 * h);
         double const scale = std::fmax(1., std::fabs(double(want)));
         double const got = slope_at<double>(c.row, x);
         if (!(std::fabs(got - double(want)) <= 1e-10 * scale) && ++bad < 4)
@@ -256,13 +262,18 @@ TEST_CASE_TEMPLATE("pointwise: special values", T, float, double) {
     expect(Sqrt{}, {{T(-0.), T(-0.)}, {0, 0}, {i, i}, {-1, n}, {n, n}, {-tiny, n}});
     expect(Rsqrt{}, {{0, i}, {T(-0.), -i}, {i, 0}, {-1, n}, {n, n}, {4, T(0.5)}});
     expect(Reciprocal{}, {{0, i}, {T(-0.), -i}, {i, 0}, {-i, T(-0.)}, {n, n}});
-    expect(Exp{}, {{0, 1}, {T(-0.), 1}, {i, i}, {-i, 0}, {n, n}, {tiny, 1}, {huge, i}, {-huge, 0}, {-800, 0}, {800, i}});
-    expect(Expm1{}, {{0, 0}, {T(-0.), T(-0.)}, {i, i}, {-i, -1}, {n, n}, {tiny, tiny}, {-tiny, -tiny}, {huge, i}, {-huge, -1}});
+    expect(Exp{},
+           {{0, 1}, {T(-0.), 1}, {i, i}, {-i, 0}, {n, n}, {tiny, 1}, {huge, i}, {-huge, 0}, {-800, 0}, {800, i}});
+    expect(Expm1{},
+           {{0, 0}, {T(-0.), T(-0.)}, {i, i}, {-i, -1}, {n, n}, {tiny, tiny}, {-tiny, -tiny}, {huge, i}, {-huge, -1}});
     expect(Log{}, {{0, -i}, {T(-0.), -i}, {1, 0}, {i, i}, {-1, n}, {-i, n}, {n, n}, {-tiny, n}});
-    expect(Log1p{}, {{0, 0}, {T(-0.), T(-0.)}, {-1, -i}, {i, i}, {-2, n}, {-i, n}, {n, n}, {tiny, tiny}, {-tiny, -tiny}});
+    expect(Log1p{},
+           {{0, 0}, {T(-0.), T(-0.)}, {-1, -i}, {i, i}, {-2, n}, {-i, n}, {n, n}, {tiny, tiny}, {-tiny, -tiny}});
     expect(Sin{}, {{0, 0}, {T(-0.), T(-0.)}, {i, n}, {-i, n}, {n, n}, {tiny, tiny}});
     expect(Cos{}, {{0, 1}, {T(-0.), 1}, {i, n}, {-i, n}, {n, n}, {tiny, 1}});
-    expect(Tanh{}, {{0, 0}, {T(-0.), T(-0.)}, {i, 1}, {-i, -1}, {n, n}, {tiny, tiny}, {-least, -least}, {huge, 1}, {-huge, -1}});
+    expect(
+        Tanh{},
+        {{0, 0}, {T(-0.), T(-0.)}, {i, 1}, {-i, -1}, {n, n}, {tiny, tiny}, {-least, -least}, {huge, 1}, {-huge, -1}});
     expect(Erf{}, {{0, 0}, {T(-0.), T(-0.)}, {i, 1}, {-i, -1}, {n, n}, {huge, 1}, {-huge, -1}});
     expect(Sigmoid{}, {{0, T(0.5)}, {i, 1}, {-i, 0}, {n, n}, {huge, 1}, {-huge, 0}});
     expect(LogSigmoid{}, {{i, 0}, {-i, -i}, {n, n}, {-huge, -huge}});
@@ -277,7 +288,15 @@ TEST_CASE_TEMPLATE("pointwise: special values", T, float, double) {
     expect(Threshold{{}, 1., 5.}, {{1, 5}, {2, 2}, {i, i}, {-i, 5}, {n, n}});
     expect(Floor{}, {{T(-0.), T(-0.)}, {T(-0.5), -1}, {i, i}, {-i, -i}, {n, n}, {huge, huge}, {tiny, 0}});
     expect(Ceil{}, {{T(-0.), T(-0.)}, {T(-0.5), T(-0.)}, {i, i}, {n, n}, {-huge, -huge}, {tiny, 1}});
-    expect(Round{}, {{T(-0.), T(-0.)}, {T(0.5), 0}, {T(1.5), 2}, {T(2.5), 2}, {T(-0.5), T(-0.)}, {T(-1.5), -2}, {i, i}, {n, n}, {huge, huge}});
+    expect(Round{}, {{T(-0.), T(-0.)},
+                     {T(0.5), 0},
+                     {T(1.5), 2},
+                     {T(2.5), 2},
+                     {T(-0.5), T(-0.)},
+                     {T(-1.5), -2},
+                     {i, i},
+                     {n, n},
+                     {huge, huge}});
     expect(Trunc{}, {{T(-0.), T(-0.)}, {T(1.9), 1}, {T(-1.9), -1}, {T(-0.5), T(-0.)}, {i, i}, {n, n}, {huge, huge}});
     expect(Clamp{{}, -1., 2.}, {{i, 2}, {-i, -1}, {n, n}, {0, 0}});
     expect(Clamp{{}, 3., 2.}, {{0, 2}, {5, 2}});
@@ -320,9 +339,25 @@ TEST_CASE_TEMPLATE("pointwise: special values", T, float, double) {
       }
     };
     T const half = T(0.5);
-    expect2(Maximum{}, {{1, 2, 2, 0, 1}, {2, 1, 2, 1, 0}, {1, 1, 1, half, half}, {n, 1, n}, {1, n, n}, {n, n, n}, {i, -i, i, 1, 0}, {i, i, i, half, half}});
-    expect2(Minimum{}, {{1, 2, 1, 1, 0}, {2, 1, 1, 0, 1}, {1, 1, 1, half, half}, {n, 1, n}, {1, n, n}, {n, n, n}, {i, -i, -i, 0, 1}});
-    expect2(Pow{}, {{0, 0, 1, 0, 0}, {0, 2, 0, 0, 0}, {2, 0, 1, 0, std::log(T(2))}, {-2, 2, 4, -4, n}, {-2, half, n}, {n, 0, 1, 0, n}, {1, n, 1, n, 0}, {0, -1, i, -i, -i}});
+    expect2(Maximum{}, {{1, 2, 2, 0, 1},
+                        {2, 1, 2, 1, 0},
+                        {1, 1, 1, half, half},
+                        {n, 1, n},
+                        {1, n, n},
+                        {n, n, n},
+                        {i, -i, i, 1, 0},
+                        {i, i, i, half, half}});
+    expect2(
+        Minimum{},
+        {{1, 2, 1, 1, 0}, {2, 1, 1, 0, 1}, {1, 1, 1, half, half}, {n, 1, n}, {1, n, n}, {n, n, n}, {i, -i, -i, 0, 1}});
+    expect2(Pow{}, {{0, 0, 1, 0, 0},
+                    {0, 2, 0, 0, 0},
+                    {2, 0, 1, 0, std::log(T(2))},
+                    {-2, 2, 4, -4, n},
+                    {-2, half, n},
+                    {n, 0, 1, 0, n},
+                    {1, n, 1, n, 0},
+                    {0, -1, i, -i, -i}});
     expect2(Div{}, {{1, 0, i, i, -i}, {0, 0, n}, {1, 2, half, half, T(-0.25)}});
     expect2(Add{}, {{i, -i, n}, {1, 2, 3, 1, 1}});
   });
@@ -362,14 +397,22 @@ TEST_CASE("pointwise: f32 over all exponents") {
       CHECK_MESSAGE(worst <= ulps, "worst ", worst, " at ", at);
     };
     float const huge = std::numeric_limits<float>::max();
-    check(row::Exp{}, [](Real x) { return std::exp(x); }, 1.1, -huge, huge);
-    check(row::Expm1{}, [](Real x) { return std::expm1(x); }, 2.5, -huge, huge);
-    check(row::Log{}, [](Real x) { return std::log(x); }, 1.1, 0, huge);
-    check(row::Log1p{}, [](Real x) { return std::log1p(x); }, 2, -0.9999999f, huge);
-    check(row::Tanh{}, [](Real x) { return std::tanh(x); }, 3, -huge, huge);
-    check(row::Erf{}, [](Real x) { return std::erf(x); }, 2, -huge, huge);
-    check(row::Sin{}, [](Real x) { return std::sin(x); }, 2, -1e6f, 1e6f);
-    check(row::Cos{}, [](Real x) { return std::cos(x); }, 2, -1e6f, 1e6f);
+    check(
+        row::Exp{}, [](Real x) { return std::exp(x); }, 1.1, -huge, huge);
+    check(
+        row::Expm1{}, [](Real x) { return std::expm1(x); }, 2, -huge, huge);
+    check(
+        row::Log{}, [](Real x) { return std::log(x); }, 1.1, 0, huge);
+    check(
+        row::Log1p{}, [](Real x) { return std::log1p(x); }, 1.5, -0.9999999f, huge);
+    check(
+        row::Tanh{}, [](Real x) { return std::tanh(x); }, 3, -huge, huge);
+    check(
+        row::Erf{}, [](Real x) { return std::erf(x); }, 1.5, -huge, huge);
+    check(
+        row::Sin{}, [](Real x) { return std::sin(x); }, 2.5, -1e6f, 1e6f);
+    check(
+        row::Cos{}, [](Real x) { return std::cos(x); }, 2.5, -1e6f, 1e6f);
   });
 }
 
@@ -438,7 +481,8 @@ TEST_CASE_TEMPLATE("pointwise: lengths and strides give the bits of one element 
           auto const& table = kernels<PointwiseKernels>().of<T>();
           std::vector<uint8_t> mask(size_t(n) + 4, 9);
           row::Lt const lt;
-          table.compare[CompareRows::index_of<row::Lt>].forward(&lt, xs.data(), stride, other.data(), b_stride, mask.data(), n);
+          table.compare[CompareRows::index_of<row::Lt>].forward(&lt, xs.data(), stride, other.data(), b_stride,
+                                                                mask.data(), n);
           bool equal = true;
           for (int64_t i = 0; i < n; ++i) equal &= mask[size_t(i)] == uint8_t(a_at(i) < b_at(i));
           for (size_t i = size_t(n); i < mask.size(); ++i) equal &= mask[i] == 9;
@@ -472,8 +516,10 @@ TEST_CASE_TEMPLATE("pointwise: binary values and slopes", T, float, double) {
         T y, da, db, one = 1;
         binary<T>(row).forward(&row, &a, 1, &b, 1, &y, 1);
         binary<T>(row).backward(&row, &one, &a, 1, &b, 1, &y, &da, &db, 1);
-        if (!close(y, reference(Real(a), Real(b)), ulps, 0) && ++bad < 4) FAIL_CHECK("a ", double(a), " b ", double(b), " got ", double(y));
-        Real const h = 1e-4L * std::fmax(Real(0.01), std::fabs(Real(a))), k = 1e-4L * std::fmax(Real(0.01), std::fabs(Real(b)));
+        if (!close(y, reference(Real(a), Real(b)), ulps, 0) && ++bad < 4)
+          FAIL_CHECK("a ", double(a), " b ", double(b), " got ", double(y));
+        Real const h = 1e-4L * std::fmax(Real(0.01), std::fabs(Real(a))),
+                   k = 1e-4L * std::fmax(Real(0.01), std::fabs(Real(b)));
         auto const fifth = [](auto f, Real x, Real d) {
           return (8 * (f(x + d) - f(x - d)) - (f(x + 2 * d) - f(x - 2 * d))) / (12 * d);
         };
@@ -488,13 +534,20 @@ TEST_CASE_TEMPLATE("pointwise: binary values and slopes", T, float, double) {
       }
       CHECK(bad == 0);
     };
-    run(row::Add{}, [](Real a, Real b) { return a + b; }, -9, 9, 0.5);
-    run(row::Sub{}, [](Real a, Real b) { return a - b; }, -9, 9, 0.5);
-    run(row::Mul{}, [](Real a, Real b) { return a * b; }, -9, 9, 0.5);
-    run(row::Div{}, [](Real a, Real b) { return a / b; }, 0.3, 9, 0.5);
-    run(row::Maximum{}, [](Real a, Real b) { return a > b ? a : b; }, -9, 9, 0);
-    run(row::Minimum{}, [](Real a, Real b) { return a < b ? a : b; }, -9, 9, 0);
-    run(row::Pow{}, [](Real a, Real b) { return std::pow(a, b); }, 0.3, 4, 1);
+    run(
+        row::Add{}, [](Real a, Real b) { return a + b; }, -9, 9, 0.5);
+    run(
+        row::Sub{}, [](Real a, Real b) { return a - b; }, -9, 9, 0.5);
+    run(
+        row::Mul{}, [](Real a, Real b) { return a * b; }, -9, 9, 0.5);
+    run(
+        row::Div{}, [](Real a, Real b) { return a / b; }, 0.3, 9, 0.5);
+    run(
+        row::Maximum{}, [](Real a, Real b) { return a > b ? a : b; }, -9, 9, 0);
+    run(
+        row::Minimum{}, [](Real a, Real b) { return a < b ? a : b; }, -9, 9, 0);
+    run(
+        row::Pow{}, [](Real a, Real b) { return std::pow(a, b); }, 0.3, 4, 1);
   });
 }
 

@@ -100,7 +100,8 @@ void same_for_any_thread_count(F run) {
 struct RowsCase {
   int64_t rows, n;
 };
-constexpr RowsCase row_cases[] = {{0, 5}, {3, 1}, {1, 2}, {7, 3}, {5, 16}, {9, 31}, {4, 64}, {3, 77}, {13, 257}, {6, 1000}, {2, 4099}, {70, 513}};
+constexpr RowsCase row_cases[] = {{0, 5},  {3, 1},  {1, 2},    {7, 3},    {5, 16},   {9, 31},
+                                  {4, 64}, {3, 77}, {13, 257}, {6, 1000}, {2, 4099}, {70, 513}};
 constexpr RowsCase long_rows[] = {{2, 140001}, {1, 70000}};
 
 /// References accumulate wider than double, or their own rounding would count against the f64 kernels.
@@ -115,7 +116,9 @@ Exact log_sum_exp(double const* x, int64_t n) {
 }
 
 template <class T>
-Values<double> wide(Values<T> const& v) { return {v.begin(), v.end()}; }
+Values<double> wide(Values<T> const& v) {
+  return {v.begin(), v.end()};
+}
 
 template <class T>
 void check_softmax(RowsCase c, bool strided) {
@@ -193,9 +196,12 @@ TEST_CASE("softmax of NaN and infinities") {
           CAPTURE(what);
           int wrong = 0;
           for (int64_t j = 0; j < n; ++j) {
-            if (all_nan) wrong += !std::isnan(y[size_t(j)]) + !std::isnan(ly[size_t(j)]);
-            else if (j == at) wrong += !(y[size_t(j)] == 0) + !(ly[size_t(j)] == -inf<T>);
-            else wrong += !(std::abs(double(y[size_t(j)]) * double(n - 1) - 1) < 16 * eps<T>);
+            if (all_nan)
+              wrong += !std::isnan(y[size_t(j)]) + !std::isnan(ly[size_t(j)]);
+            else if (j == at)
+              wrong += !(y[size_t(j)] == 0) + !(ly[size_t(j)] == -inf<T>);
+            else
+              wrong += !(std::abs(double(y[size_t(j)]) * double(n - 1) - 1) < 16 * eps<T>);
           }
           CHECK(wrong == 0);
         }
@@ -227,7 +233,8 @@ TEST_CASE("layer and RMS norm kernels agree with plain loops") {
         Values<T> ry(y), rrstd(rstd), rdx(y), rdw(dw);
         T const *const pw = has_weight ? w.data() : nullptr, *const pb = has_bias ? b.data() : nullptr;
         k.layer_norm(x.data(), pw, pb, epsilon, y.data(), mean.data(), rstd.data(), rows, n);
-        k.layer_norm_backward(g.data(), x.data(), pw, mean.data(), rstd.data(), dx.data(), dw.data(), db.data(), rows, n);
+        k.layer_norm_backward(g.data(), x.data(), pw, mean.data(), rstd.data(), dx.data(), dw.data(), db.data(), rows,
+                              n);
         k.rms_norm(x.data(), pw, epsilon, ry.data(), rrstd.data(), rows, n);
         k.rms_norm_backward(g.data(), x.data(), pw, rrstd.data(), rdx.data(), rdw.data(), rows, n);
         for (int centred = 0; centred < 2; ++centred) {
@@ -349,9 +356,10 @@ namespace {
 struct Axis {
   int64_t outer, n, inner;
 };
-constexpr Axis axes[] = {{0, 3, 2}, {2, 0, 3}, {2, 3, 0}, {1, 1, 1}, {5, 7, 1}, {3, 1000, 1}, {2, 4097, 1}, {1, 150001, 1}, {2, 131072, 1},
-                         {4, 5, 3}, {2, 1001, 3}, {1, 70001, 5}, {3, 40, 33}, {2, 33, 64}, {1, 300, 129}, {2, 100, 700},
-                         {1, 3000, 40}, {1, 9, 1500}, {3, 2500, 17}, {1, 2000, 70}};
+constexpr Axis axes[] = {{0, 3, 2},     {2, 0, 3},     {2, 3, 0},      {1, 1, 1},      {5, 7, 1},
+                         {3, 1000, 1},  {2, 4097, 1},  {1, 150001, 1}, {2, 131072, 1}, {4, 5, 3},
+                         {2, 1001, 3},  {1, 70001, 5}, {3, 40, 33},    {2, 33, 64},    {1, 300, 129},
+                         {2, 100, 700}, {1, 3000, 40}, {1, 9, 1500},   {3, 2500, 17},  {1, 2000, 70}};
 
 template <class T>
 std::vector<std::vector<T>> reduced(Values<T> const& x, Axis a) {
@@ -383,11 +391,15 @@ TEST_CASE("reductions agree with plain loops") {
         CAPTURE(special);
         auto x = numbers<T>(a.outer * a.n * a.inner, 5, 1);
         for (auto& v : x) v += T(1.0003);  // products neither vanish nor explode too fast
-        if (a.n > 200) for (auto& v : x) v = T(1) + (v - T(1)) / T(64);
-        auto put = [&](T value, size_t step) { for (size_t i = step / 2; i < x.size(); i += step) x[i] = value; };
+        if (a.n > 200)
+          for (auto& v : x) v = T(1) + (v - T(1)) / T(64);
+        auto put = [&](T value, size_t step) {
+          for (size_t i = step / 2; i < x.size(); i += step) x[i] = value;
+        };
         if (special == 1) put(not_a_number<T>, 301);
         if (special == 2) put(inf<T>, 97), put(-inf<T>, 89);
-        if (special == 3) for (auto& v : x) v = T(std::round(double(v) * 8)) / 8;  // many ties
+        if (special == 3)
+          for (auto& v : x) v = T(std::round(double(v) * 8)) / 8;  // many ties
         auto const X = wide(x);
         Values<double> e[6];
         std::vector<int64_t> amax, amin;
@@ -461,7 +473,8 @@ TEST_CASE("embedding kernels agree with plain loops") {
         auto const table = numbers<T>(rows * n, 1), g = numbers<T>(count * n, 2);
         std::vector<int64_t> index;
         for (int64_t i = 0; i < count; ++i) index.push_back(i * i % rows);
-        Values<T> out(static_cast<size_t>(count * n)), d(static_cast<size_t>(rows * n), not_a_number<T>), ed(d.size(), T(0)), eout;
+        Values<T> out(static_cast<size_t>(count * n)), d(static_cast<size_t>(rows * n), not_a_number<T>),
+            ed(d.size(), T(0)), eout;
         k.forward(table.data(), index.data(), out.data(), count, n);
         k.backward(g.data(), index.data(), padding, d.data(), count, rows, n);
         for (int64_t i = 0; i < count; ++i)
@@ -535,7 +548,7 @@ TEST_CASE("normals follow Box-Muller and have the moments of a normal") {
       double const r = std::sqrt(-2 * std::log1p(-double(u[i & ~size_t{1}])));
       double const angle = 2 * 3.14159265358979323846 * double(u[i | 1]);
       e.push_back(r * (i & 1 ? std::sin(angle) : std::cos(angle)));
-      double const z = double(y[i]) ;
+      double const z = double(y[i]);
       m1 += z, m2 += z * z, m3 += z * z * z, m4 += z * z * z * z;
     }
     CHECK(distance(y, e) < 32 * eps<T>);
@@ -551,10 +564,13 @@ TEST_CASE("normals follow Box-Muller and have the moments of a normal") {
 
 namespace {
 template <class E>
-void check_copies(std::vector<int64_t> shape, std::vector<int64_t> strides, int64_t origin, int64_t extent, bool scatterable) {
+void check_copies(std::vector<int64_t> shape, std::vector<int64_t> strides, int64_t origin, int64_t extent,
+                  bool scatterable) {
   auto const& k = kernels<CopyKernels>();
-  int64_t const count = std::accumulate(shape.begin(), shape.end(), int64_t{1}, [](int64_t a, int64_t b) { return a * b; });
-  std::vector<E> source(static_cast<size_t>(extent)), out(static_cast<size_t>(count)), expected, back(source.size(), E(7)), eback(back);
+  int64_t const count =
+      std::accumulate(shape.begin(), shape.end(), int64_t{1}, [](int64_t a, int64_t b) { return a * b; });
+  std::vector<E> source(static_cast<size_t>(extent)), out(static_cast<size_t>(count)), expected,
+      back(source.size(), E(7)), eback(back);
   for (size_t i = 0; i < source.size(); ++i) source[i] = E(i * 2654435761u);
   k.gather(source.data() + origin, strides.data(), out.data(), shape.data(), int(shape.size()), sizeof(E));
   for (int64_t i = 0; i < count; ++i) {
@@ -616,7 +632,9 @@ TEST_CASE("casts between element types") {
       std::unique_ptr<S[]> x(new S[n]);
       std::unique_ptr<D[]> y(new D[n]);
       int wrong = 0;
-      for (int64_t i = 0; i < n; ++i) x[size_t(i)] = S(std::is_same_v<S, uint8_t> || std::is_same_v<D, uint8_t> ? std::abs(seeds[size_t(i)]) : seeds[size_t(i)]);
+      for (int64_t i = 0; i < n; ++i)
+        x[size_t(i)] =
+            S(std::is_same_v<S, uint8_t> || std::is_same_v<D, uint8_t> ? std::abs(seeds[size_t(i)]) : seeds[size_t(i)]);
       k.cast(x.get(), dtype_of<S>, y.get(), dtype_of<D>, n);
       for (int64_t i = 0; i < n; ++i) wrong += y[size_t(i)] != D(x[size_t(i)]);
       CHECK(wrong == 0);
@@ -643,10 +661,21 @@ TEST_CASE("optimiser steps follow PyTorch's formulas") {
         auto P = wide(p), M = wide(m), V = wide(v), Q = P, B = M;
         for (int t = 1; t <= 4; ++t) {
           auto const g = numbers<T>(n, uint32_t(10 + t));
-          AdamwStep const step{.lr = 1e-2, .beta1 = beta1, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1,
-                               .correction1 = 1 - std::pow(beta1, t), .correction2 = 1 - std::pow(0.99, t), .grad_scale = 0.5};
-          SgdStep const slide{.lr = 0.1, .momentum = t < 4 ? 0.9 : 0, .dampening = 0.2, .weight_decay = 0.01,
-                              .nesterov = beta1 == 0.9, .first = t == 1, .grad_scale = 0.5};
+          AdamwStep const step{.lr = 1e-2,
+                               .beta1 = beta1,
+                               .beta2 = 0.99,
+                               .eps = 1e-8,
+                               .weight_decay = 0.1,
+                               .correction1 = 1 - std::pow(beta1, t),
+                               .correction2 = 1 - std::pow(0.99, t),
+                               .grad_scale = 0.5};
+          SgdStep const slide{.lr = 0.1,
+                              .momentum = t < 4 ? 0.9 : 0,
+                              .dampening = 0.2,
+                              .weight_decay = 0.01,
+                              .nesterov = beta1 == 0.9,
+                              .first = t == 1,
+                              .grad_scale = 0.5};
           k.adamw(p.data(), g.data(), m.data(), v.data(), n, step);
           k.sgd(q.data(), g.data(), t < 4 ? b.data() : nullptr, n, slide);
           for (size_t i = 0; i < size_t(n); ++i) {
@@ -697,7 +726,8 @@ TEST_CASE("results do not depend on the number of threads") {
     same_for_any_thread_count([&] {
       Values<T> y(size), mean(static_cast<size_t>(rows)), rstd(mean), dx(size), d(static_cast<size_t>(2 * n));
       norm.layer_norm(x.data(), w.data(), w.data(), 1e-5, y.data(), mean.data(), rstd.data(), rows, n);
-      norm.layer_norm_backward(g.data(), x.data(), w.data(), mean.data(), rstd.data(), dx.data(), d.data(), d.data() + n, rows, n);
+      norm.layer_norm_backward(g.data(), x.data(), w.data(), mean.data(), rstd.data(), dx.data(), d.data(),
+                               d.data() + n, rows, n);
       dx.insert(dx.end(), d.begin(), d.end());
       dx.insert(dx.end(), y.begin(), y.end());
       return dx;
@@ -709,7 +739,8 @@ TEST_CASE("results do not depend on the number of threads") {
       entropy.backward(x.data(), targets.data(), -1, 0.1, lse.data(), loss.data(), dx.data(), rows, n);
       return dx;
     });
-    for (Axis a : {Axis{1, 301 * 517, 1}, {1, 301 * 11, 47}, {301, 517, 1}, {1, 301 * 47, 11}, {7, 43, 517}, {1, 7 * 43, 517}}) {
+    for (Axis a :
+         {Axis{1, 301 * 517, 1}, {1, 301 * 11, 47}, {301, 517, 1}, {1, 301 * 47, 11}, {7, 43, 517}, {1, 7 * 43, 517}}) {
       same_for_any_thread_count([&] {
         Values<T> all;
         for (auto const& part : reduced(x, a)) all.insert(all.end(), part.begin(), part.end());
@@ -731,8 +762,7 @@ TEST_CASE("results do not depend on the number of threads") {
       random.dropout(x.data(), y.data() + 2 * size, rows * n, 0.1, {1, 2});
       return y;
     });
-    same_for_any_thread_count([&] {
-      return Values<double>{kernels<OptimiseKernels>().of<T>().sum_squares(x.data(), rows * n)};
-    });
+    same_for_any_thread_count(
+        [&] { return Values<double>{kernels<OptimiseKernels>().of<T>().sum_squares(x.data(), rows * n)}; });
   });
 }

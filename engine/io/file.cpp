@@ -24,8 +24,9 @@ std::string_view remedy(int code, bool writing) {
     case EDQUOT: return "free space or choose another directory";
     case EFBIG: return "raise the limit on file sizes (ulimit -f) or choose another file system";
     case EACCES:
-    case EPERM: return writing ? "make the file and its directory writable or choose another path"
-                               : "ask for permission to read it";
+    case EPERM:
+      return writing ? "make the file and its directory writable or choose another path"
+                     : "ask for permission to read it";
     case EROFS: return "choose a directory on a file system that can be written";
     case ENOENT: return writing ? "create the directory first or correct the path" : "correct the path";
     case ENOTDIR: return "correct the path: a name before the last is not a directory";
@@ -159,9 +160,9 @@ void AtomicFile::commit() {
 
 void AtomicFile::give_up(int code) {
   discard();
-  fail("write_file", {fmt::format("cannot write {} after {} bytes: {}", path_, written_,
-                                  std::generic_category().message(code)),
-                      std::string(remedy(code, true))});
+  fail("write_file",
+       {fmt::format("cannot write {} after {} bytes: {}", path_, written_, std::generic_category().message(code)),
+        std::string(remedy(code, true))});
 }
 
 void AtomicFile::discard() noexcept {

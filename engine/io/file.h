@@ -35,6 +35,9 @@ class AtomicFile {
 };
 
 void write_file_atomically(std::string const& path, std::span<std::byte const> bytes);
+inline void write_file_atomically(std::string const& path, std::string_view text) {
+  write_file_atomically(path, std::as_bytes(std::span(text)));
+}
 
 /// A regular file open for reading at any place.
 class InputFile {

@@ -27,7 +27,9 @@ constexpr std::pair<std::string_view, Dtype> types[] = {{"F32", Dtype::f32}, {"F
 /// surrogate nor beyond U+10FFFF).
 size_t utf8_length(std::string_view text) {
   auto const byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  auto const follows = [&](size_t i, unsigned from = 0x80, unsigned to = 0xBF) { return byte(i) >= from && byte(i) <= to; };
+  auto const follows = [&](size_t i, unsigned from = 0x80, unsigned to = 0xBF) {
+    return byte(i) >= from && byte(i) <= to;
+  };
   unsigned const first = byte(0);
   if (first < 0x80) return text.empty() ? 0 : 1;
   if (first >= 0xC2 && first <= 0xDF) return follows(1) ? 2 : 0;
@@ -70,8 +72,10 @@ void append_json(std::string& out, std::string_view text) {
   out.push_back('"');
   for (char c : text) {
     if (c == '"' || c == '\\') out.push_back('\\');
-    if (static_cast<unsigned char>(c) < 0x20) out += fmt::format("\\u{:04x}", int(c));
-    else out.push_back(c);
+    if (static_cast<unsigned char>(c) < 0x20)
+      out += fmt::format("\\u{:04x}", int(c));
+    else
+      out.push_back(c);
   }
   out.push_back('"');
 }
@@ -87,14 +91,14 @@ std::string quoted(std::string_view text) {
     }
     size_t const length = utf8_length(text.substr(used));
     auto const byte = static_cast<unsigned char>(text[used]);
-    if (length == 0 || byte < 0x20 || byte == 0x7F) out += fmt::format("\\x{:02x}", byte);
-    else out += text.substr(used, length);
+    if (length == 0 || byte < 0x20 || byte == 0x7F)
+      out += fmt::format("\\x{:02x}", byte);
+    else
+      out += text.substr(used, length);
     used += std::max(length, size_t{1});
   }
   return out + '"';
 }
-
-std::string count(int64_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
 
 struct Entry {
   std::string name;
@@ -153,7 +157,8 @@ class HeaderReader {
 
  private:
   [[noreturn]] void expected(std::string_view what) const {
-    auto const got = at_ >= text_.size() ? "its end" : quoted(text_.substr(at_, std::max(size_t{1}, utf8_length(text_.substr(at_)))));
+    auto const rest = text_.substr(std::min(at_, text_.size()));
+    auto const got = rest.empty() ? "its end" : quoted(rest.substr(0, std::max(utf8_length(rest), size_t{1})));
     judge_.malformed(fmt::format("byte {} of the header: expected {}, got {}", at_, what, got));
   }
   [[noreturn]] void duplicate(std::string_view key) const {
@@ -169,9 +174,7 @@ class HeaderReader {
     if (auto const twice = std::ranges::adjacent_find(names); twice != names.end()) duplicate(*twice);
   }
 
-  void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) ++at_;
-  }
+  void skip_space() { at_ = std::min(text_.find_first_not_of(" \t\n\r", at_), text_.size()); }
   /// The next character that is not space; 0 at the end.
   char peek() {
     skip_space();
@@ -228,9 +231,10 @@ class HeaderReader {
     uint32_t code = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
       char const c = at_ < text_.size() ? text_[at_] : '\0';
-      int const digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-      if (digit < 0) expected("four hexadecimal digits after \\u");
-      code = code * 16 + uint32_t(digit);
+      constexpr std::string_view digits = "0123456789abcdefABCDEF";
+      size_t const digit = digits.find(c);
+      if (digit == digits.npos) expected("four hexadecimal digits after \\u");
+      code = code * 16 + uint32_t(digit < 16 ? digit : digit - 6);
     }
     return code;
   }
@@ -284,7 +288,8 @@ class HeaderReader {
     e.name = std::move(name);
     bool dtype_seen = false, shape_seen = false, offsets_seen = false;
     auto const first = [&](bool& seen, std::string_view key) {
-      if (seen) judge_.malformed(fmt::format("tensor {} has the key {} twice, expected it once", quoted(e.name), quoted(key)));
+      if (seen)
+        judge_.malformed(fmt::format("tensor {} has the key {} twice, expected it once", quoted(e.name), quoted(key)));
       seen = true;
     };
     members([&](std::string const& key) {
@@ -308,16 +313,21 @@ class HeaderReader {
           ++got;
         });
         if (got != 2)
-          judge_.malformed(fmt::format("tensor {}: expected 2 data_offsets, begin and end, got {}", quoted(e.name), got));
+          judge_.malformed(
+              fmt::format("tensor {}: expected 2 data_offsets, begin and end, got {}", quoted(e.name), got));
         e.begin = uint64_t(offsets[0]);
         e.end = uint64_t(offsets[1]);
       } else {
-        judge_.malformed(fmt::format("tensor {}: expected the keys dtype, shape and data_offsets, got {}", quoted(e.name), quoted(key)));
+        judge_.malformed(fmt::format("tensor {}: expected the keys dtype, shape and data_offsets, got {}",
+                                     quoted(e.name), quoted(key)));
       }
     });
     if (!dtype_seen || !shape_seen || !offsets_seen)
-      judge_.malformed(fmt::format("tensor {}: expected the keys dtype, shape and data_offsets, {} is missing", quoted(e.name),
-                                   !dtype_seen ? "dtype" : !shape_seen ? "shape" : "data_offsets"));
+      judge_.malformed(fmt::format("tensor {}: expected the keys dtype, shape and data_offsets, {} is missing",
+                                   quoted(e.name),
+                                   !dtype_seen   ? "dtype"
+                                   : !shape_seen ? "shape"
+                                                 : "data_offsets"));
     return e;
   }
 
@@ -325,8 +335,9 @@ class HeaderReader {
     std::string const type = string();
     for (auto const& [name, dtype] : types)
       if (name == type) return dtype;
-    judge_.reject(fmt::format("tensor {} has type {}, expected F32, F64, I32, I64, U8 or BOOL", quoted(tensor), quoted(type)),
-                  "convert it to F32 or I64 before saving");
+    judge_.reject(
+        fmt::format("tensor {} has type {}, expected F32, F64, I32, I64, U8 or BOOL", quoted(tensor), quoted(type)),
+        "convert it to F32 or I64 before saving");
   }
 
   std::string_view text_;
@@ -382,30 +393,36 @@ std::vector<size_t> check_layout(Header const& header, uint64_t data_size, Judge
     order[i] = i;
     Entry const& e = header.entries[i];
     if (e.begin > e.end)
-      judge.malformed(fmt::format("tensor {}: expected begin ≤ end, got data_offsets [{}, {}]", quoted(e.name), e.begin, e.end));
+      judge.malformed(
+          fmt::format("tensor {}: expected begin ≤ end, got data_offsets [{}, {}]", quoted(e.name), e.begin, e.end));
     auto const bytes = bytes_of(e);
     if (!bytes)
-      judge.malformed(fmt::format("tensor {}: shape {} has more elements than memory has addresses", quoted(e.name), to_string(e.shape)));
+      judge.malformed(fmt::format("tensor {}: shape {} has more elements than memory has addresses", quoted(e.name),
+                                  to_string(e.shape)));
     if (*bytes != e.end - e.begin)
-      judge.malformed(fmt::format("tensor {}: shape {} of {} needs {}, data_offsets [{}, {}] hold {}", quoted(e.name),
-                                  to_string(e.shape), name(e.dtype), count(int64_t(*bytes), "byte"), e.begin, e.end,
+      judge.malformed(fmt::format("tensor {}: shape {} of {} needs {} bytes, data_offsets [{}, {}] hold {}",
+                                  quoted(e.name), to_string(e.shape), name(e.dtype), *bytes, e.begin, e.end,
                                   e.end - e.begin));
   }
   for (Entry const& e : header.entries)
     if (e.end > data_size)
-      judge.truncated(fmt::format("tensor {} ends at byte {} of the data, the file holds {} of them", quoted(e.name), e.end, data_size));
-  std::ranges::stable_sort(order, {}, [&](size_t i) { return std::pair(header.entries[i].begin, header.entries[i].end); });
+      judge.truncated(fmt::format("tensor {} ends at byte {} of the data, the file holds {} of them", quoted(e.name),
+                                  e.end, data_size));
+  std::ranges::stable_sort(order, {},
+                           [&](size_t i) { return std::pair(header.entries[i].begin, header.entries[i].end); });
   uint64_t at = 0;
   for (size_t i : order) {
     Entry const& e = header.entries[i];
     if (e.begin != at)
-      judge.malformed(fmt::format("expected a tensor at byte {} of the data, where the one before ends; the next one, {}, "
-                                  "starts at {}, which leaves {}",
-                                  at, quoted(e.name), e.begin, e.begin < at ? "an overlap" : "a hole"));
+      judge.malformed(
+          fmt::format("expected a tensor at byte {} of the data, where the one before ends; the next one, {}, "
+                      "starts at {}, which leaves {}",
+                      at, quoted(e.name), e.begin, e.begin < at ? "an overlap" : "a hole"));
     at = e.end;
   }
   if (at != data_size)
-    judge.malformed(fmt::format("the tensors end at byte {} of the data, {} follow", at, count(int64_t(data_size - at), "more byte")));
+    judge.malformed(
+        fmt::format("the tensors end at byte {} of the data, the file holds {} bytes of it", at, data_size));
   return order;
 }
 
@@ -447,7 +464,8 @@ void save_safetensors(std::string const& path, Safetensors const& content) {
     names.push_back(item.first);
     order.push_back(&item);
     check(item.second.defined(), "save_safetensors", [&] {
-      return Complaint{fmt::format("expected tensors, {} is undefined", quoted(item.first)), "assign it or leave it out"};
+      return Complaint{fmt::format("expected tensors, {} is undefined", quoted(item.first)),
+                       "assign it or leave it out"};
     });
     check(item.first != metadata_key, "save_safetensors", [&] {
       return Complaint{fmt::format("the name {} is the format's own", metadata_key), "rename the tensor"};
@@ -456,7 +474,8 @@ void save_safetensors(std::string const& path, Safetensors const& content) {
   for (auto const& [key, value] : content.metadata) {
     keys.push_back(key);
     check(is_utf8(value), "save_safetensors", [&] {
-      return Complaint{fmt::format("expected metadata in UTF-8, got {} for {}", quoted(value), quoted(key)), "convert it to UTF-8"};
+      return Complaint{fmt::format("expected metadata in UTF-8, got {} for {}", quoted(value), quoted(key)),
+                       "convert it to UTF-8"};
     });
   }
   check_names("tensor name", std::move(names));
@@ -482,14 +501,16 @@ void save_safetensors(std::string const& path, Safetensors const& content) {
     auto const type = std::ranges::find(types, tensor.dtype(), &std::pair<std::string_view, Dtype>::second)->first;
     if (header.size() > 1) header += ',';
     append_json(header, item->first);
-    header += fmt::format(R"(:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", type, fmt::join(tensor.shape(), ","), at, end);
+    header += fmt::format(R"(:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", type,
+                          fmt::join(tensor.shape(), ","), at, end);
     at = end;
   }
   header += '}';
   header.resize((header.size() + 7) / 8 * 8, ' ');
   check(header.size() <= max_header, "save_safetensors", [&] {
-    return Complaint{fmt::format("{}: names and metadata take {} bytes, the format allows {}", path, header.size(), max_header),
-                     "shorten them, or split the tensors over several files"};
+    return Complaint{
+        fmt::format("{}: names and metadata take {} bytes, the format allows {}", path, header.size(), max_header),
+        "shorten them, or split the tensors over several files"};
   });
 
   AtomicFile file(path);
@@ -517,7 +538,8 @@ Safetensors load_safetensors(std::string const& path) {
   if (length > max_header || length > rest) {
     reject_foreign({start, prefix}, judge);
     if (length > rest)
-      judge.truncated(fmt::format("expected a header of {} bytes, as the first 8 bytes say, the file holds {} more bytes", length, rest));
+      judge.truncated(fmt::format(
+          "expected a header of {} bytes, as the first 8 bytes say, the file holds {} more bytes", length, rest));
     judge.malformed(fmt::format("expected a header of at most {} bytes, the first 8 bytes say {}", max_header, length));
   }
   Header header;

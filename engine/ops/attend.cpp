@@ -110,7 +110,9 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
   if (tracked(q, k, v))
     record_outputs("attend", outputs, {&q, &k, &v},
                    [q = Saved(q), k = Saved(k), v = Saved(v), out = SavedOutput(outputs[0], 0),
-                    lse = SavedOutput(outputs[1], 1), options](Tensor const* g, Node const& node) -> std::array<Tensor, 3> {
+                    lse = SavedOutput(outputs[1], 1), mask = Saved(options.mask), options](Tensor const* g, Node const& node)
+                       -> std::array<Tensor, 3> {
+                     mask.get(node);
                      if (recording()) {
                        auto const in = twin_inputs({q.get(node), k.get(node), v.get(node)});
                        auto const twin = naive::attend(in[0], in[1], in[2], options);
@@ -173,7 +175,8 @@ Attended naive::attend(Tensor const& q, Tensor const& k, Tensor const& v, Attend
         for (int64_t i = 0; i < weights.size(2); ++i)
           for (int64_t j = 0; j < weights.size(3); ++j)
             keep[n++] = attend_keeps(options.draw.seed, options.draw.offset, b, h, i, j, threshold);
-    weights = weights * (tensor(keep, weights.shape()).to(weights.dtype()) / (1 - options.dropout));
+    double const kept = 1 - threshold / 65536.0;  // the draws have 16 bits
+    weights = weights * (tensor(keep, weights.shape()).to(weights.dtype()) / kept);
   }
   return {matmul(weights, values), lse};
 }

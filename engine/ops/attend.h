@@ -67,8 +67,9 @@ constexpr std::array<uint32_t, 2> attend_key(uint64_t seed, uint64_t offset, int
 /// philox(counter {i low, i high, j/8 low, j/8 high}, attend_key(b, h)).
 constexpr bool attend_keeps(uint64_t seed, uint64_t offset, int64_t b, int64_t h, int64_t i, int64_t j,
                             uint32_t threshold) {
-  auto const words = philox4x32({uint32_t(i), uint32_t(uint64_t(i) >> 32), uint32_t(j >> 3), uint32_t(uint64_t(j) >> 35)},
-                                attend_key(seed, offset, b, h));
+  auto const words =
+      philox4x32({uint32_t(i), uint32_t(uint64_t(i) >> 32), uint32_t(j >> 3), uint32_t(uint64_t(j) >> 35)},
+                 attend_key(seed, offset, b, h));
   return ((words[(j & 7) >> 1] >> (16 * (j & 1))) & 0xFFFF) >= threshold;
 }
 

@@ -2,15 +2,17 @@
 // namespace as an inline one).
 #include <heed/engine/isa.h>
 #include <heed/engine/parallel.h>
+#include <heed/engine/storage.h>
 //
 #include <heed/engine/lane.h>
 //
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/attend_decode.h>
 #include <heed/engine/ops/attend_dropout.h>
 #include <heed/engine/ops/attend_product.h>
 #include <heed/engine/ops/attend_tile.h>
 
-#include <new>
+#include <cmath>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -18,17 +20,14 @@ namespace {
 
 constexpr int64_t vector_bytes = 64;
 
-/// Working memory of one task, carved into 64-byte aligned pieces.
+/// Working memory of one task, from the caching allocator, carved into 64-byte aligned pieces.
 class Workspace {
  public:
-  explicit Workspace(int64_t bytes) : base_(static_cast<char*>(::operator new(size_t(bytes), std::align_val_t(64)))) {}
-  Workspace(Workspace const&) = delete;
-  Workspace& operator=(Workspace const&) = delete;
-  ~Workspace() { ::operator delete(base_, std::align_val_t(64)); }
+  explicit Workspace(int64_t bytes) : storage_(Storage::allocate(size_t(bytes))) {}
 
   template <class U>
   U* take(int64_t count) {
-    U* const piece = reinterpret_cast<U*>(base_ + used_);
+    U* const piece = reinterpret_cast<U*>(storage_->data() + used_);
     used_ += room<U>(count);
     return piece;
   }
@@ -38,7 +37,7 @@ class Workspace {
   }
 
  private:
-  char* base_;
+  Ref<Storage> storage_;
   int64_t used_ = 0;
 };
 
@@ -57,9 +56,11 @@ struct Problem {
     int64_t const right = attend_max(attend_min(a.right, limit), -limit);
     shift_low = shift - left;
     shift_high = shift + right;
+    // Small tiles waste less where a mask cuts through them, large ones are faster inside.
+    bool const cut = left < a.tk - 1 || right < a.tk - 1;
     int64_t const reach = attend_min(left, a.tk) + attend_min(right, a.tk);
     int64_t const extent = attend_min(attend_max(a.tq, a.tk), attend_max(reach, 1));
-    tiles = extent <= 96 ? Tiles{32, 32} : extent <= 640 ? Tiles{64, 64} : Tiles{96, 96};
+    tiles = extent <= (cut ? 256 : 64) ? Tiles{32, 32} : cut || extent <= 1536 ? Tiles{64, 64} : Tiles{192, 48};
     dp = round_up(a.d, Vec<T>::width);
     dvp = round_up(a.dv, Vec<T>::width);
     threshold = a.dropout > 0 ? attend_threshold(a.dropout) : 0;
@@ -67,8 +68,8 @@ struct Problem {
   }
 
   Visibility visibility(int64_t b, int64_t h) const {
-    return {a.tk, shift_low, shift_high, a.mask ? a.mask + b * a.mask_batch + h * a.mask_head : nullptr, a.mask_row,
-            a.mask_col};
+    return {a.tk,       shift_low, shift_high, a.mask ? a.mask + b * a.mask_batch + h * a.mask_head : nullptr,
+            a.mask_row, a.mask_col};
   }
   /// Key blocks [first, last) that the window lets queries [i, i + queries) see.
   void key_blocks(int64_t i, int64_t queries, int64_t& first, int64_t& last) const {
@@ -192,9 +193,76 @@ void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, int64_t b,
   }
 }
 
+/// All queries of the heads that share one key head, up to four rows at a time.
+template <class T>
+void decode(Problem<T> const& p, int64_t b, int64_t g, T* out, AttendStrides os, T* lse) {
+  auto const& a = p.a;
+  int64_t const group = a.heads / a.kv_heads, rows = group * a.tq;
+  auto const room = &Workspace::room<T>;
+  Workspace space(room(rows * p.dp) + room(rows * p.dvp) + room(4 * decode_keys) + 2 * room(rows));
+  T* const q = space.take<T>(rows * p.dp);
+  T* const o = space.take<T>(rows * p.dvp);
+  T* const s = space.take<T>(4 * decode_keys);
+  T* const m = space.take<T>(rows);
+  T* const l = space.take<T>(rows);
+  auto const head = [&](int64_t r) { return g * group + r / a.tq; };
+  for (int64_t r = 0; r < rows; r += a.tq)
+    pack_rows(a.q + b * a.q_batch + head(r) * a.q_head, a.q_row, a.tq, a.d, a.scale, q + r * p.dp, p.dp);
+  fill(o, rows * p.dvp, T(0));
+  fill(m, rows, T(-__builtin_huge_valf()));
+  fill(l, rows, T(0));
+
+  int64_t const low = attend_max(p.shift_low, 0), high = attend_min(a.tq - 1 + p.shift_high, a.tk - 1);
+  for (int64_t j = low; j <= high; j += decode_keys) {
+    int64_t const keys = attend_min(decode_keys, high + 1 - j);
+    T const* const k = a.k + b * a.k_batch + g * a.k_head + j * a.k_row;
+    T const* const v = a.v + b * a.v_batch + g * a.v_head + j * a.v_row;
+    auto const chunk = [&]<int R>(std::integral_constant<int, R>, int64_t r) {
+      bool const partial = a.mask || a.tq > 1;
+      decode_scores<T, R>(q + r * p.dp, p.dp, k, a.k_row, a.d, keys, s);
+      for (int x = 0; x < R; ++x) {
+        Visibility const see = p.visibility(b, head(r + x));
+        T* const row = s + x * decode_keys;
+        if (partial)
+          for (int64_t c = 0; c < keys; ++c)
+            row[c] = see.sees((r + x) % a.tq, j + c) ? row[c] : T(-__builtin_huge_valf());
+        T const factor = decode_softmax(row, keys, m[r + x], l[r + x]);
+        if (factor != 1) write_row(o + (r + x) * p.dvp, factor, o + (r + x) * p.dvp, p.dvp);
+      }
+      if (!partial || all_finite(v, a.v_row, keys, a.dv)) {
+        decode_values<T, R>(s, v, a.v_row, a.dv, keys, o + r * p.dvp, p.dvp);
+      } else {
+        for (int x = 0; x < R; ++x)
+          product_visible(p.visibility(b, head(r + x)), s + x * decode_keys, 1, (r + x) % a.tq, 1, j, keys, v, a.v_row,
+                          a.dv, o + (r + x) * p.dvp, p.dvp);
+      }
+    };
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) chunk(std::integral_constant<int, 4>{}, r);
+    for (; r + 2 <= rows; r += 2) chunk(std::integral_constant<int, 2>{}, r);
+    for (; r < rows; ++r) chunk(std::integral_constant<int, 1>{}, r);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    int64_t const h = head(r), i = r % a.tq;
+    T* const row = out + b * os.batch + h * os.head + i * os.row;
+    lse[(b * a.heads + h) * a.tq + i] = l[r] == 0 ? T(-__builtin_huge_valf()) : m[r] + T(std::log(double(l[r])));
+    if (l[r] == 0)
+      fill(row, a.dv, T(0));
+    else
+      write_row(o + r * p.dvp, T(1) / l[r], row, a.dv);
+  }
+}
+
 template <class T>
 void forward(AttendArgs<T> const& a, T* out, AttendStrides os, T* lse) {
   Problem<T> const p(a);
+  if (a.tq <= 4 && p.threshold == 0 && a.heads > 0) {
+    int64_t const work = a.heads / a.kv_heads * a.tq * a.tk * (a.d + a.dv);
+    parallel_for(a.batch * a.kv_heads, attend_max(1, 50'000 / attend_max(work, 1)), [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) decode(p, t / a.kv_heads, t % a.kv_heads, out, os, lse);
+    });
+    return;
+  }
   int64_t const blocks = p.query_blocks(), tasks = a.batch * a.heads * blocks;
   int64_t const work = p.tiles.queries * attend_min(a.tk, 4 * p.tiles.keys) * (a.d + a.dv);
   int64_t const grain = attend_max(1, 400'000 / attend_max(work, 1));
@@ -351,8 +419,10 @@ struct Backward {
     for (int64_t r = 0; r < queries; ++r) {
       T* const row = splits > 1 ? dq_parts + ((split * a.batch * a.heads * a.tq) + at + r) * p.dp
                                 : g.dq + b * g.dq_strides.batch + h * g.dq_strides.head + (i + r) * g.dq_strides.row;
-      if (started) write_row(x.dq + r * p.dp, a.scale, row, a.d);
-      else fill(row, a.d, T(0));
+      if (started)
+        write_row(x.dq + r * p.dp, a.scale, row, a.d);
+      else
+        fill(row, a.d, T(0));
     }
   }
 
@@ -377,10 +447,10 @@ template <class T>
 void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
   Problem<T> const p(a);
   int64_t const heads = a.batch * a.kv_heads;
-  // By shape, never by the number of threads: fewer than eight heads are cut, where a cut is worth it.
-  int64_t const key_blocks = (a.tk + p.tiles.keys - 1) / p.tiles.keys;
-  int64_t const splits = heads >= 8 || key_blocks < 8 ? 1 : heads >= 4 ? 2 : 4;
-  Workspace parts(splits > 1 ? splits * a.batch * a.heads * a.tq * p.dp * int64_t(sizeof(T)) : 0);
+  // By shape, never by the number of threads: few heads, each with much to do, are cut.
+  bool const much = a.tq * a.tk * (a.d + a.dv) >= (int64_t{1} << 25);
+  int64_t const splits = heads >= 8 || !much ? 1 : heads >= 4 ? 2 : 4;
+  Workspace parts(splits > 1 ? splits * a.batch * a.heads * a.tq * p.dp * int64_t(sizeof(T)) : vector_bytes);
   Backward<T> const task{p, g, splits, parts.take<T>(0)};
   int64_t const work = a.heads / attend_max(a.kv_heads, 1) * a.tq * attend_min(a.tk, 4 * p.tiles.keys) * (a.d + a.dv);
   int64_t const grain = attend_max(1, 200'000 / attend_max(work, 1));

@@ -14,7 +14,8 @@ inline constexpr int wide_bytes = 32;
 #else
 inline constexpr int wide_bytes = 16;
 #endif
-typedef uint64_t Wide __attribute__((vector_size(wide_bytes)));    // a 32-bit word per 64-bit lane; what is above is ignored
+typedef uint64_t Wide
+    __attribute__((vector_size(wide_bytes)));  // a 32-bit word per 64-bit lane; what is above is ignored
 typedef int32_t Narrow __attribute__((vector_size(wide_bytes)));
 inline constexpr int wide_lanes = wide_bytes / 8, narrow_lanes = wide_bytes / 4;
 

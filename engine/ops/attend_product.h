@@ -66,7 +66,8 @@ template <class T, int N, bool Across>
   if (r < rows) product_block<T, 1, N, Across>(a + r * step, lda, b, ldb, c + r * ldc, ldc, depth, accumulate);
 }
 
-/// C[rows][columns] (+)= A[rows][depth]·B[depth][columns], columns a multiple of the width; Across: A is stored [depth][rows].
+/// C[rows][columns] (+)= A[rows][depth]·B[depth][columns], columns a multiple of the width; Across: A is stored
+/// [depth][rows].
 template <class T, bool Across>
 [[gnu::noinline]] void product(T const* a, int64_t lda, T const* b, int64_t ldb, T* c, int64_t ldc, int64_t rows,
                                int64_t columns, int64_t depth, bool accumulate) {

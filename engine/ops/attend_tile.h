@@ -9,7 +9,8 @@ namespace heed {
 inline namespace HEED_ISA_LEVEL {
 
 /// exp(x) for x <= 0 (and a little above), exactly 0 below −127·ln 2 (−1023·ln 2 in double), NaN for NaN.
-/// 2ⁿ·e^r with n = round(x/ln 2), |r| <= ln 2 / 2; the float polynomial is minimax, 0.9 ulp in all; the double is Taylor's.
+/// 2ⁿ·e^r with n = round(x/ln 2), |r| <= ln 2 / 2; the float polynomial is minimax, 0.9 ulp in all; the double is
+/// Taylor's.
 template <class T>
 [[gnu::always_inline]] inline Vec<T> exp_nonpositive(Vec<T> x) {
   using V = Batch<T>;
@@ -36,9 +37,9 @@ template <class T>
     Vec<T> const n = shifted - Vec<T>(magic);
     Vec<T> r = fma(n, Vec<T>(V(-0.69314718036912382)), x);
     r = fma(n, Vec<T>(V(-1.9082149292705877e-10)), r);
-    constexpr double inverse_factorial[] = {1. / 6227020800, 1. / 479001600, 1. / 39916800, 1. / 3628800, 1. / 362880,
-                                            1. / 40320,      1. / 5040,      1. / 720,      1. / 120,     1. / 24,
-                                            1. / 6,          1. / 2,         1.,            1.};
+    constexpr double inverse_factorial[] = {
+        1. / 6227020800, 1. / 479001600, 1. / 39916800, 1. / 3628800, 1. / 362880, 1. / 40320, 1. / 5040,
+        1. / 720,        1. / 120,       1. / 24,       1. / 6,       1. / 2,      1.,         1.};
     Vec<T> p = V(inverse_factorial[0]);
 #pragma GCC unroll 16
     for (int i = 1; i < 14; ++i) p = fma(p, r, Vec<T>(V(inverse_factorial[i])));
@@ -116,7 +117,7 @@ template <class T>
 [[gnu::noinline]] void hide(Visibility const& see, T* s, int64_t ld, int64_t i, int64_t queries, int64_t j,
                             int64_t keys) {
   constexpr int width = Vec<T>::width;
-  using Bits = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
   int64_t const lanes = round_up(queries, width);
   Vec<T> const nothing = Batch<T>(T(-__builtin_huge_valf()));
   alignas(64) T first_lanes[width];
@@ -144,8 +145,8 @@ template <class T>
       auto const word = Batch<Bits>::load_aligned(words + r);
       for (int x = 0; x < count; ++x) {
         T* const at = s + (c + x) * ld + r;
-        auto const seen = (word & Batch<Bits>(Bits(1) << x)) != Batch<Bits>(Bits(0));
-        select(Mask<Batch<T>>{xsimd::batch_bool_cast<T>(seen)}, Vec<T>::load(at), nothing).store(at);
+        auto const seen = xsimd::bitwise_cast<Batch<T>>(Batch<Bits>(Bits(0)) - ((word >> x) & Batch<Bits>(Bits(1))));
+        Vec<T>((Vec<T>::load(at).v & seen) | (nothing.v & ~seen)).store(at);
       }
     }
   }
@@ -159,7 +160,9 @@ void pack_transposed(T const* from, int64_t row, int64_t rows, int64_t columns, 
   if constexpr (sizeof(T) == 4) {
     typedef float Four __attribute__((vector_size(16)));
     typedef int Index __attribute__((vector_size(16)));
-    struct [[gnu::packed, gnu::may_alias]] Loose { Four v; };
+    struct [[gnu::packed, gnu::may_alias]] Loose {
+      Four v;
+    };
     for (; r + 4 <= rows; r += 4) {
       int64_t c = 0;
       for (; c + 4 <= columns; c += 4) {
@@ -248,8 +251,7 @@ template <class T>
 void weights_tile(T* s, int64_t ld, int64_t queries, int64_t keys, T const* lse) {
   for (int64_t r = 0; r < queries; r += Vec<T>::width) {
     Vec<T> const norm = Vec<T>::load(lse + r);
-    for (int64_t c = 0; c < keys; ++c)
-      exp_nonpositive<T>(Vec<T>::load(s + c * ld + r) - norm).store(s + c * ld + r);
+    for (int64_t c = 0; c < keys; ++c) exp_nonpositive<T>(Vec<T>::load(s + c * ld + r) - norm).store(s + c * ld + r);
   }
 }
 

@@ -25,11 +25,14 @@ Tensor triu(Tensor const& x, int64_t offset) { return where(diagonals(x) <= doub
 
 namespace naive {
 
-/// log Σ exp x = m + log Σ exp(x − m); m = max x, or 0 where that is infinite.
+/// log Σ exp x = m + log Σ exp(x − m); m = max x, or 0 where that is infinite or there is none. An empty sum gives −∞ with
+/// gradient 0.
 Tensor logsumexp(Tensor const& x, int axis, bool keep) {
-  Tensor const top = amax(x.detach(), {axis}, true);
-  Tensor const m = where(abs(top) == std::numeric_limits<double>::infinity(), 0.0, top);
-  Tensor const y = log(sum(exp(x - m), {axis}, true)) + m;
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  Tensor const top = x.size(axis) == 0 ? sum(x.detach(), {axis}, true) : amax(x.detach(), {axis}, true);
+  Tensor const m = where(abs(top) == infinity, 0.0, top);
+  Tensor const total = sum(exp(x - m), {axis}, true), nothing = total == 0.0;
+  Tensor const y = where(nothing, -infinity, log(where(nothing, 1.0, total)) + m);
   return keep ? y : y.squeeze(axis);
 }
 

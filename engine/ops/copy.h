@@ -19,7 +19,8 @@ struct CopyKernels {
                   int element_size);
   /// dst contiguous, every element the one at `value`
   void (*fill)(void const* value, void* dst, int64_t n, int element_size);
-  /// Both contiguous: C++'s conversion; to boolean: x != 0 (NaN is true). Out-of-range floats to integers are unspecified.
+  /// Both contiguous: C++'s conversion; to boolean: x != 0 (NaN is true). Out-of-range floats to integers are
+  /// unspecified.
   void (*cast)(void const* src, Dtype from, void* dst, Dtype to, int64_t n);
 };
 

@@ -1,8 +1,8 @@
+// clang-format off: rows.h opens the level's inline namespace, which the table reopens
 #include <heed/engine/dtype.h>
-
-#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
-
+#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/copy.h>
+// clang-format on
 
 #include <cstdlib>
 #include <utility>
@@ -46,7 +46,12 @@ Plan plan(int64_t const* strides, int64_t const* shape, int rank) {
 template <class E>
 void line(E const* from, int64_t from_stride, E* to, int64_t to_stride, int64_t n) {
   if (from_stride == 1 && to_stride == 1) {
-    __builtin_memcpy(to, from, size_t(n) * sizeof(E));
+    if (n * int64_t(sizeof(E)) > 64)
+      __builtin_memcpy(to, from, size_t(n) * sizeof(E));
+    else
+      for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+  } else if (from_stride == -1 && to_stride == 1) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[-i];
   } else if (from_stride == 0 && to_stride == 1) {
     E const value = *from;
     for (int64_t i = 0; i < n; ++i) to[i] = value;
@@ -80,7 +85,7 @@ void transpose_tile(E const* from, int64_t from_column, E* to, int64_t to_row) {
       R x[w], y[w];
 #pragma GCC unroll 16
       for (int j = 0; j < w; ++j) __builtin_memcpy(&x[j], from + r + (c + j) * from_column, sizeof(R));
-      // log2(w) perfect shuffles of the rows transpose
+        // log2(w) perfect shuffles of the rows transpose
 #pragma GCC unroll 4
       for (int stage = 1; stage < w; stage *= 2) {
 #pragma GCC unroll 16
@@ -107,8 +112,7 @@ void block(E const* from, int64_t from_row, int64_t from_column, E* to, int64_t 
       int64_t c = 0;
       for (; c + side<E> <= columns; c += side<E>)
         transpose_tile(from + r + c * from_column, from_column, to + r * to_row + c, to_row);
-      for (int64_t i = r; i < r + side<E>; ++i)
-        for (int64_t k = c; k < columns; ++k) to[i * to_row + k] = from[i + k * from_column];
+      for (; c < columns; ++c) line(from + r + c * from_column, 1, to + r * to_row + c, to_row, side<E>);
     }
   for (; r < rows; ++r) line(from + r * from_row, from_column, to + r * to_row, to_column, columns);
 }
@@ -122,7 +126,8 @@ void move(Plan const& p, E const* src, E* dst) {
   int across = -1;
   for (int a = 0; a < last; ++a)
     if (p.strided[a] != 0 && (across < 0 || std::abs(p.strided[a]) < std::abs(p.strided[across]))) across = a;
-  bool const transposing = across >= 0 && p.strided[last] != 0 && std::abs(p.strided[across]) < std::abs(p.strided[last]);
+  bool const transposing =
+      across >= 0 && p.strided[last] != 0 && std::abs(p.strided[across]) < std::abs(p.strided[last]);
   constexpr int64_t chunk = chunk_bytes / int64_t(sizeof(E));
 
   if (!transposing) {
@@ -139,34 +144,54 @@ void move(Plan const& p, E const* src, E* dst) {
         f += at[a] * from[a];
         t += at[a] * to[a];
       }
+      auto const carry = [&](int a) {  // axis a has been walked to its end
+        for (; a >= 0 && at[a] == p.shape[a]; --a) {
+          f -= from[a] * p.shape[a];
+          t -= to[a] * p.shape[a];
+          at[a] = 0;
+          if (a == 0) return;
+          ++at[a - 1];
+          f += from[a - 1];
+          t += to[a - 1];
+        }
+      };
+      if (pieces == 1 && last > 0) {  // lines of one row of lines at a time
+        int const along = last - 1;
+        for (int64_t i = begin; i < end;) {
+          int64_t const there = p.shape[along] - at[along], run = there < end - i ? there : end - i;
+          for (int64_t q = 0; q < run; ++q, f += from[along], t += to[along])
+            line(src + f, from[last], dst + t, to[last], n);
+          i += run;
+          at[along] += run;
+          carry(along);
+        }
+        return;
+      }
       for (int64_t i = begin; i < end; ++i) {
         int64_t const start = k * piece;
         line(src + f + start * from[last], from[last], dst + t + start * to[last], to[last],
              n - start < piece ? n - start : piece);
-        if (++k < pieces) continue;
+        if (++k < pieces || last == 0) continue;
         k = 0;
-        for (int a = last - 1; a >= 0; --a) {
-          f += from[a];
-          t += to[a];
-          if (++at[a] < p.shape[a]) break;
-          f -= from[a] * p.shape[a];
-          t -= to[a] * p.shape[a];
-          at[a] = 0;
-        }
+        ++at[last - 1];
+        f += from[last - 1];
+        t += to[last - 1];
+        carry(last - 1);
       }
     });
     return;
   }
 
   // Blocks over (across, last): one cache line is read whole while its neighbours' lines are still there.
-  constexpr int64_t edge = 64;
   int64_t const rows = p.shape[across], columns = p.shape[last];
-  int64_t const row_blocks = (rows + edge - 1) / edge, column_blocks = (columns + edge - 1) / edge;
-  int64_t const height = rows < edge ? rows : edge, width = columns < edge ? columns : edge;
+  constexpr int64_t edge = 64, area = edge * edge;  // of a block, wider where the other side is short
+  int64_t const tall = columns < edge ? area / columns : edge, wide = rows < edge ? area / rows : edge;
+  int64_t const row_blocks = (rows + tall - 1) / tall, column_blocks = (columns + wide - 1) / wide;
+  int64_t const height = rows < tall ? rows : tall, width = columns < wide ? columns : wide;
   int64_t const grain = (chunk + height * width - 1) / (height * width);
   parallel_for(p.count / (rows * columns) * row_blocks * column_blocks, grain, [=, &p](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      int64_t const c = i % column_blocks * edge, r = i / column_blocks % row_blocks * edge;
+      int64_t const c = i % column_blocks * wide, r = i / column_blocks % row_blocks * tall;
       int64_t rest = i / column_blocks / row_blocks, f = 0, t = 0;
       for (int a = last - 1; a >= 0; --a) {
         if (a == across) continue;
@@ -176,9 +201,11 @@ void move(Plan const& p, E const* src, E* dst) {
       }
       E const* const s = src + f + r * from[across] + c * from[last];
       E* const d = dst + t + r * to[across] + c * to[last];
-      int64_t const h = rows - r < edge ? rows - r : edge, w = columns - c < edge ? columns - c : edge;
-      if (gathering) block(s, from[across], from[last], d, to[across], to[last], h, w);
-      else block(s, from[last], from[across], d, to[last], to[across], w, h);
+      int64_t const h = rows - r < tall ? rows - r : tall, w = columns - c < wide ? columns - c : wide;
+      if (gathering)
+        block(s, from[across], from[last], d, to[across], to[last], h, w);
+      else
+        block(s, from[last], from[across], d, to[last], to[across], w, h);
     }
   });
 }
@@ -190,10 +217,14 @@ void dispatch_size(void const* src, void* dst, int64_t const* strides, int64_t c
   if (p.count == 0) return;
   auto const go = [&]<class E>(E) { move<gathering>(p, static_cast<E const*>(src), static_cast<E*>(dst)); };
   switch (element_size) {
-    case 1: return go(uint8_t{});
-    case 2: return go(uint16_t{});
-    case 4: return go(uint32_t{});
-    default: return go(uint64_t{});
+    case 1:
+      return go(uint8_t{});
+    case 2:
+      return go(uint16_t{});
+    case 4:
+      return go(uint32_t{});
+    default:
+      return go(uint64_t{});
   }
 }
 
@@ -214,10 +245,14 @@ void fill(void const* value, void* dst, int64_t n, int element_size) {
     });
   };
   switch (element_size) {
-    case 1: return go(uint8_t{});
-    case 2: return go(uint16_t{});
-    case 4: return go(uint32_t{});
-    default: return go(uint64_t{});
+    case 1:
+      return go(uint8_t{});
+    case 2:
+      return go(uint16_t{});
+    case 4:
+      return go(uint32_t{});
+    default:
+      return go(uint64_t{});
   }
 }
 
@@ -227,7 +262,8 @@ void cast(void const* src, Dtype from, void* dst, Dtype to, int64_t n) {
       S const* const x = static_cast<S const*>(src);
       D* const y = static_cast<D*>(dst);
       parallel_for(n, chunk_elements, [=](int64_t begin, int64_t end) {
-        if constexpr (std::is_same_v<S, D>) __builtin_memcpy(y + begin, x + begin, size_t(end - begin) * sizeof(S));
+        if constexpr (std::is_same_v<S, D>)
+          __builtin_memcpy(y + begin, x + begin, size_t(end - begin) * sizeof(S));
         else if constexpr (std::is_same_v<D, bool>)
           for (int64_t i = begin; i < end; ++i) y[i] = x[i] != S(0);
         else

@@ -25,8 +25,10 @@ struct CrossEntropyKernels {
   CrossEntropyKernelsOf<double> f64;
   template <class T>
   CrossEntropyKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>) return f32;
-    else return f64;
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return f64;
   }
 };
 

@@ -1,6 +1,7 @@
-#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
-
+// clang-format off: rows.h opens the level's inline namespace, which the table reopens
+#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/cross_entropy.h>
+// clang-format on
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -21,7 +22,8 @@ void forward(T const* logits, int64_t const* targets, int64_t ignore_index, doub
       loss[r] = T(1 - smoothing) * (log_sum - (x[targets[r]] - e.max));
       if (smoothing != 0) {
         Vec<T> const top = e.max;
-        T const sum = fold_row<Add, T>(n, [=](auto v) { return v - top; }, x);
+        T const sum = fold_row<Add, T>(
+            n, [=](auto v) { return v - top; }, x);
         loss[r] += T(smoothing) * (log_sum - sum / T(n));
       }
     }
@@ -40,10 +42,12 @@ void backward(T const* logits, int64_t const* targets, int64_t ignore_index, dou
       }
       Vec<T> const shift = lse[r], scale = g[r];
       if (smoothing == 0) {
-        map_row<T>(n, dx, [=](auto v) { return exp(v - shift) * scale; }, logits + r * n);
+        map_row<T>(
+            n, dx, [=](auto v) { return exp(v - shift) * scale; }, logits + r * n);
       } else {
         Vec<T> const even = T(smoothing / double(n));
-        map_row<T>(n, dx, [=](auto v) { return (exp(v - shift) - even) * scale; }, logits + r * n);
+        map_row<T>(
+            n, dx, [=](auto v) { return (exp(v - shift) - even) * scale; }, logits + r * n);
       }
       dx[targets[r]] -= T(1 - smoothing) * g[r];
     }

@@ -48,7 +48,8 @@ Tensor embedding_adjoint(Tensor const& g, Tensor const& index, int64_t rows) {
 Tensor embedding(Tensor const& index, Tensor const& table) {
   check_defined("embedding", index);
   Tensor const where = index.contiguous(), from = table.defined() ? table.contiguous() : table;
-  Tensor y(check_lookup(where, from), from.dtype());
+  Shape const shape = check_lookup(where, from);
+  Tensor y(shape, from.dtype());
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>().of<T>().forward(from.data<T>(), where.data<int64_t>(), y.data<T>(), where.numel(), from.size(1));
   });

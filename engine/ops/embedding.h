@@ -23,8 +23,10 @@ struct EmbeddingKernels {
   EmbeddingKernelsOf<double> f64;
   template <class T>
   EmbeddingKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>) return f32;
-    else return f64;
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return f64;
   }
 };
 

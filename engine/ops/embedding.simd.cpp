@@ -1,6 +1,7 @@
-#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
-
+// clang-format off: rows.h opens the level's inline namespace, which the table reopens
+#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/embedding.h>
+// clang-format on
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -8,6 +9,7 @@ namespace {
 
 template <class T>
 void forward(T const* table, int64_t const* index, T* out, int64_t count, int64_t n) {
+  if (n == 0) return;
   parallel_for(count, row_grain(n), [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) __builtin_memcpy(out + i * n, table + index[i] * n, size_t(n) * sizeof(T));
   });
@@ -16,6 +18,7 @@ void forward(T const* table, int64_t const* index, T* out, int64_t count, int64_
 template <class T>
 void backward(T const* g, int64_t const* index, int64_t padding_index, T* dtable, int64_t count, int64_t table_rows,
               int64_t n) {
+  if (n == 0) return;
   // Counting sort: the uses of row r are order[first[r]] … order[first[r + 1] - 1], ascending.
   Scratch<int64_t> scratch(table_rows + 1 + count);
   int64_t* const first = scratch.data();
@@ -35,7 +38,8 @@ void backward(T const* g, int64_t const* index, int64_t padding_index, T* dtable
       }
       __builtin_memcpy(row, g + order[u] * n, size_t(n) * sizeof(T));
       while (++u < last)
-        map_row<T>(n, row, [](auto a, auto b) { return a + b; }, static_cast<T const*>(row), g + order[u] * n);
+        map_row<T>(
+            n, row, [](auto a, auto b) { return a + b; }, static_cast<T const*>(row), g + order[u] * n);
     }
   });
 }

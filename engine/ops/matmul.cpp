@@ -156,21 +156,20 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
   });
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.size(0);
+  int64_t rows = 1;
+  for (int axis = 0; axis + 1 < x.rank(); ++axis) rows *= x.shape()[axis];
   Tensor y(shape, x.dtype());
   {
     NoGrad const off;
-    int64_t const rows = x.size(-1) ? x.numel() / x.size(-1) : numel(shape) / std::max(weight.size(0), int64_t{1});
     multiply(x.reshape({rows, x.size(-1)}), weight.t(), bias.defined() ? bias.contiguous() : bias,
              y.view({rows, weight.size(0)}));
   }
   if (tracked(x, weight, bias))
     record("linear", y, {&x, &weight, &bias},
-           [x = Saved(x), weight = Saved(weight)](Tensor const& g, Node const& node) -> std::array<Tensor, 3> {
+           [x = Saved(x), weight = Saved(weight), rows](Tensor const& g, Node const& node) -> std::array<Tensor, 3> {
              std::array<Tensor, 3> d;
              Tensor const& from = x.get(node);
-             int64_t const width = weight.get(node).size(0);
-             int64_t const rows = width ? g.numel() / width : 0;
-             Tensor const rows_of_g = g.reshape({rows, width});
+             Tensor const rows_of_g = g.reshape({rows, weight.get(node).size(0)});
              if (node.needs(0)) d[0] = product(rows_of_g, weight.get(node)).reshape(from.shape());
              if (node.needs(1)) d[1] = product(rows_of_g.t(), from.reshape({rows, from.size(-1)}));
              if (node.needs(2)) d[2] = sum(rows_of_g, {0});

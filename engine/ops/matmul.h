@@ -1,8 +1,9 @@
 // Kernels of the matrix product: C = A·B with any strides of A and B, optional C + … and bias, and batches of them.
 #pragma once
 
-#include <cstdint>
 #include <heed/engine/isa.h>
+
+#include <cstdint>
 
 namespace heed {
 
@@ -28,7 +29,8 @@ struct GemmKernels {
   void (*gemm_f64)(GemmArgs<double> const&);
   /// Product i reads A + i·a_step and B + i·b_step and writes C + i·c_step. A c_step of zero sums the products.
   void (*gemm_batched_f32)(GemmArgs<float> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step);
-  void (*gemm_batched_f64)(GemmArgs<double> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step);
+  void (*gemm_batched_f64)(GemmArgs<double> const& first, int64_t batch, int64_t a_step, int64_t b_step,
+                           int64_t c_step);
 };
 
 }  // namespace heed

@@ -5,14 +5,12 @@
 // isa.h and parallel.h before lane.h (both sides have a namespace detail), lane.h before matmul.h (it opens the level's
 // inline namespace).
 #include <heed/engine/lane.h>
-
-#include <sys/mman.h>
-
-#include <cstdlib>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/matmul_pack.h>
 #include <heed/engine/ops/matmul_skinny.h>
 #include <heed/engine/ops/matmul_tile.h>
+
+#include <cstdlib>
 #include <new>
 
 namespace heed {
@@ -30,23 +28,18 @@ class Workspace {
   ~Workspace() { std::free(data_); }
   template <class T>
   T* get(int64_t count) {
-    int64_t bytes = round_up(count * int64_t(sizeof(T)), 4096);
-    if (bytes > huge_page / 2) bytes = round_up(bytes, huge_page);
+    int64_t const bytes = round_up(count * int64_t(sizeof(T)), 4096);
     if (bytes > bytes_) {
       std::free(data_);
       bytes_ = 0;
-      data_ = std::aligned_alloc(bytes >= huge_page ? huge_page : 64, size_t(bytes));
+      data_ = std::aligned_alloc(64, size_t(bytes));
       if (!data_) throw std::bad_alloc();
-#if defined(__linux__)
-      if (bytes >= huge_page && !getenv("NOHUGE")) madvise(data_, size_t(bytes), MADV_HUGEPAGE);
-#endif
       bytes_ = bytes;
     }
     return static_cast<T*>(data_);
   }
 
  private:
-  static constexpr int64_t huge_page = 2 << 20;
   void* data_ = nullptr;
   int64_t bytes_ = 0;
 };
@@ -54,18 +47,12 @@ class Workspace {
 thread_local Workspace shared_panels, own_panels;
 
 // Blocks, in elements. A block of A (rows × depth) stays in the second-level cache.
-#ifndef MD
-#define MD 512
-#endif
-#ifndef BR
-#define BR 144
-#endif
-constexpr int64_t max_depth = MD;         // k is split evenly into pieces of at most this
-constexpr int64_t block_rows = BR;        // about
+constexpr int64_t max_depth = 512;         // k is split evenly into pieces of at most this
+constexpr int64_t block_rows = 144;        // about
 constexpr int64_t max_packed_cols = 4096;  // of B at a time,
 constexpr int64_t max_packed_depth = 8 * max_depth;
-constexpr double direct_work = 160. * 160. * 160.;  // m·n·k up to which operands are read in place
-constexpr double task_work = 1 << 19;               // multiply-adds worth a task of their own: 5 µs at 100 per ns
+constexpr int64_t direct_bytes = 256 << 10;  // read in place up to this size: half a second-level cache or less
+constexpr double task_work = 1 << 19;        // multiply-adds worth a task of their own: 5 µs at 100 per ns
 
 /// C[m, n] (+)= A·B, all in the layout of tiles: panel i of A at a + i·a_panel, strip j of B at b + j·b_strip.
 template <class T>
@@ -88,8 +75,17 @@ void multiply_block(Block<T> const& x) {
   for (int64_t j = 0; j < x.n; j += strip, b += x.b_strip) {
     int64_t const cols = smaller(strip, x.n - j);
     auto const* table = tiles<T>.at[(cols - 1) / width][cols % width == 0];
-    Tile<T> tile{x.k,   x.a,         x.a_row,      x.a_col,          b, x.b_row, x.c + j,
-                 x.c_row, x.bias ? x.bias + j : nullptr, x.accumulate, Part<T>(cols % width)};
+    Tile<T> tile{x.k,
+                 x.a,
+                 x.a_row,
+                 x.a_col,
+                 b,
+                 x.b_row,
+                 x.c + j,
+                 x.c_row,
+                 x.bias ? x.bias + j : nullptr,
+                 x.accumulate,
+                 Part<T>(cols % width)};
     for (int64_t i = 0; i < x.m; i += x.height) {
       table[smaller(x.height, x.m - i) - 1](tile);
       tile.a += x.a_panel;
@@ -111,7 +107,7 @@ void start(GemmArgs<T> const& g) {
   }
 }
 
-/// m = 1, rows of B contiguous.
+/// One row or two, rows of B contiguous.
 template <class T>
 void gemm_stream(GemmArgs<T> const& g) {
   int64_t const cols = round_up(larger(128, int64_t(task_work / 4 / double(g.k))), 64);
@@ -120,7 +116,9 @@ void gemm_stream(GemmArgs<T> const& g) {
     part.n = end - begin, part.c += begin;
     if (g.bias) part.bias += begin;
     start(part);
-    stream_rows(part.n, g.k, g.a, g.a_col, g.b + begin, g.b_row, part.c);
+    for (int64_t i = 0; i < g.m; ++i) {
+      stream_rows(part.n, g.k, g.a + i * g.a_row, g.a_col, g.b + begin, g.b_row, part.c + i * g.c_row);
+    }
   });
 }
 
@@ -150,8 +148,10 @@ void gemm_dots(GemmArgs<T> const& g) {
   int64_t const unit = by_rows ? dot_rows : dot_cols;
   double const work = double(unit) * double(by_rows ? g.n : g.m) * double(g.k);
   int64_t const grain = unit * larger(1, int64_t(task_work / 4 / work));
-  if (by_rows) parallel_for(g.m, grain, [&](int64_t begin, int64_t end) { run(begin, end, 0, g.n); });
-  else parallel_for(g.n, grain, [&](int64_t begin, int64_t end) { run(0, g.m, begin, end); });
+  if (by_rows)
+    parallel_for(g.m, grain, [&](int64_t begin, int64_t end) { run(begin, end, 0, g.n); });
+  else
+    parallel_for(g.n, grain, [&](int64_t begin, int64_t end) { run(0, g.m, begin, end); });
 }
 
 /// One slab: at most max_packed_depth of k and, if B is packed, max_packed_cols columns.
@@ -169,49 +169,45 @@ void gemm_slab(GemmArgs<T> const& g, bool pack_a, bool pack_b) {
     int64_t const strips = ceil_div(g.n, strip);
     T* to = shared_panels.get<T>(strips * b_strip);
     parallel_for(strips, larger(1, (1 << 16) / (g.k * strip)), [&](int64_t begin, int64_t end) {
-      for (int64_t s = begin; s < end; ++s) {
-        pack_panel(g.b + s * strip * g.b_col, g.b_row, g.b_col, smaller(strip, g.n - s * strip), g.k, to + s * b_strip, strip);
-      }
+      int64_t const j = begin * strip, cols = smaller(end * strip, g.n) - j;
+      pack_panels(g.b + j * g.b_col, g.b_row, g.b_col, cols, g.k, to + begin * b_strip, strip, b_strip);
     });
     b = to;
   }
 
-  // Tiles of C: full blocks of rows by all columns, halved until there are enough of them to share.
-  int64_t rows = smaller(g.m, block_rows), cols = g.n;
-  while (ceil_div(g.m, rows) * ceil_div(g.n, cols) < 8) {
-    double const tile_work = double(rows) * double(cols) * double(g.k);
-    if (tile_work < 2 * task_work) break;
-    if (rows > 4 * tile_rows && rows >= cols / 4) rows = ceil_div(rows, 2);
-    else if (cols > 2 * strip) cols = ceil_div(cols, 2);
-    else break;
+  // Tasks are blocks of C: halved until there are enough of them to share, first by rows (for A is packed once for
+  // every block of columns), as long as each is worth it.
+  int64_t const height = panel_height(g.m), panels = ceil_div(g.m, height);
+  int64_t down = ceil_div(panels, larger(1, block_rows / tile_rows)), across = 1;
+  while (down * across < 8 && work / double(down * across) > 2 * task_work) {
+    if (ceil_div(panels, down) > 2)
+      down *= 2;
+    else if (ceil_div(g.n, across) > 2 * strip)
+      across *= 2;
+    else
+      break;
   }
-  rows = round_up(ceil_div(g.m, ceil_div(g.m, rows)), 1);
-  cols = round_up(cols, strip);
-  if (work < 2 * task_work) rows = g.m, cols = g.n;
-  int64_t const across = ceil_div(g.n, cols), down = ceil_div(g.m, rows);
+  int64_t const block_panels = ceil_div(panels, down), rows = block_panels * height;
+  int64_t const cols = round_up(ceil_div(g.n, across), strip);
+  down = ceil_div(panels, block_panels), across = ceil_div(g.n, cols);
 
   parallel_for(across * down, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       int64_t const i = t / across * rows, j = t % across * cols;
       Block<T> block;
-      block.m = smaller(rows, g.m - i), block.n = smaller(cols, g.n - j);
-      block.height = panel_height(block.m);
+      block.m = smaller(rows, g.m - i), block.n = smaller(cols, g.n - j), block.height = height;
       block.b_strip = b_strip, block.b_row = b_row;
       block.c = g.c + i * g.c_row + j, block.c_row = g.c_row;
       for (int64_t p = 0; p < g.k; p += depth) {
         block.k = smaller(depth, g.k - p);
         block.a = g.a + i * g.a_row + p * g.a_col;
         if (pack_a) {
-          int64_t const panels = ceil_div(block.m, block.height);
-          block.a_panel = round_up(block.k * block.height + margin, margin);
-          T* to = own_panels.get<T>(panels * block.a_panel);
-          for (int64_t q = 0; q < panels; ++q) {
-            pack_panel(block.a + q * block.height * g.a_row, g.a_col, g.a_row,
-                       smaller(block.height, block.m - q * block.height), block.k, to + q * block.a_panel, block.height);
-          }
-          block.a = to, block.a_row = 1, block.a_col = block.height;
+          block.a_panel = round_up(block.k * height + margin, margin);
+          T* to = own_panels.get<T>(block_panels * block.a_panel);
+          pack_panels(block.a, g.a_col, g.a_row, block.m, block.k, to, height, block.a_panel);
+          block.a = to, block.a_row = 1, block.a_col = height;
         } else {
-          block.a_panel = block.height * g.a_row, block.a_row = g.a_row, block.a_col = g.a_col;
+          block.a_panel = height * g.a_row, block.a_row = g.a_row, block.a_col = g.a_col;
         }
         block.b = b + j / strip * b_strip + p * b_row;
         block.accumulate = g.accumulate || p > 0;
@@ -237,11 +233,11 @@ void gemm(GemmArgs<T> const& args) {
     g.a_col = 1;
     if (g.b_col != 1) g.b_row = 1;
   }
-  double const work = double(g.m) * double(g.n) * double(g.k);
   constexpr int width = Vec<T>::width;
 
   if (g.a_col == 1 && g.b_row == 1 && (g.n == 1 || g.b_col != 1) && g.m <= 16 && g.k >= 2 * width) return gemm_dots(g);
-  if (g.b_col == 1 && g.m == 1) return gemm_stream(g);
+  bool const large_b = g.k * g.n * int64_t(sizeof(T)) > direct_bytes;
+  if (g.b_col == 1 && g.m <= (large_b ? 2 : 1)) return gemm_stream(g);
   if (g.n <= 8 && g.a_col == 1 && g.m > 16 && g.k >= 4 * width) {
     if (g.b_row != 1 || (g.b_col == 1 && g.n > 1)) {
       T* to = shared_panels.get<T>(g.n * g.k);
@@ -253,9 +249,11 @@ void gemm(GemmArgs<T> const& args) {
     return gemm_dots(g);
   }
 
-  bool const small = work <= direct_work || g.m <= tile_rows;
-  bool const pack_b = g.b_col != 1 || !small;
-  bool const pack_a = !small && g.n > 128;
+  // What is small enough for half a second-level cache is read in place; so are contiguous rows of A, if they are short
+  // and do not all fall into the same sets of the first level.
+  bool const short_rows = g.a_col == 1 && g.k <= max_depth && g.a_row * int64_t(sizeof(T)) % 4096 != 0;
+  bool const pack_b = g.b_col != 1 || (large_b && g.m > tile_rows);
+  bool const pack_a = g.n > 128 && g.m * g.k * int64_t(sizeof(T)) > direct_bytes && !short_rows;
   int64_t const slab_cols = pack_b ? smaller(g.n, max_packed_cols) : g.n;
   for (int64_t j = 0; j < g.n; j += slab_cols) {
     for (int64_t p = 0; p < g.k; p += max_packed_depth) {

@@ -1,8 +1,9 @@
 // Copies of blocks of an operand in the order in which the tiles of the matrix product read them.
 #pragma once
 
-#include <cstdint>
 #include <heed/engine/ops/matmul_tile.h>
+
+#include <cstdint>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -55,13 +56,17 @@ Batch<T> gather_lanes(T const* const* row, int64_t offset) {
   __m256 const low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(at(0))), _mm_loadu_ps(at(1)), 1);
   __m256 const high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(at(2))), _mm_loadu_ps(at(3)), 1);
   __m512 const all = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
-  if constexpr (sizeof(T) == 4) return all;
-  else return _mm512_castps_pd(all);
+  if constexpr (sizeof(T) == 4)
+    return all;
+  else
+    return _mm512_castps_pd(all);
 #elif defined(__AVX2__)
   auto at = [&](int l) { return reinterpret_cast<float const*>(row[l * piece] + offset); };
   __m256 const all = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(at(0))), _mm_loadu_ps(at(1)), 1);
-  if constexpr (sizeof(T) == 4) return all;
-  else return _mm256_castps_pd(all);
+  if constexpr (sizeof(T) == 4)
+    return all;
+  else
+    return _mm256_castps_pd(all);
 #else
   static_assert(Vec<T>::width == piece);
   return Vec<T>::load(row[0] + offset).v;
@@ -93,26 +98,42 @@ void pack_across(T const* from, int64_t across, int64_t count, int64_t k, T* to,
   }
 }
 
-/// across = 1: whole vectors, the last one masked on the way in. Writes up to a vector beyond `count`, as above.
+/// across = 1: sixteen steps of all panels, then the next sixteen, so that whole rows of memory are read while they are
+/// near. Writes up to a vector beyond `count`, as above.
 template <class T>
-void pack_along(T const* from, int64_t step, int64_t count, int64_t k, T* to, int64_t width) {
-  constexpr int lanes = Vec<T>::width;
-  int64_t const whole = count / lanes * lanes;
-  Part<T> const part(count - whole);
-  for (int64_t p = 0; p < k; ++p, from += step, to += width) {
-    for (int64_t i = 0; i < whole; i += lanes) Vec<T>::load(from + i).store(to + i);
-    if (whole < count) part.load(from + whole).store(to + whole);
+void pack_along(T const* from, int64_t step, int64_t count, int64_t k, T* to, int64_t width, int64_t panel) {
+  constexpr int64_t lanes = Vec<T>::width, steps = 16;
+  for (int64_t p = 0; p < k; p += steps, from += steps * step, to += steps * width) {
+    int64_t const here = k - p < steps ? k - p : steps;
+    for (int64_t first = 0; first < count; first += width) {
+      int64_t const wide = count - first < width ? count - first : width, whole = wide / lanes * lanes;
+      Part<T> const part(wide - whole);
+      T const* in = from + first;
+      T* out = to + first / width * panel;
+      for (int64_t q = 0; q < here; ++q, in += step, out += width) {
+        __builtin_prefetch(
+            reinterpret_cast<void const*>(reinterpret_cast<uintptr_t>(in) + uintptr_t(steps * step) * sizeof(T)));
+        for (int64_t i = 0; i < whole; i += lanes) Vec<T>::load(in + i).store(out + i);
+        if (whole < wide) part.load(in + whole).store(out + whole);
+      }
+    }
   }
 }
 
-/// `to` has room for k·width elements and one vector more.
+/// `count` elements to a step in panels of `width`, one panel at to + i·panel; each has room for k·width elements and
+/// one vector more.
 template <class T>
-void pack_panel(T const* from, int64_t step, int64_t across, int64_t count, int64_t k, T* to, int64_t width) {
-  if (across == 1) pack_along(from, step, count, k, to, width);
-  else if (step == 1) pack_across(from, across, count, k, to, width);
-  else {
-    for (int64_t p = 0; p < k; ++p, to += width) {
-      for (int64_t i = 0; i < count; ++i) to[i] = from[p * step + i * across];
+void pack_panels(T const* from, int64_t step, int64_t across, int64_t count, int64_t k, T* to, int64_t width,
+                 int64_t panel) {
+  if (across == 1) return pack_along(from, step, count, k, to, width, panel);
+  for (; count > 0; count -= width, from += width * across, to += panel) {
+    int64_t const here = count < width ? count : width;
+    if (step == 1) {
+      pack_across(from, across, here, k, to, width);
+    } else {
+      for (int64_t p = 0; p < k; ++p) {
+        for (int64_t i = 0; i < here; ++i) to[p * width + i] = from[p * step + i * across];
+      }
     }
   }
 }

@@ -1,8 +1,9 @@
 // Matrix products with few rows or few columns, bound by reading the other operand once.
 #pragma once
 
-#include <cstdint>
 #include <heed/engine/ops/matmul_tile.h>
+
+#include <cstdint>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {

@@ -1,8 +1,9 @@
 // The register tiles of the matrix product. Included by matmul.simd.cpp only.
 #pragma once
 
-#include <cstdint>
 #include <heed/engine/lane.h>
+
+#include <cstdint>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -17,12 +18,16 @@ class Part {
 #if defined(__AVX512F__)
   explicit Part(int64_t count) : mask_((1u << count) - 1u) {}
   Vec<T> load(T const* from) const {
-    if constexpr (sizeof(T) == 4) return Batch<T>(_mm512_maskz_loadu_ps(__mmask16(mask_), from));
-    else return Batch<T>(_mm512_maskz_loadu_pd(__mmask8(mask_), from));
+    if constexpr (sizeof(T) == 4)
+      return Batch<T>(_mm512_maskz_loadu_ps(__mmask16(mask_), from));
+    else
+      return Batch<T>(_mm512_maskz_loadu_pd(__mmask8(mask_), from));
   }
   void store(Vec<T> x, T* to) const {
-    if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(to, __mmask16(mask_), x.v);
-    else _mm512_mask_storeu_pd(to, __mmask8(mask_), x.v);
+    if constexpr (sizeof(T) == 4)
+      _mm512_mask_storeu_ps(to, __mmask16(mask_), x.v);
+    else
+      _mm512_mask_storeu_pd(to, __mmask8(mask_), x.v);
   }
 
  private:
@@ -34,8 +39,10 @@ class Part {
     mask_ = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(ones + 8 - count * int(sizeof(T) / 4)));
   }
   Vec<T> load(T const* from) const {
-    if constexpr (sizeof(T) == 4) return Batch<T>(_mm256_maskload_ps(from, mask_));
-    else return Batch<T>(_mm256_maskload_pd(from, mask_));
+    if constexpr (sizeof(T) == 4)
+      return Batch<T>(_mm256_maskload_ps(from, mask_));
+    else
+      return Batch<T>(_mm256_maskload_pd(from, mask_));
   }
   // Masked stores take tens of cycles on some processors: plain stores of 4, 2 and 1 instead.
   void store(Vec<T> x, T* to) const {
@@ -69,8 +76,30 @@ class Part {
 
 #else
   explicit Part(int64_t count) : count_(int(count)) {}
+#if defined(__SSE2__)
+  Vec<T> load(T const* from) const {
+    if constexpr (sizeof(T) == 4) {
+      __m128 low = _mm_load_ss(from);
+      if (count_ == 1) return Batch<T>(low);
+      low = _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<__m64 const*>(from));
+      return Batch<T>(count_ == 2 ? low : _mm_movelh_ps(low, _mm_load_ss(from + 2)));
+    } else {
+      return Batch<T>(_mm_load_sd(from));
+    }
+  }
+  void store(Vec<T> x, T* to) const {
+    if constexpr (sizeof(T) == 4) {
+      if (count_ == 1) return _mm_store_ss(to, x.v);
+      _mm_storel_pi(reinterpret_cast<__m64*>(to), x.v);
+      if (count_ == 3) _mm_store_ss(to + 2, _mm_movehl_ps(x.v, x.v));
+    } else {
+      _mm_store_sd(to, x.v);
+    }
+  }
+#else
   Vec<T> load(T const* from) const { return Vec<T>::load_first(from, count_); }
   void store(Vec<T> x, T* to) const { x.store_first(to, count_); }
+#endif
 
  private:
   int count_ = 0;
@@ -79,7 +108,9 @@ class Part {
 
 /// Rows and vectors of the largest tile: rows·vectors accumulators, `vectors` registers of B and one of A fit the
 /// register file (32 for AVX-512 and NEON, else 16).
-#if defined(__AVX512F__)
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr int tile_rows = 4, tile_vectors = 2;  // fewer: instrumented tiles take minutes to compile
+#elif defined(__AVX512F__)
 inline constexpr int tile_rows = 14, tile_vectors = 2;
 #elif defined(__aarch64__)
 inline constexpr int tile_rows = 8, tile_vectors = 2;
@@ -87,7 +118,7 @@ inline constexpr int tile_rows = 8, tile_vectors = 2;
 inline constexpr int tile_rows = 6, tile_vectors = 2;
 #endif
 template <class T>
-inline constexpr int tile_cols = tile_vectors * Vec<T>::width;
+inline constexpr int tile_cols = tile_vectors* Vec<T>::width;
 
 /// One tile: C[rows, cols] = (C) + A[rows, k]·B[k, cols] + bias. Columns of B and C are contiguous.
 template <class T>
@@ -111,7 +142,9 @@ void multiply_tile(Tile<T> const& t) {
   constexpr int groups = (rows + 2) / 3;  // three rows to a pointer: x86 addresses p, p + s and p + 2s
   int64_t const s = t.a_row, a_col = t.a_col, b_row = t.b_row;
   Part<T> const part = t.part;
-  auto load = [&part](T const* from, int v) { return whole || v < vectors - 1 ? V::load(from + v * width) : part.load(from + v * width); };
+  auto load = [&part](T const* from, int v) {
+    return whole || v < vectors - 1 ? V::load(from + v * width) : part.load(from + v * width);
+  };
 
   T const* a[groups];
 #pragma GCC unroll 16
@@ -160,8 +193,10 @@ void multiply_tile(Tile<T> const& t) {
   for (int r = 0; r < rows; ++r, c += t.c_row) {
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      if (whole || v < vectors - 1) sum[r][v].store(c + v * width);
-      else part.store(sum[r][v], c + v * width);
+      if (whole || v < vectors - 1)
+        sum[r][v].store(c + v * width);
+      else
+        part.store(sum[r][v], c + v * width);
     }
   }
 }

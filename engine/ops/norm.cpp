@@ -17,6 +17,9 @@ void check_scale(char const* op, char const* what, Tensor const& x, Tensor const
   });
 }
 
+/// The kernels want weight and bias contiguous.
+Tensor whole(Tensor const& t) { return t.defined() ? t.contiguous() : t; }
+
 void check_input(char const* op, Tensor const& x) {
   check_defined(op, x);
   check(x.rank() >= 1, op, [] { return Complaint{"expected at least one axis, got a scalar", "pass [.., C]"}; });
@@ -31,11 +34,11 @@ Tensor like_if(bool wanted, Tensor const& t) { return wanted ? Tensor(t.shape(),
 
 }  // namespace
 
-Tensor layer_norm(Tensor const& x, Tensor const& weight, Tensor const& bias, double eps) {
+Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_in, double eps) {
   check_input("layer_norm", x);
-  check_scale("layer_norm", "weight", x, weight);
-  check_scale("layer_norm", "bias", x, bias);
-  Tensor const from = x.contiguous();
+  check_scale("layer_norm", "weight", x, weight_in);
+  check_scale("layer_norm", "bias", x, bias_in);
+  Tensor const from = x.contiguous(), weight = whole(weight_in), bias = whole(bias_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), mean({rows}, x.dtype()), rstd({rows}, x.dtype());
   dispatch_floating("layer_norm", x.dtype(), [&]<class T>(Type<T>) {
@@ -66,10 +69,10 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight, Tensor const& bias, dou
   return y;
 }
 
-Tensor rms_norm(Tensor const& x, Tensor const& weight, double eps) {
+Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
   check_input("rms_norm", x);
-  check_scale("rms_norm", "weight", x, weight);
-  Tensor const from = x.contiguous();
+  check_scale("rms_norm", "weight", x, weight_in);
+  Tensor const from = x.contiguous(), weight = whole(weight_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), rstd({rows}, x.dtype());
   dispatch_floating("rms_norm", x.dtype(), [&]<class T>(Type<T>) {

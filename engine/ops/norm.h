@@ -15,7 +15,8 @@ struct NormKernelsOf {
   /// y = (x - mean)·rstd·weight + bias, rstd = 1/sqrt(mean((x - mean)²) + eps)
   void (*layer_norm)(T const* x, T const* weight, T const* bias, double eps, T* y, T* mean, T* rstd, int64_t rows,
                      int64_t n);
-  /// With h = (x - mean)·rstd and w = g·weight: dx = rstd·(w - mean(w) - h·mean(w·h)), dweight = Σ_rows g·h, dbias = Σ_rows g
+  /// With h = (x - mean)·rstd and w = g·weight: dx = rstd·(w - mean(w) - h·mean(w·h)), dweight = Σ_rows g·h, dbias =
+  /// Σ_rows g
   void (*layer_norm_backward)(T const* g, T const* x, T const* weight, T const* mean, T const* rstd, T* dx, T* dweight,
                               T* dbias, int64_t rows, int64_t n);
   /// y = x·rstd·weight, rstd = 1/sqrt(mean(x²) + eps)
@@ -30,8 +31,10 @@ struct NormKernels {
   NormKernelsOf<double> f64;
   template <class T>
   NormKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>) return f32;
-    else return f64;
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return f64;
   }
 };
 

@@ -1,6 +1,7 @@
-#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
-
+// clang-format off: rows.h opens the level's inline namespace, which the table reopens
+#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/norm.h>
+// clang-format on
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -13,25 +14,83 @@ void forward(T const* x, T const* weight, T const* bias, double eps, T* y, T* me
       T const* const row = x + r * n;
       T* const out = y + r * n;
       T centre = 0;
-      if constexpr (centred) mean[r] = centre = fold_row<Add, T>(n, [](auto v) { return v; }, row) / T(n);
+      if constexpr (centred)
+        mean[r] = centre = fold_row<Add, T>(
+                               n, [](auto v) { return v; }, row) /
+                           T(n);
       Vec<T> const m = centre;
       auto const normalised = [m](auto v, auto scale) {
-        if constexpr (centred) return (v - m) * scale;
-        else return v * scale;
+        if constexpr (centred)
+          return (v - m) * scale;
+        else
+          return v * scale;
       };
-      T const variance = fold_row<Add, T>(n, [=](auto v) { auto const d = normalised(v, Vec<T>(1)); return d * d; }, row) / T(n);
+      T const variance = fold_row<Add, T>(
+                             n,
+                             [=](auto v) {
+                               auto const d = normalised(v, Vec<T>(1));
+                               return d * d;
+                             },
+                             row) /
+                         T(n);
       rstd[r] = 1 / std::sqrt(variance + T(eps));
       Vec<T> const s = rstd[r];
       if (weight && bias)
-        map_row<T>(n, out, [=](auto v, auto w, auto b) { return fma(normalised(v, s), w, b); }, row, weight, bias);
+        map_row<T>(
+            n, out, [=](auto v, auto w, auto b) { return fma(normalised(v, s), w, b); }, row, weight, bias);
       else if (weight)
-        map_row<T>(n, out, [=](auto v, auto w) { return normalised(v, s) * w; }, row, weight);
+        map_row<T>(
+            n, out, [=](auto v, auto w) { return normalised(v, s) * w; }, row, weight);
       else if (bias)
-        map_row<T>(n, out, [=](auto v, auto b) { return normalised(v, s) + b; }, row, bias);
+        map_row<T>(
+            n, out, [=](auto v, auto b) { return normalised(v, s) + b; }, row, bias);
       else
-        map_row<T>(n, out, [=](auto v) { return normalised(v, s); }, row);
+        map_row<T>(
+            n, out, [=](auto v) { return normalised(v, s); }, row);
     }
   });
+}
+
+/// sum = Σ w and dot = Σ w·(x - m), w = g·weight
+template <bool centred, class T>
+void sums(T const* g, T const* x, T const* weight, Vec<T> m, int64_t n, T& sum, T& dot) {
+  constexpr int w = Vec<T>::width, V = 4;
+  auto const run = [&](auto weigh) __attribute__((always_inline)) {
+    // Runs of 32·V registers keep the sums blocked: their totals are added in order.
+    Vec<T> all_sums = 0, all_dots = 0;
+    auto const add = [&](Vec<T> & s, Vec<T> & d, Vec<T> gj, Vec<T> xj) __attribute__((always_inline)) {
+      if constexpr (centred) {
+        s += gj;
+        d += gj * (xj - m);
+      } else {
+        d += gj * xj;
+      }
+    };
+    int64_t j = 0;
+    while (j + V * w <= n) {
+      Vec<T> s[V], d[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) s[v] = d[v] = T(0);
+      int64_t const stop = n - j < 32 * V * w ? n : j + 32 * V * w;
+      for (; j + V * w <= stop; j += V * w)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v)
+          add(s[v], d[v], weigh(Vec<T>::load(g + j + v * w), j + v * w, w), Vec<T>::load(x + j + v * w));
+      all_sums += (s[0] + s[1]) + (s[2] + s[3]);
+      all_dots += (d[0] + d[1]) + (d[2] + d[3]);
+    }
+    for (; j + w <= n; j += w) add(all_sums, all_dots, weigh(Vec<T>::load(g + j), j, w), Vec<T>::load(x + j));
+    if (int const left = int(n - j))  // g is 0 in the lanes left out
+      add(all_sums, all_dots, weigh(Vec<T>::load_first(g + j, left), j, left), Vec<T>::load_first(x + j, left));
+    sum = fold_lanes<Add, T>(all_sums);
+    dot = fold_lanes<Add, T>(all_dots);
+  };
+  if (weight)
+    run([weight](Vec<T> v, int64_t j, int count) {
+      return v * (count == w ? Vec<T>::load(weight + j) : Vec<T>::load_first(weight + j, count));
+    });
+  else
+    run([](Vec<T> v, int64_t, int) { return v; });
 }
 
 /// R rows at once, so that the sums over rows are loaded and stored once per R rows.
@@ -45,16 +104,8 @@ void backward_rows(T const* g, T const* x, T const* weight, T const* mean, T con
     m[r] = centred ? mean[r] : T(0);
     s[r] = rstd[r];
     if (!dx) continue;
-    Vec<T> const mr = m[r];
-    T const *const gr = g + r * n, *const xr = x + r * n;
-    T sum = 0, dot;
-    if (weight) {
-      if constexpr (centred) sum = fold_row<Add, T>(n, [](auto v, auto k) { return v * k; }, gr, weight);
-      dot = fold_row<Add, T>(n, [=](auto v, auto k, auto u) { return v * k * (u - mr); }, gr, weight, xr);
-    } else {
-      if constexpr (centred) sum = fold_row<Add, T>(n, [](auto v) { return v; }, gr);
-      dot = fold_row<Add, T>(n, [=](auto v, auto u) { return v * (u - mr); }, gr, xr);
-    }
+    T sum, dot;
+    sums<centred>(g + r * n, x + r * n, weight, m[r], n, sum, dot);
     a[r] = rstd[r] * (sum / T(n));
     b[r] = rstd[r] * (rstd[r] * dot / T(n));
   }
@@ -82,16 +133,19 @@ void backward_rows(T const* g, T const* x, T const* weight, T const* mean, T con
   };
   int64_t j = 0;
   for (; j + w <= n; j += w)
-    step(j, [](T const* p) { return Vec<T>::load(p); }, [](Vec<T> v, T* p) { v.store(p); });
+    step(
+        j, [](T const* p) { return Vec<T>::load(p); }, [](Vec<T> v, T* p) { v.store(p); });
   if (int const left = int(n - j))
-    step(j, [left](T const* p) { return Vec<T>::load_first(p, left); },
-         [left](Vec<T> v, T* p) { v.store_first(p, left); });
+    step(
+        j, [left](T const* p) { return Vec<T>::load_first(p, left); },
+        [left](Vec<T> v, T* p) { v.store_first(p, left); });
 }
 
 template <bool centred, class T>
 void backward(T const* g, T const* x, T const* weight, T const* mean, T const* rstd, T* dx, T* dweight, T* dbias,
               int64_t rows, int64_t n) {
-  // Row blocks of a size that depends on rows and n alone; each sums into its own slot, and the slots are added in order.
+  // Row blocks of a size that depends on rows and n alone; each sums into its own slot, and the slots are added in
+  // order.
   int64_t const grain = row_grain(n), spread = (rows + 31) / 32;
   int64_t const block = ((grain > spread ? grain : spread) + 3) / 4 * 4, blocks = (rows + block - 1) / block;
   int const sums = (dweight != nullptr) + (dbias != nullptr);
@@ -116,7 +170,8 @@ void backward(T const* g, T const* x, T const* weight, T const* mean, T const* r
   auto const combine = [=](T const* slots, T* out) {
     for (int64_t j = 0; j < n; ++j) out[j] = 0;
     for (int64_t c = 0; c < blocks; ++c)
-      map_row<T>(n, out, [](auto a, auto b) { return a + b; }, static_cast<T const*>(out), slots + c * n);
+      map_row<T>(
+          n, out, [](auto a, auto b) { return a + b; }, static_cast<T const*>(out), slots + c * n);
   };
   if (dweight) combine(weight_slots, dweight);
   if (dbias) combine(bias_slots, dbias);

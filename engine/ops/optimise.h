@@ -28,8 +28,8 @@ struct OptimiseKernelsOf {
   /// g ← g·scale; param ← param·(1 - lr·decay); m ← m + (1-β1)·(g - m); v ← β2·v + (1-β2)·g²;
   /// param ← param - lr/c1·m / (sqrt(v)/sqrt(c2) + eps)
   void (*adamw)(T* param, T const* grad, T* m, T* v, int64_t n, AdamwStep const& step);
-  /// g ← g·scale + decay·param; buffer ← momentum·buffer + (1-dampening)·g; g ← nesterov ? g + momentum·buffer : buffer;
-  /// param ← param - lr·g. buffer may be null where momentum is 0.
+  /// g ← g·scale + decay·param; buffer ← momentum·buffer + (1-dampening)·g; g ← nesterov ? g + momentum·buffer :
+  /// buffer; param ← param - lr·g. buffer may be null where momentum is 0.
   void (*sgd)(T* param, T const* grad, T* buffer, int64_t n, SgdStep const& step);
   /// Σ x², for clipping by norm; fixed order
   double (*sum_squares)(T const* x, int64_t n);
@@ -40,8 +40,10 @@ struct OptimiseKernels {
   OptimiseKernelsOf<double> f64;
   template <class T>
   OptimiseKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>) return f32;
-    else return f64;
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return f64;
   }
 };
 

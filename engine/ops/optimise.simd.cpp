@@ -1,6 +1,7 @@
-#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
-
+// clang-format off: rows.h opens the level's inline namespace, which the table reopens
+#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/optimise.h>
+// clang-format on
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -14,8 +15,7 @@ void each_register(int64_t begin, int64_t end, F const& f) {
   for (; j + w <= end; j += w)
     f([j](T const* p) { return Vec<T>::load(p + j); }, [j](Vec<T> v, T* p) { v.store(p + j); });
   if (int const left = int(end - j))
-    f([=](T const* p) { return Vec<T>::load_first(p + j, left); },
-      [=](Vec<T> v, T* p) { v.store_first(p + j, left); });
+    f([=](T const* p) { return Vec<T>::load_first(p + j, left); }, [=](Vec<T> v, T* p) { v.store_first(p + j, left); });
 }
 
 template <class T>
@@ -41,7 +41,8 @@ template <class T>
 void sgd(T* param, T const* grad, T* buffer, int64_t n, SgdStep const& step) {
   Vec<T> const scale = T(step.grad_scale), decay = T(step.weight_decay), momentum = T(step.momentum);
   Vec<T> const rest = T(1 - step.dampening), rate = T(-step.lr);
-  bool const nesterov = step.nesterov, first = step.first, moving = step.momentum != 0, decaying = step.weight_decay != 0;
+  bool const nesterov = step.nesterov, first = step.first, moving = step.momentum != 0,
+             decaying = step.weight_decay != 0;
   parallel_for(n, chunk_elements, [=](int64_t begin, int64_t end) {
     each_register<T>(begin, end, [=](auto load, auto store) {
       Vec<T> const p = load(param);
@@ -66,10 +67,12 @@ double sum_squares(T const* x, int64_t n) {
   parallel_for(chunks, 1, [=](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       int64_t const at = c * chunk_elements, size = n - at < chunk_elements ? n - at : chunk_elements;
-      parts[c] = fold_row<Add, T>(size, [](auto v) { return v * v; }, x + at);
+      parts[c] = fold_row<Add, T>(
+          size, [](auto v) { return v * v; }, x + at);
     }
   });
-  return fold_row<Add, double>(chunks, [](auto v) { return v; }, static_cast<double const*>(parts));
+  return fold_row<Add, double>(
+      chunks, [](auto v) { return v; }, static_cast<double const*>(parts));
 }
 
 template <class T>

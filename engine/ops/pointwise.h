@@ -1,11 +1,11 @@
 // The pointwise ops: every formula once, as a row, and the kernels that a list of rows becomes.
 //
-// A row is a small trivially copyable object (empty, or holding its parameters). value(x) is its formula, read over Lane
-// (kernels), Dual (slopes) and Tensor (derivatives of any order). slope(x, y) with y = value(x) is dy/dx; where it is
-// missing, dual numbers supply it. Formulas use only arithmetic, comparisons with select, and the functions of engine/lane.h,
-// all found by argument-dependent lookup; literals are doubles. A branch that select does not take must still be finite
-// in its derivative, or its 0·inf becomes NaN in reverse: clamp its operand first. min and max return their second
-// operand where one is NaN, so max(0., x) passes a NaN on. NaN in gives NaN out unless a row says otherwise.
+// A row is a small trivially copyable object (empty, or holding its parameters). value(x) is its formula, read over
+// Lane (kernels), Dual (slopes) and Tensor (derivatives of any order). slope(x, y) with y = value(x) is dy/dx; where it
+// is missing, dual numbers supply it. Formulas use only arithmetic, comparisons with select, and the functions of
+// engine/lane.h, all found by argument-dependent lookup; literals are doubles. A branch that select does not take must
+// still be finite in its derivative, or its 0·inf becomes NaN in reverse: clamp its operand first. min and max return
+// their second operand where one is NaN, so max(0., x) passes a NaN on. NaN gives NaN unless a row says otherwise.
 #pragma once
 
 #include <heed/engine/dual.h>
@@ -160,7 +160,8 @@ struct Erf : Row<"erf"> {
 
 // ---- activations
 
-/// sigmoid(u) and 1 - sigmoid(u) = sigmoid(-u), each to its last digits and without overflow: the exponential is of -|u|.
+/// sigmoid(u) and 1 - sigmoid(u) = sigmoid(-u), each to its last digits and without overflow: exp is of -|u|. (Not by
+/// abs, whose derivative at 0 would lose that of the pair.)
 template <class N>
 struct SigmoidPair {
   N s, rest;
@@ -430,7 +431,7 @@ struct UnaryKernel {
 template <class T>
 struct BinaryKernel {
   void (*forward)(void const* row, T const* a, int64_t a_stride, T const* b, int64_t b_stride, T* y, int64_t n);
-  /// da = g · ∂y/∂a, db = g · ∂y/∂b, for every one of the n elements (the caller sums what was broadcast); either may be null.
+  /// da = g · ∂y/∂a, db = g · ∂y/∂b, one per element (the caller sums what was broadcast). Either may be null.
   void (*backward)(void const* row, T const* g, T const* a, int64_t a_stride, T const* b, int64_t b_stride, T const* y,
                    T* da, T* db, int64_t n);
 };

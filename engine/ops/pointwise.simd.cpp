@@ -33,7 +33,8 @@ template <class Body>
   for (int64_t begin = 0; begin < n; begin += step) body(begin, n - begin < step ? n - begin : step);
 }
 
-/// body(position, Full or Partial count): the tail is a masked register, so that every element meets the same instructions.
+/// body(position, Full or Partial count): the tail is a masked register, so that every element meets the same
+/// instructions.
 template <class T, class Body>
 [[gnu::always_inline]] inline void in_vectors(int64_t n, Body body) {
   constexpr int width = Vec<T>::width;
@@ -57,9 +58,8 @@ void unary_forward(void const* row, T const* x, int64_t x_stride, T* y, int64_t 
   Op const op = *static_cast<Op const*>(row);
   if (x_stride == 1) return unary_forward_contiguous(op, x, y, n);
   Operand<T> in(x, x_stride, n);
-  in_blocks(false, n, [&](int64_t begin, int64_t count) {
-    unary_forward_contiguous(op, in.at(begin, count), y + begin, count);
-  });
+  in_blocks(false, n,
+            [&](int64_t begin, int64_t count) { unary_forward_contiguous(op, in.at(begin, count), y + begin, count); });
 }
 
 template <class Op, class T>
@@ -89,8 +89,8 @@ void binary_forward(void const* row, T const* a, int64_t a_stride, T const* b, i
 }
 
 template <class Op, class T>
-void binary_backward(void const* row, T const* g, T const* a, int64_t a_stride, T const* b, int64_t b_stride, T const* y,
-                     T* da, T* db, int64_t n) {
+void binary_backward(void const* row, T const* g, T const* a, int64_t a_stride, T const* b, int64_t b_stride,
+                     T const* y, T* da, T* db, int64_t n) {
   Op const op = *static_cast<Op const*>(row);
   Operand<T> as(Op::reads & reads_a ? a : nullptr, a_stride, n), bs(Op::reads & reads_b ? b : nullptr, b_stride, n);
   bool const contiguous = (!as.from || a_stride == 1) && (!bs.from || b_stride == 1);

@@ -28,8 +28,10 @@ struct RandomKernels {
   void (*words)(uint32_t* y, int64_t n, Draw draw);
   template <class T>
   RandomKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>) return f32;
-    else return f64;
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return f64;
   }
 };
 

@@ -1,6 +1,7 @@
-#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
-
+// clang-format off: rows.h opens the level's inline namespace, which the table reopens
+#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/random.h>
+// clang-format on
 
 #include <utility>
 
@@ -77,7 +78,8 @@ void generate(uint64_t first, Draw draw, uint32_t* to) {
   }
 }
 
-/// f(at, count, words) for every batch: elements at … at+count-1 take `per` words each, and `words` holds the whole batch.
+/// f(at, count, words) for every batch: elements at … at+count-1 take `per` words each, and `words` holds the whole
+/// batch.
 template <int per, class F>
 void each_batch(int64_t n, Draw draw, F const& f) {
   constexpr int64_t elements = batch_words / per;
@@ -131,7 +133,7 @@ void sine_cosine(Vec<T> u, Vec<T>& sine, Vec<T>& cosine) {
   Vec<T> const x = (u - quarter * Vec<T>(0.25)) * Vec<T>(6.283185307179586476925), xx = x * x;
   Vec<T> s = 0, c = 0;
 #pragma GCC unroll 9
-  for (int k = terms; k-- > 0;) {  // Horner, from the last term inwards: 1 - xx/((2k+2)(2k+3))·(…)
+  for (int k = terms - 1; k >= 0; --k) {  // Horner, from the last term inwards: 1 - xx/((2k+2)(2k+3))·(…)
     s = fma(s * xx, Vec<T>(-1. / ((2 * k + 2) * (2 * k + 3))), Vec<T>(1));
     c = fma(c * xx, Vec<T>(-1. / ((2 * k + 1) * (2 * k + 2))), Vec<T>(1));
   }
@@ -178,9 +180,12 @@ void dropout(T const* x, T* y, int64_t n, double p, Draw draw) {
   T const scale = T(1 / (1 - p));
   each_batch<1>(n, draw, [=](int64_t at, int count, uint32_t const* w) {
     alignas(64) T factor[batch_words];
-    for (int i = 0; i < int(batch_words); ++i) factor[i] = w[i] >= threshold ? scale : T(0);
-    map_row<T>(count, y + at, [](auto v, auto k) { return select(k == Vec<T>(0), Vec<T>(0), v * k); }, x + at,
-               static_cast<T const*>(factor));
+    T const kept = scale;  // a local: a member of the closure would be loaded under a mask, and the loop stay scalar
+    uint32_t const bound = threshold;
+    for (int i = 0; i < int(batch_words); ++i) factor[i] = w[i] >= bound ? kept : T(0);
+    map_row<T>(
+        count, y + at, [](auto v, auto k) { return select(k == Vec<T>(0), Vec<T>(0), v * k); }, x + at,
+        static_cast<T const*>(factor));
   });
 }
 

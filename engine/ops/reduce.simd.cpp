@@ -1,6 +1,7 @@
-#include <heed/engine/ops/rows.h>  // before the table: it opens the level's inline namespace
-
+// clang-format off: rows.h opens the level's inline namespace, which the table reopens
+#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/reduce.h>
+// clang-format on
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -11,11 +12,15 @@ constexpr int64_t tile = 512;                     // columns whose partial resul
 
 struct Same {
   template <class V>
-  static Lane<V> of(Lane<V> v) { return v; }
+  static Lane<V> of(Lane<V> v) {
+    return v;
+  }
 };
 struct Square {
   template <class V>
-  static Lane<V> of(Lane<V> v) { return v * v; }
+  static Lane<V> of(Lane<V> v) {
+    return v * v;
+  }
 };
 
 /// y_j = Op over r < rows of f(x + r·stride, j), columns j < width <= tile, pairwise; f loads a register or its head.
@@ -30,7 +35,8 @@ void fold_columns(T const* x, int64_t stride, int64_t rows, int64_t width, Map c
       for (int v = 0; v < V; ++v) acc[v] = map(Vec<T>::load(x + j + v * w), j + v * w);
       for (int64_t r = 1; r < rows; ++r)
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) acc[v] = Op::apply(acc[v], map(Vec<T>::load(x + r * stride + j + v * w), j + v * w));
+        for (int v = 0; v < V; ++v)
+          acc[v] = Op::apply(acc[v], map(Vec<T>::load(x + r * stride + j + v * w), j + v * w));
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) acc[v].store(y + j + v * w);
     }
@@ -46,8 +52,8 @@ void fold_columns(T const* x, int64_t stride, int64_t rows, int64_t width, Map c
   alignas(64) T other[tile];
   fold_columns<Op>(x, stride, half, width, map, y);
   fold_columns<Op>(x + half * stride, stride, rows - half, width, map, static_cast<T*>(other));
-  map_row<T>(width, y, [](auto a, auto b) { return Op::apply(a, b); }, static_cast<T const*>(y),
-             static_cast<T const*>(other));
+  map_row<T>(
+      width, y, [](auto a, auto b) { return Op::apply(a, b); }, static_cast<T const*>(y), static_cast<T const*>(other));
 }
 
 /// Splits [outer, n, inner] into tasks of about a chunk: `rows` of the axis times `width` columns.
@@ -86,7 +92,9 @@ void reduce(T const* x, T* y, int64_t outer, int64_t n, int64_t inner) {
   if (inner == 1) {
     if (n <= long_row) {
       parallel_for(outer, row_grain(n), [=](int64_t begin, int64_t end) {
-        for (int64_t o = begin; o < end; ++o) y[o] = fold_row<Op, T>(n, [](auto v) { return Map::of(v); }, x + o * n);
+        for (int64_t o = begin; o < end; ++o)
+          y[o] = fold_row<Op, T>(
+              n, [](auto v) { return Map::of(v); }, x + o * n);
       });
       return;
     }
@@ -96,8 +104,8 @@ void reduce(T const* x, T* y, int64_t outer, int64_t n, int64_t inner) {
     parallel_for(outer * parts, 1, [=](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
         int64_t const o = task / parts, at = task % parts * size;
-        partial[task] =
-            fold_row<Op, T>(n - at < size ? n - at : size, [](auto v) { return Map::of(v); }, x + o * n + at);
+        partial[task] = fold_row<Op, T>(
+            n - at < size ? n - at : size, [](auto v) { return Map::of(v); }, x + o * n + at);
       }
     });
     return reduce<Op, Same>(static_cast<T const*>(partial), y, outer, parts, 1);
@@ -113,8 +121,9 @@ void reduce(T const* x, T* y, int64_t outer, int64_t n, int64_t inner) {
     Scratch<T> partials(outer * s.parts * columns);
     T* const partial = partials.data();
     each_part(s, outer, wide, columns, [=](int64_t o, int64_t part, int64_t column, int64_t height, int64_t width) {
-      fold_columns<Op>(x + o * n * inner + part * s.rows * columns + column, columns, height, width,
-                       [](auto v, int64_t) { return Map::of(v); }, partial + (o * s.parts + part) * columns + column);
+      fold_columns<Op>(
+          x + o * n * inner + part * s.rows * columns + column, columns, height, width,
+          [](auto v, int64_t) { return Map::of(v); }, partial + (o * s.parts + part) * columns + column);
     });
     for (int64_t o = 0; o < outer; ++o) {
       T* const to = rows + o * (w + left) * inner;
@@ -122,7 +131,8 @@ void reduce(T const* x, T* y, int64_t outer, int64_t n, int64_t inner) {
         __builtin_memcpy(to, partial + o * columns, size_t(columns) * sizeof(T));
       else
         reduce<Op, Same>(static_cast<T const*>(partial + o * s.parts * columns), to, 1, s.parts, columns);
-      map_row<T>(left * inner, to + columns, [](auto v) { return Map::of(v); }, x + (o * n + wide * w) * inner);
+      map_row<T>(
+          left * inner, to + columns, [](auto v) { return Map::of(v); }, x + (o * n + wide * w) * inner);
       for (int64_t j = 0; j < inner; ++j) {
         T total = to[j];
         for (int64_t r = 1; r < w + left; ++r) total = Op::apply(Lane<T>(total), Lane<T>(to[r * inner + j])).v;
@@ -134,22 +144,26 @@ void reduce(T const* x, T* y, int64_t outer, int64_t n, int64_t inner) {
   Split const s = split(n, inner);
   if (s.parts == 1) {
     each_part(s, outer, n, inner, [=](int64_t o, int64_t, int64_t column, int64_t height, int64_t width) {
-      fold_columns<Op>(x + o * n * inner + column, inner, height, width, [](auto v, int64_t) { return Map::of(v); },
-                       y + o * inner + column);
+      fold_columns<Op>(
+          x + o * n * inner + column, inner, height, width, [](auto v, int64_t) { return Map::of(v); },
+          y + o * inner + column);
     });
     return;
   }
   Scratch<T> scratch(outer * s.parts * inner);
   T* const partial = scratch.data();
   each_part(s, outer, n, inner, [=](int64_t o, int64_t part, int64_t column, int64_t height, int64_t width) {
-    fold_columns<Op>(x + (o * n + part * s.rows) * inner + column, inner, height, width,
-                     [](auto v, int64_t) { return Map::of(v); }, partial + (o * s.parts + part) * inner + column);
+    fold_columns<Op>(
+        x + (o * n + part * s.rows) * inner + column, inner, height, width, [](auto v, int64_t) { return Map::of(v); },
+        partial + (o * s.parts + part) * inner + column);
   });
   reduce<Op, Same>(static_cast<T const*>(partial), y, outer, s.parts, inner);
 }
 
 template <class T>
-T log_of(ExpSum<T> e) { return e.max + std::log(e.sum); }
+T log_of(ExpSum<T> e) {
+  return e.max + std::log(e.sum);
+}
 
 template <class T>
 void logsumexp(T const* x, T* y, int64_t outer, int64_t n, int64_t inner) {
@@ -172,11 +186,13 @@ void logsumexp(T const* x, T* y, int64_t outer, int64_t n, int64_t inner) {
       return;
     }
     alignas(64) T top[tile], shift[tile + 64], sum[tile];
-    fold_columns<AnyMax>(from, inner, height, width, [](auto v, int64_t) { return v; }, static_cast<T*>(top));
+    fold_columns<AnyMax>(
+        from, inner, height, width, [](auto v, int64_t) { return v; }, static_cast<T*>(top));
     for (int64_t j = 0; j < width; ++j) shift[j] = shift_of(top[j]);
     for (int64_t j = width; j < width + Vec<T>::width; ++j) shift[j] = 0;
-    fold_columns<Add>(from, inner, height, width,
-                      [&](auto v, int64_t j) { return exp(v - Vec<T>::load(shift + j)); }, static_cast<T*>(sum));
+    fold_columns<Add>(
+        from, inner, height, width, [&](auto v, int64_t j) { return exp(v - Vec<T>::load(shift + j)); },
+        static_cast<T*>(sum));
     for (int64_t j = 0; j < width; ++j) to[j] = {top[j], sum[j]};
   });
   int64_t const parts = s.parts;
@@ -197,7 +213,9 @@ struct Found {
   int64_t at;
 };
 template <class Op, class T>
-bool better(T a, T b) { return b == b && (a != a || (Op::template identity<T> < 0 ? a > b : a < b)); }
+bool better(T a, T b) {
+  return b == b && (a != a || (Op::template identity<T> < 0 ? a > b : a < b));
+}
 
 /// Within a row: the extreme of each block in registers, then the place within the best block.
 template <class Op, class T>
@@ -206,7 +224,8 @@ Found<T> find_row(T const* x, int64_t n) {
   Found<T> best{x[0], 0};
   int64_t best_block = 0;
   for (int64_t j = 0; j < n; j += block) {
-    T const top = fold_row<Op, T>(n - j < block ? n - j : block, [](auto v) { return v; }, x + j);
+    T const top = fold_row<Op, T>(
+        n - j < block ? n - j : block, [](auto v) { return v; }, x + j);
     if (better<Op>(top, best.value)) best.value = top, best_block = j;
   }
   bool const nan = best.value != best.value;
@@ -235,21 +254,33 @@ void find(T const* x, int64_t* index, int64_t outer, int64_t n, int64_t inner) {
       to->at += part * s.rows;
       return;
     }
-    int64_t j = 0;
-    for (; j + w <= width; j += w) {
-      Vec<T> best = Vec<T>::load(from + j), at = 0;
-      for (int64_t r = 1; r < height; ++r) {
-        Vec<T> const v = Vec<T>::load(from + r * inner + j);
-        auto const ahead = Op::template identity<T> < 0 ? v > best : v < best;
-        auto const wins = (best == best) & (ahead | (v != v));
-        best = select(wins, v, best);
-        at = select(wins, Vec<T>(T(r)), at);
+    auto const columns = [&]<int V>(int64_t j, std::integral_constant<int, V>) {
+      Vec<T> best[V], at[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        best[v] = Vec<T>::load(from + j + v * w);
+        at[v] = T(0);
       }
-      alignas(64) T values[w], places[w];
-      best.store(values);
-      at.store(places);
-      for (int i = 0; i < w; ++i) to[j + i] = {values[i], part * s.rows + int64_t(places[i])};
-    }
+      for (int64_t r = 1; r < height; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) {
+          Vec<T> const x_r = Vec<T>::load(from + r * inner + j + v * w);
+          auto const ahead = Op::template identity<T> < 0 ? x_r > best[v] : x_r < best[v];
+          auto const wins = (best[v] == best[v]) & (ahead | (x_r != x_r));
+          best[v] = select(wins, x_r, best[v]);
+          at[v] = select(wins, Vec<T>(T(r)), at[v]);
+        }
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        alignas(64) T values[w], places[w];
+        best[v].store(values);
+        at[v].store(places);
+        for (int i = 0; i < w; ++i) to[j + v * w + i] = {values[i], part * s.rows + int64_t(places[i])};
+      }
+    };
+    int64_t j = 0;
+    for (; j + 4 * w <= width; j += 4 * w) columns(j, std::integral_constant<int, 4>{});
+    for (; j + w <= width; j += w) columns(j, std::integral_constant<int, 1>{});
     for (; j < width; ++j) {
       Found<T> best{from[j], 0};
       for (int64_t r = 1; r < height; ++r)
@@ -268,8 +299,9 @@ void find(T const* x, int64_t* index, int64_t outer, int64_t n, int64_t inner) {
 }
 
 template <class T>
-constexpr ReduceKernelsOf<T> table{reduce<Add, Same, T>,   reduce<Multiply, Same, T>, reduce<Max, Same, T>,
-                                   reduce<Min, Same, T>,   reduce<Add, Square, T>,    logsumexp<T>,
+constexpr ReduceKernelsOf<T> table{reduce<Add, Same, T>,   reduce<Multiply, Same, T>,
+                                   reduce<Max, Same, T>,   reduce<Min, Same, T>,
+                                   reduce<Add, Square, T>, logsumexp<T>,
                                    find<Max, T>,           find<Min, T>};
 
 }  // namespace

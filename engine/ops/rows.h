@@ -2,10 +2,11 @@
 // For *.simd.cpp files only.
 #pragma once
 
-#include <heed/engine/isa.h>       // before lane.h: one namespace detail must not be taken for the other
+// clang-format off: lane.h last, so that its namespace detail is not taken for the others'
+#include <heed/engine/isa.h>
 #include <heed/engine/parallel.h>
-
 #include <heed/engine/lane.h>
+// clang-format on
 
 #include <cmath>
 #include <cstdint>
@@ -43,39 +44,51 @@ class Scratch {
 
 struct Add {
   template <class V>
-  static Lane<V> apply(Lane<V> a, Lane<V> b) { return a + b; }
+  static Lane<V> apply(Lane<V> a, Lane<V> b) {
+    return a + b;
+  }
   template <class T>
   static constexpr T identity = 0;
 };
 struct Multiply {
   template <class V>
-  static Lane<V> apply(Lane<V> a, Lane<V> b) { return a * b; }
+  static Lane<V> apply(Lane<V> a, Lane<V> b) {
+    return a * b;
+  }
   template <class T>
   static constexpr T identity = 1;
 };
 /// The machine's maximum: which operand a NaN leaves is unspecified. For shifts whose NaNs show up elsewhere.
 struct AnyMax {
   template <class V>
-  static Lane<V> apply(Lane<V> a, Lane<V> b) { return max(a, b); }
+  static Lane<V> apply(Lane<V> a, Lane<V> b) {
+    return max(a, b);
+  }
   template <class T>
   static constexpr T identity = -infinity<T>;
 };
 /// NaN where either is NaN.
 struct Max {
   template <class V>
-  static Lane<V> apply(Lane<V> a, Lane<V> b) { return select((a > b) | (a != a), a, b); }
+  static Lane<V> apply(Lane<V> a, Lane<V> b) {
+    return select((a > b) | (a != a), a, b);
+  }
   template <class T>
   static constexpr T identity = -infinity<T>;
 };
 struct Min {
   template <class V>
-  static Lane<V> apply(Lane<V> a, Lane<V> b) { return select((a < b) | (a != a), a, b); }
+  static Lane<V> apply(Lane<V> a, Lane<V> b) {
+    return select((a < b) | (a != a), a, b);
+  }
   template <class T>
   static constexpr T identity = infinity<T>;
 };
 
 template <int distance, class R, size_t... i>
-R exchange(R a, std::index_sequence<i...>) { return __builtin_shufflevector(a, a, (i ^ distance)...); }
+R exchange(R a, std::index_sequence<i...>) {
+  return __builtin_shufflevector(a, a, (i ^ distance)...);
+}
 
 /// The lanes of `a` combined as a balanced tree.
 template <class Op, class T>
@@ -126,9 +139,10 @@ void fold_registers(Load const& load, int64_t begin, int64_t end, Vec<T>* out) {
 }
 
 /// Op over j < n of f(x_j…), pairwise; f works on registers.
-template <class Op, class T, class F, class... X>
+/// Registers in flight: `costly` formulas need registers of their own.
+template <class Op, class T, int V = 4, class F, class... X>
 T fold_row(int64_t n, F const& f, X const*... x) {
-  constexpr int w = Vec<T>::width, V = 4;
+  constexpr int w = Vec<T>::width;
   int64_t const rows = n / (V * w);
   Vec<T> total = Op::template identity<T>;
   if (rows > 0) {
@@ -136,7 +150,8 @@ T fold_row(int64_t n, F const& f, X const*... x) {
     fold_registers<Op, V, T>(
         [&](int64_t r, int v) __attribute__((always_inline)) { return f(Vec<T>::load(x + r * (V * w) + v * w)...); }, 0,
         rows, acc);
-    total = Op::apply(Op::apply(acc[0], acc[1]), Op::apply(acc[2], acc[3]));
+    total = Op::apply(acc[0], acc[1]);
+    if constexpr (V == 4) total = Op::apply(total, Op::apply(acc[2], acc[3]));
   }
   int64_t j = rows * V * w;
   if (j < n) {
@@ -154,12 +169,10 @@ template <class T, class F, class... X>
 void map_row(int64_t n, T* y, F const& f, X const*... x) {
   constexpr int w = Vec<T>::width;
   int64_t j = 0;
-  for (; j + 4 * w <= n; j += 4 * w) {
-    Vec<T> out[4];
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) out[v] = f(Vec<T>::load(x + j + v * w)...);
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) out[v].store(y + j + v * w);
+  for (; j + 2 * w <= n; j += 2 * w) {
+    Vec<T> const a = f(Vec<T>::load(x + j)...), b = f(Vec<T>::load(x + j + w)...);
+    a.store(y + j);
+    b.store(y + j + w);
   }
   for (; j + w <= n; j += w) f(Vec<T>::load(x + j)...).store(y + j);
   if (int const left = int(n - j)) f(Vec<T>::load_first(x + j, left)...).store_first(y + j, left);
@@ -174,14 +187,14 @@ T map_sum_row(int64_t n, T* y, F const& f, T const* x) {
     e.store(y + at);
     return e;
   };
-  constexpr int V = 4;
+  constexpr int V = 2;
   int64_t const rows = n / (V * w);
   Vec<T> total = 0;
   if (rows > 0) {
     Vec<T> acc[V];
     fold_registers<Add, V, T>(
         [&](int64_t r, int v) __attribute__((always_inline)) { return keep(r * (V * w) + v * w); }, 0, rows, acc);
-    total = (acc[0] + acc[1]) + (acc[2] + acc[3]);
+    total = acc[0] + acc[1];
   }
   int64_t j = rows * V * w;
   if (j < n) {
@@ -205,7 +218,9 @@ struct ExpSum {
 
 /// The shift for a maximum: 0 where it is infinite, because inf - inf would be NaN.
 template <class T>
-T shift_of(T max) { return max == infinity<T> || max == -infinity<T> ? T(0) : max; }
+T shift_of(T max) {
+  return max == infinity<T> || max == -infinity<T> ? T(0) : max;
+}
 
 template <class T>
 ExpSum<T> merge(ExpSum<T> a, ExpSum<T> b) {
@@ -216,7 +231,9 @@ ExpSum<T> merge(ExpSum<T> a, ExpSum<T> b) {
 
 /// log Σ_j exp(x_j - max); NaN where max is infinite, as in a softmax.
 template <class T>
-T shifted_log_sum(ExpSum<T> e) { return std::log(e.sum) + (e.max - e.max); }
+T shifted_log_sum(ExpSum<T> e) {
+  return std::log(e.sum) + (e.max - e.max);
+}
 
 template <class T>
 ExpSum<T> exp_sum_row(T const* x, int64_t n) {
@@ -224,9 +241,11 @@ ExpSum<T> exp_sum_row(T const* x, int64_t n) {
   ExpSum<T> total{-infinity<T>, 0};
   for (int64_t j = 0; j < n; j += block) {
     int64_t const size = n - j < block ? n - j : block;
-    T const top = fold_row<AnyMax, T>(size, [](auto v) { return v; }, x + j);
+    T const top = fold_row<AnyMax, T>(
+        size, [](auto v) { return v; }, x + j);
     Vec<T> const shift = shift_of(top);
-    ExpSum<T> const part{top, fold_row<Add, T>(size, [=](auto v) { return exp(v - shift); }, x + j)};
+    ExpSum<T> const part{top, fold_row<Add, T, 2>(
+                                  size, [=](auto v) { return exp(v - shift); }, x + j)};
     total = j == 0 ? part : merge(total, part);
   }
   return total;

@@ -26,8 +26,10 @@ struct SoftmaxKernels {
   SoftmaxKernelsOf<double> f64;
   template <class T>
   SoftmaxKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>) return f32;
-    else return f64;
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return f64;
   }
 };
 

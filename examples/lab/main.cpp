@@ -1,0 +1,31 @@
+// heed-lab: train a small transformer on a text, let it write, and see what its attention depends on.
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+
+#include <exception>
+
+#include "run.h"
+
+int main(int argc, char** argv) {
+  try {
+    CLI::App app("heed-lab: train a small transformer on a text, let it write, and see what its attention depends on.");
+    app.require_subcommand(1);
+    app.footer("Start with: heed-lab train --preset tiny --text FILE, then heed-lab inspect runs/lab.");
+    lab::add_train(app, argc, argv);
+    lab::add_generate(app);
+    lab::add_inspect(app);
+    try {
+      app.parse(argc, argv);
+    } catch (CLI::RuntimeError const& stop) {
+      return stop.get_exit_code();
+    } catch (CLI::ParseError const& error) {
+      if (error.get_exit_code() == 0) return app.exit(error);  // --help
+      fmt::print(stderr, "heed-lab: {}. Remedy: see --help.\n", error.what());
+      return 2;
+    }
+    return 0;
+  } catch (std::exception const& error) {
+    fmt::print(stderr, "heed-lab: {}\n", error.what());
+    return 2;
+  }
+}

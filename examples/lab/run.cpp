@@ -1,0 +1,75 @@
+#include "run.h"
+
+#include <fmt/format.h>
+#include <heed/engine/engine.h>
+#include <heed/engine/io/file.h>
+
+#include <filesystem>
+
+namespace lab {
+
+using namespace heed;
+
+Text read_text(std::string const& path) {
+  Text text{.path = path, .content = read_file(path), .checksum = {}};
+  check(!text.content.empty(), "text", [&] { return Complaint{fmt::format("'{}' is empty", path), "pass a text file with --text"}; });
+  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a: Fowler, Noll, Vo
+  for (unsigned char c : text.content) hash = (hash ^ c) * 0x100000001B3;
+  text.checksum = fmt::format("{:016x}", hash);
+  return text;
+}
+
+void describe(optim::Checkpoint& checkpoint, Settings const& settings, optim::CharacterVocabulary const& vocabulary, Text const& text) {
+  nlohmann::json characters = nlohmann::json::array();
+  for (std::string const& c : vocabulary.characters()) {
+    // JSON holds no stray bytes: characters are written as lists of them.
+    nlohmann::json bytes = nlohmann::json::array();
+    for (unsigned char b : c) bytes.push_back(b);
+    characters.push_back(bytes);
+  }
+  checkpoint.put_text("configuration", to_json(settings).dump());
+  checkpoint.put_text("vocabulary", characters.dump());
+  checkpoint.put_text("text.path", std::filesystem::absolute(text.path).lexically_normal().string());
+  checkpoint.put_text("text.checksum", text.checksum);
+}
+
+Trained load_trained(std::string const& given) {
+  std::string const path = std::filesystem::is_directory(given) ? RunFiles(given).checkpoint() : given;
+  Trained t;
+  t.checkpoint = optim::Checkpoint::load(path);
+  try {
+    t.settings = from_json(nlohmann::json::parse(t.checkpoint.get_text("configuration")));
+    std::vector<std::string> characters;
+    for (auto const& bytes : nlohmann::json::parse(t.checkpoint.get_text("vocabulary"))) {
+      std::string& c = characters.emplace_back();
+      for (auto const& b : bytes) c += char(b.get<unsigned char>());
+    }
+    t.vocabulary = optim::CharacterVocabulary(std::move(characters));
+  } catch (nlohmann::json::exception const& error) {
+    fail("Checkpoint", {fmt::format("the configuration in '{}' cannot be read: {}", path, error.what()), "use a file that heed-lab wrote"});
+  }
+  t.text_path = t.checkpoint.get_text("text.path");
+  t.text_checksum = t.checkpoint.get_text("text.checksum");
+  check(t.vocabulary.size() == t.settings.model.vocabulary, "Checkpoint", [&] {
+    return Complaint{fmt::format("'{}' lists {} characters for a vocabulary of {}", path, t.vocabulary.size(), t.settings.model.vocabulary),
+                     "use an undamaged file"};
+  });
+  t.model = std::make_unique<nn::GPT>(t.settings.model);
+  t.checkpoint.get_model(*t.model);
+  return t;
+}
+
+Tensor batch_loss(nn::GPT const& model, optim::Batch const& batch) { return cross_entropy(model(batch.inputs), batch.targets); }
+
+double validation_loss(nn::GPT const& model, optim::TokenDataset const& data) {
+  NoGrad const off;
+  double sum = 0;
+  int64_t windows = 0;
+  for (optim::Batch const& batch : data.validation_batches(32)) {
+    sum += batch_loss(model, batch).item() * double(batch.inputs.size(0));
+    windows += batch.inputs.size(0);
+  }
+  return sum / double(windows);
+}
+
+}  // namespace lab

@@ -1,0 +1,57 @@
+// A run's directory: checkpoint, configuration, log; and what the commands share around it.
+#pragma once
+
+#include <heed/nn/transformer.h>
+#include <heed/optim/optim.h>
+
+#include <string>
+
+#include "settings.h"
+
+namespace lab {
+
+/// Where a run keeps what.
+struct RunFiles {
+  explicit RunFiles(std::string directory) : directory(std::move(directory)) {}
+  std::string directory;
+  std::string checkpoint() const { return directory + "/checkpoint.safetensors"; }
+  std::string configuration() const { return directory + "/config.json"; }
+  std::string log() const { return directory + "/log.csv"; }
+};
+
+/// A text as tokens. `checksum` tells one text from another.
+struct Text {
+  std::string path;
+  std::string content;
+  std::string checksum;
+};
+/// An Error where the file is missing or empty.
+Text read_text(std::string const& path);
+
+/// A trained model with all that its checkpoint says.
+struct Trained {
+  Settings settings;
+  heed::optim::CharacterVocabulary vocabulary;
+  std::string text_path, text_checksum;
+  heed::optim::Checkpoint checkpoint;
+  std::unique_ptr<heed::nn::GPT> model;
+};
+/// `path`: a checkpoint file or a run's directory.
+Trained load_trained(std::string const& path);
+
+/// Adds what load_trained() reads back, beside the model.
+void describe(heed::optim::Checkpoint& checkpoint, Settings const& settings, heed::optim::CharacterVocabulary const& vocabulary,
+              Text const& text);
+
+/// Mean loss over every window of the validation part.
+double validation_loss(heed::nn::GPT const& model, heed::optim::TokenDataset const& data);
+
+/// The loss of one batch: mean cross-entropy of the next token, nats.
+heed::Tensor batch_loss(heed::nn::GPT const& model, heed::optim::Batch const& batch);
+
+// The commands: each adds itself to `app` and runs when it was chosen.
+void add_train(CLI::App& app, int argc, char const* const* argv);
+void add_generate(CLI::App& app);
+void add_inspect(CLI::App& app);
+
+}  // namespace lab

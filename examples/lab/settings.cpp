@@ -1,0 +1,141 @@
+#include "settings.h"
+
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+
+#include <algorithm>
+
+namespace lab {
+
+void TrainingSettings::visit(heed::nn::ConfigVisitor& v) {
+  v.field("steps", steps, "optimiser steps");
+  v.field("batch", batch, "windows a step");
+  v.field("learning_rate", learning_rate, "peak rate of AdamW");
+  v.field("min_learning_rate", min_learning_rate, "rate at the last step, where the cosine ends");
+  v.field("warmup", warmup, "steps of linear warm-up");
+  v.field("weight_decay", weight_decay, "of matrices and tables; vectors do not decay");
+  v.field("beta1", beta1, "decay of AdamW's mean of gradients, 0 to below 1");
+  v.field("beta2", beta2, "decay of AdamW's mean of squared gradients, 0 to below 1");
+  v.field("clip", clip, "largest norm of the gradient; 0: off");
+  v.field("evaluate_every", evaluate_every, "steps between evaluations of the whole validation part; 0: only at the end");
+  v.field("patience", patience, "evaluations without improvement before stopping; 0: never stop early");
+  v.field("validation_share", validation_share, "part of the text kept for validation, at its end, 0 to 1");
+  v.field("checkpoint_every", checkpoint_every, "steps between checkpoints; 0: only at the end and on Ctrl-C");
+  v.field("seed", seed, "of initial weights, dropout and batches");
+}
+
+std::map<std::string, std::string> const& presets() {
+  static std::map<std::string, std::string> const list{
+      {"quick", "4 layers, 4 heads, width 128, block 128: about two minutes on two cores"},
+      {"nanogpt-cpu", "nanoGPT's CPU setting: 4 layers, 4 heads, width 128, block 64, batch 12, 2,000 steps, no dropout"},
+      {"tiny", "1 layer, 2 heads, width 32, block 32, 60 steps: seconds, to try things out"}};
+  return list;
+}
+
+Settings preset(std::string const& name) {
+  Settings s;
+  s.model.vocabulary = 0;  // set by the text
+  if (name == "quick") {
+    s.model.block = 128;
+    s.training = {.steps = 1200, .batch = 16, .learning_rate = 2e-3, .min_learning_rate = 1e-4, .evaluate_every = 200};
+  } else if (name == "nanogpt-cpu") {
+    s.training = {.steps = 2000, .batch = 12, .evaluate_every = 500};
+  } else if (name == "tiny") {
+    s.model.layers = 1, s.model.heads = 2, s.model.dim = 32, s.model.block = 32;
+    s.training = {.steps = 60, .batch = 4, .learning_rate = 3e-3, .warmup = 10, .evaluate_every = 30};
+  } else {
+    std::string names;
+    for (auto const& [known, help] : presets()) names += (names.empty() ? "" : ", ") + known;
+    heed::fail("preset", {fmt::format("expected one of {}, got '{}'", names, name), "see heed-lab train --help"});
+  }
+  return s;
+}
+
+namespace {
+
+/// Calls on_field(name, value&, help) with every field's own type.
+template <class OnField>
+class EachField final : public heed::nn::ConfigVisitor {
+ public:
+  explicit EachField(OnField on_field) : on_field_(std::move(on_field)) {}
+  void field(std::string_view name, int64_t& value, std::string_view help) override { on_field_(name, value, help); }
+  void field(std::string_view name, double& value, std::string_view help) override { on_field_(name, value, help); }
+  void field(std::string_view name, bool& value, std::string_view help) override { on_field_(name, value, help); }
+  void field(std::string_view name, std::string& value, std::string_view help) override { on_field_(name, value, help); }
+
+ private:
+  OnField on_field_;
+};
+
+template <class Config, class OnField>
+void for_each_field(Config& config, OnField on_field) {
+  EachField<OnField> visitor(std::move(on_field));
+  config.visit(visitor);
+}
+
+std::string option_name(std::string_view field) {
+  std::string name = fmt::format("--{}", field);
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+constexpr std::string_view vocabulary_field = "vocabulary";  // comes from the text, not from an option
+
+template <class Config>
+void add_group(CLI::App& app, Config& config, std::string const& group) {
+  for_each_field(config, [&](std::string_view name, auto& value, std::string_view help) {
+    if (name == vocabulary_field) return;
+    app.add_option(option_name(name), value, std::string(help))->capture_default_str()->group(group);
+  });
+}
+
+template <class Config>
+nlohmann::json fields_to_json(Config& config) {
+  nlohmann::json json;
+  for_each_field(config, [&](std::string_view name, auto& value, std::string_view) { json[std::string(name)] = value; });
+  return json;
+}
+
+template <class Config>
+void fields_from_json(nlohmann::json const& json, Config& config) {
+  for_each_field(config, [&](std::string_view name, auto& value, std::string_view) {
+    try {
+      json.at(std::string(name)).get_to(value);
+    } catch (nlohmann::json::exception const& error) {
+      heed::fail("configuration", {fmt::format("the field '{}' cannot be read: {}", name, error.what()), "use a file that heed-lab wrote"});
+    }
+  });
+}
+
+}  // namespace
+
+void add_options(CLI::App& app, Settings& settings) {
+  add_group(app, settings.model, "Model");
+  add_group(app, settings.training, "Training");
+}
+
+nlohmann::json to_json(Settings settings) {
+  return {{"model", fields_to_json(settings.model)}, {"training", fields_to_json(settings.training)}};
+}
+
+Settings from_json(nlohmann::json const& json) {
+  Settings settings;
+  heed::check(json.is_object() && json.contains("model") && json.contains("training"), "configuration", [] {
+    return heed::Complaint{"expected an object with 'model' and 'training'", "use a file that heed-lab wrote"};
+  });
+  fields_from_json(json["model"], settings.model);
+  fields_from_json(json["training"], settings.training);
+  return settings;
+}
+
+std::vector<std::string> differences(CLI::App const& app, Settings given, Settings reference) {
+  auto const ours = to_json(given), theirs = to_json(reference);
+  std::vector<std::string> list;
+  for (auto const& [group, fields] : ours.items())
+    for (auto const& [name, value] : fields.items())
+      if (name != vocabulary_field && app.count(option_name(name)) > 0 && value != theirs[group][name])
+        list.push_back(fmt::format("{} ({}, the checkpoint has {})", name, value.dump(), theirs[group][name].dump()));
+  return list;
+}
+
+}  // namespace lab

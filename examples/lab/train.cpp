@@ -1,0 +1,210 @@
+// heed-lab train
+#include <fmt/format.h>
+#include <heed/engine/engine.h>
+#include <heed/engine/io/file.h>
+#include <heed/engine/parallel.h>
+
+#include <csignal>
+#include <filesystem>
+#include <memory>
+
+#include "progress.h"
+#include "run.h"
+
+namespace lab {
+namespace {
+
+using namespace heed;
+
+struct TrainCommand {
+  std::string preset = "quick", text, directory = "runs/lab";
+  bool resume = false;
+  int64_t threads = 0, stop_at = 0;
+  Settings settings;
+};
+
+std::sig_atomic_t volatile interrupted = 0;
+void on_interrupt(int signal) {
+  interrupted = 1;
+  std::signal(signal, SIG_DFL);  // a second one ends the process at once
+}
+
+/// Everything that takes part in training, fresh or as a checkpoint left it.
+struct Session {
+  Settings settings;
+  Text text;
+  optim::CharacterVocabulary vocabulary;
+  std::unique_ptr<optim::TokenDataset> data;
+  std::unique_ptr<nn::GPT> model;
+  std::unique_ptr<optim::AdamW> optimizer;
+  optim::TrainingState state;
+  Generator batches;  // where it stands is the data position
+};
+
+std::unique_ptr<optim::AdamW> make_optimizer(nn::GPT& model, TrainingSettings const& t) {
+  return std::make_unique<optim::AdamW>(
+      optim::decay_matrices_only(model, t.weight_decay),
+      optim::AdamWOptions{.learning_rate = t.learning_rate, .beta1 = t.beta1, .beta2 = t.beta2});
+}
+
+std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
+  return std::make_unique<optim::TokenDataset>(s.vocabulary.encode(s.text.content), s.settings.model.block,
+                                               s.settings.training.validation_share);
+}
+
+Session start(TrainCommand const& command) {
+  check(!command.text.empty(), "train", [] { return Complaint{"no text was given", "name a text file with --text FILE"}; });
+  Session s;
+  s.settings = command.settings;
+  s.text = read_text(command.text);
+  s.vocabulary = optim::CharacterVocabulary::of(s.text.content);
+  s.settings.model.vocabulary = s.vocabulary.size();
+  s.data = make_data(s);
+  auto const seed = uint64_t(s.settings.training.seed);
+  heed::seed(seed);
+  s.model = std::make_unique<nn::GPT>(s.settings.model);
+  s.settings.model = s.model->config;
+  s.optimizer = make_optimizer(*s.model, s.settings.training);
+  s.batches = Generator(seed ^ 0x6261746368657321);
+  return s;
+}
+
+Session resume(TrainCommand const& command, CLI::App const& app) {
+  Trained t = load_trained(RunFiles(command.directory).checkpoint());
+  auto const different = differences(app, command.settings, t.settings);
+  check(different.empty(), "resume", [&] {
+    return Complaint{fmt::format("the checkpoint is of another configuration: {}", fmt::join(different, ", ")),
+                     "leave these options away, or train anew in another --out"};
+  });
+  Session s;
+  s.settings = t.settings;
+  s.text = read_text(command.text.empty() ? t.text_path : command.text);
+  check(s.text.checksum == t.text_checksum, "resume", [&] {
+    return Complaint{fmt::format("'{}' is not the text that the checkpoint was trained on", s.text.path),
+                     "pass that text with --text, or train anew in another --out"};
+  });
+  s.vocabulary = std::move(t.vocabulary);
+  s.data = make_data(s);
+  s.model = std::move(t.model);
+  s.optimizer = make_optimizer(*s.model, s.settings.training);
+  s.state = t.checkpoint.get_training(*s.optimizer);
+  s.batches = t.checkpoint.get_generator("batches");
+  default_generator() = t.checkpoint.get_generator("default");
+  return s;
+}
+
+void save(Session const& s, RunFiles const& files) {
+  optim::Checkpoint checkpoint;
+  describe(checkpoint, s.settings, s.vocabulary, s.text);
+  checkpoint.put_model(*s.model);
+  checkpoint.put_training(*s.optimizer, s.state);
+  checkpoint.put_generator("batches", s.batches);
+  checkpoint.put_generator("default", default_generator());
+  checkpoint.save(files.checkpoint());
+}
+
+void check_settings(TrainingSettings const& t) {
+  auto at_least = [](char const* name, double value, double least) {
+    check(value >= least, "train", [&] {
+      return Complaint{fmt::format("expected {} of {} or more, got {}", name, least, value), "see heed-lab train --help"};
+    });
+  };
+  at_least("--steps", double(t.steps), 1);
+  at_least("--batch", double(t.batch), 1);
+  at_least("--warmup", double(t.warmup), 0);
+  at_least("--learning-rate", t.learning_rate, 0);
+  at_least("--min-learning-rate", t.min_learning_rate, 0);
+  at_least("--weight-decay", t.weight_decay, 0);
+  at_least("--checkpoint-every", double(t.checkpoint_every), 0);
+}
+
+void make_directory(std::string const& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  check(!error && std::filesystem::is_directory(directory), "train", [&] {
+    return Complaint{fmt::format("the directory '{}' cannot be made: {}", directory, error.message()), "choose another with --out"};
+  });
+}
+
+void run(TrainCommand const& command, CLI::App const& app) {
+  check_settings(command.settings.training);
+  check(command.threads >= 0 && command.stop_at >= 0, "train", [&] {
+    return Complaint{fmt::format("expected --threads and --stop-at of 0 or more, got {} and {}", command.threads, command.stop_at),
+                     "pass 0 for all processors, and for no early stop"};
+  });
+  if (command.threads > 0) set_thread_count(int(command.threads));
+  RunFiles const files(command.directory);
+  Session s = command.resume ? resume(command, app) : start(command);
+  TrainingSettings const& t = s.settings.training;
+  make_directory(files.directory);
+  write_file_atomically(files.configuration(), to_json(s.settings).dump(2) + "\n");
+
+  fmt::print(stderr, "{} parameters, {} characters ({} for training), vocabulary {}, {} threads, {} kernels\n",
+             nn::count_parameters(*s.model), s.text.content.size(), s.data->training_tokens(), s.vocabulary.size(), thread_count(),
+             name(isa()));
+  if (command.resume) fmt::print(stderr, "resuming after step {}\n", s.state.step);
+
+  optim::Trainer trainer(
+      *s.model, *s.optimizer,
+      {.steps = t.steps,
+       .schedule = {t.learning_rate, t.min_learning_rate, t.warmup, t.steps},
+       .clip = t.clip,
+       .evaluate_every = t.evaluate_every,
+       .patience = t.patience},
+      [&] { return batch_loss(*s.model, s.data->random_batch(t.batch, s.batches)); },
+      [&] { return validation_loss(*s.model, *s.data); });
+  Progress progress(t.batch * s.settings.model.block, s.state.step);
+  double validation = 0;
+  trainer.on_step(optim::log_to(files.log(), s.state.step));
+  trainer.on_step([&](optim::StepReport const& report) {
+    progress.show(report);
+    if (report.evaluated) validation = report.validation;
+    return !interrupted && report.step != command.stop_at;
+  });
+  if (t.checkpoint_every > 0)
+    trainer.on_step([&](optim::StepReport const& report) {
+      if (report.step % t.checkpoint_every == 0) save(s, files);
+      return true;
+    });
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  trainer.run(s.state);
+  progress.finish();
+  nn::eval(*s.model);
+  save(s, files);
+
+  bool const finished = s.state.step >= t.steps;
+  if (validation > 0)
+    fmt::print("validation loss {:.4f} (best {:.4f}) after {} steps, {:.0f} tokens/s\n", validation, s.state.best_validation,
+               s.state.step, progress.tokens_per_second());
+  fmt::print("checkpoint {}\n", files.checkpoint());
+  if (!finished) fmt::print("stopped at step {} of {}; continue with: heed-lab train --resume --out {}\n", s.state.step, t.steps, files.directory);
+  if (interrupted) throw CLI::RuntimeError(130);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, int argc, char const* const* argv) {
+  auto const command = std::make_shared<TrainCommand>();
+  // The preset is the default of every other option, so it is looked for first.
+  for (int i = 1; i < argc; ++i) {
+    std::string_view const word = argv[i];
+    if (word == "--preset" && i + 1 < argc) command->preset = argv[i + 1];
+    if (word.starts_with("--preset=")) command->preset = word.substr(9);
+  }
+  std::string help = "Start from these settings:";
+  for (auto const& [name, line] : presets()) help += fmt::format("\n  {}: {}", name, line);
+  CLI::App* const train = app.add_subcommand("train", "Train a character-level GPT on a text");
+  command->settings = preset(command->preset);
+  train->add_option("--preset", command->preset, help)->capture_default_str();
+  train->add_option("--text", command->text, "Text file to learn, UTF-8 or bytes (required, except with --resume)");
+  train->add_option("--out", command->directory, "Directory for checkpoint.safetensors, config.json and log.csv")->capture_default_str();
+  train->add_flag("--resume", command->resume, "Continue the run in --out with the same bits as if it had not stopped");
+  train->add_option("--stop-at", command->stop_at, "Stop after this step with a checkpoint, as Ctrl-C does; 0: do not")->capture_default_str();
+  train->add_option("--threads", command->threads, "Processors to use; 0: all. Results do not depend on it")->capture_default_str();
+  add_options(*train, command->settings);
+  train->footer("Example: heed-lab train --preset nanogpt-cpu --text shakespeare.txt --out runs/shakespeare");
+  train->callback([command, train] { run(*command, *train); });
+}
+
+}  // namespace lab

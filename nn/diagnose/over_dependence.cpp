@@ -1,0 +1,66 @@
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/nn/diagnose/over_dependence.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace heed::nn {
+namespace {
+
+/// weights of one head, [B, T, S] of f64 in row-major order
+OverDependence measure_head(double const* weights, int64_t batch, int64_t t, int64_t s) {
+  OverDependence sum{};
+  int64_t rows = 0;
+  std::vector<double> received(size_t(s), 0.0);
+  std::vector<int64_t> seen_by(size_t(s), 0);
+  for (int64_t b = 0; b < batch; ++b)
+    for (int64_t i = 0; i < t; ++i) {
+      double const* const a = weights + (b * t + i) * s;
+      int64_t const position = i + s - t;
+      double entropy = 0, squares = 0, largest = 0, distance = 0;
+      int64_t seen = 0;
+      for (int64_t j = 0; j < s; ++j) {
+        if (!(a[j] > 0)) continue;
+        ++seen;
+        entropy -= a[j] * std::log(a[j]);
+        squares += a[j] * a[j];
+        largest = std::max(largest, a[j]);
+        distance += a[j] * double(std::abs(position - j));
+        received[size_t(j)] += a[j];
+        ++seen_by[size_t(j)];
+      }
+      if (seen < 2) continue;
+      ++rows;
+      sum.entropy += entropy;
+      sum.entropy_share += entropy / std::log(double(seen));
+      sum.effective_count += 1 / squares;
+      sum.largest += largest;
+      sum.distance += distance;
+    }
+  for (double* value : {&sum.entropy, &sum.entropy_share, &sum.effective_count, &sum.largest, &sum.distance})
+    *value /= double(std::max(rows, int64_t{1}));
+  // A key that few queries see would look like a sink by chance: at least a quarter of the queries must see it.
+  for (int64_t j = 0; j < s; ++j)
+    if (4 * seen_by[size_t(j)] >= batch * t)
+      sum.sink = std::max(sum.sink, received[size_t(j)] / double(seen_by[size_t(j)]));
+  return sum;
+}
+
+}  // namespace
+
+std::vector<OverDependence> measure_over_dependence(Tensor const& weights) {
+  check_defined("measure_over_dependence", weights);
+  check(weights.rank() == 4, "measure_over_dependence", [&] {
+    return Complaint{fmt::format("expected weights [B, H, T, S], got {}", to_string(weights.shape())), "see attention_weights()"};
+  });
+  int64_t const b = weights.size(0), t = weights.size(2), s = weights.size(3);
+  std::vector<OverDependence> heads;
+  for (int64_t h = 0; h < weights.size(1); ++h) {
+    auto const values = weights.detach().select(1, h).to_vector<double>();
+    heads.push_back(measure_head(values.data(), b, t, s));
+  }
+  return heads;
+}
+
+}  // namespace heed::nn

@@ -1,0 +1,87 @@
+// Module: a path, a training flag and one virtual visit(); everything that walks a model is a Visitor.
+#pragma once
+
+#include <heed/engine/scope.h>
+#include <heed/engine/tensor.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace heed::nn {
+
+class Module;
+
+/// What a module shows of itself, in declaration order. Counting, saving, loading, freezing and binding paths are visitors.
+class Visitor {
+ public:
+  virtual ~Visitor() = default;
+  /// A trainable tensor; undefined ones (a bias that is off) are passed over.
+  virtual void parameter(std::string_view name, Tensor& tensor) = 0;
+  /// Saved with the model but not trained.
+  virtual void buffer(std::string_view, Tensor&) {}
+  virtual void enter(std::string_view, Module&) {}
+  virtual void leave() {}
+  void child(std::string_view name, Module& module);
+};
+
+/// Base of every layer. Copying is deleted (two modules would share parameters unawares): tie() shares on purpose.
+class Module {
+ public:
+  Module() = default;
+  Module(Module&&) = default;
+  Module& operator=(Module&&) = default;
+  virtual ~Module() = default;
+
+  virtual void visit(Visitor& visitor) = 0;
+  bool training() const { return training_; }
+  /// Where the module stands in its model, "blocks.3.attn"; empty before bind_paths().
+  std::string_view path() const { return path_; }
+
+ private:
+  friend void train(Module&, bool);
+  friend void bind_paths(Module&, std::string_view);
+  bool training_ = true;
+  std::string_view path_;
+};
+
+/// Gives a layer its call operator: it opens the module's scope, so that errors, hooks and profiles know where they are, and
+/// calls forward().
+template <class Self>
+class Layer : public Module {
+ public:
+  template <class... Arguments>
+  auto operator()(Arguments&&... arguments) const {
+    Scope const scope(path());
+    return static_cast<Self const&>(*this).forward(std::forward<Arguments>(arguments)...);
+  }
+};
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+/// Tells every module below `root` its path; models do it in their constructors.
+void bind_paths(Module& root, std::string_view path = {});
+/// Training (dropout on) or evaluation, for `root` and all below.
+void train(Module& root, bool on = true);
+inline void eval(Module& root) { train(root, false); }
+
+/// Parameters and buffers by dotted name, in order; a tensor that two names share is listed under both.
+std::vector<NamedTensor> state_dict(Module& root);
+/// Parameters alone, each once.
+std::vector<NamedTensor> named_parameters(Module& root);
+std::vector<Tensor> parameters(Module& root);
+int64_t count_parameters(Module& root);
+/// Copies `state` into the module's tensors. An Error, before anything is written, where a name is missing or unknown, or a
+/// shape differs.
+void load_state_dict(Module& root, std::vector<NamedTensor> const& state);
+void zero_grad(Module& root);
+/// Converts every parameter and buffer in place: handles that optimisers hold stay valid.
+void to(Module& root, Dtype dtype);
+/// Makes `alias` the same parameter as `original`: one tensor, one gradient, two names.
+void tie(Tensor& alias, Tensor const& original);
+
+}  // namespace heed::nn

@@ -1,0 +1,9 @@
+// Everything of the layer stack.
+#pragma once
+
+#include <heed/engine/engine.h>
+#include <heed/nn/init.h>
+#include <heed/nn/module.h>
+#include <heed/nn/position/rope.h>
+#include <heed/nn/transformer.h>
+#include <heed/nn/diagnose/over_dependence.h>

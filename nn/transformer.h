@@ -1,0 +1,82 @@
+// Pre-norm transformer blocks and the GPT language model.
+#pragma once
+
+#include <heed/engine/random.h>
+#include <heed/nn/attention/multi_head.h>
+#include <heed/nn/config.h>
+#include <heed/nn/embedding.h>
+#include <heed/nn/mlp.h>
+#include <heed/nn/norm.h>
+
+#include <memory>
+#include <vector>
+
+namespace heed::nn {
+
+/// x + attn(norm1(x)), then x + mlp(norm2(x)) (pre-norm: Xiong et al., 2020)
+class Block : public Layer<Block> {
+ public:
+  Block(MultiHeadAttentionConfig const& attention, MLPConfig const& mlp, bool norm_bias);
+  Tensor forward(Tensor const& x, AttentionContext const& context = {}) const;
+  void visit(Visitor& visitor) override;
+
+  LayerNorm norm1;
+  MultiHeadAttention attn;
+  LayerNorm norm2;
+  MLP mlp;
+};
+
+struct GPTConfig {
+  int64_t vocabulary = 65;
+  int64_t layers = 4;
+  int64_t heads = 4;
+  int64_t kv_heads = 0;
+  int64_t dim = 128;
+  int64_t block = 64;
+  int64_t hidden = 0;
+  std::string activation = "gelu";
+  bool bias = false;
+  bool tied = true;
+  bool rope = false;
+  double dropout = 0;
+
+  void visit(ConfigVisitor& v);
+};
+
+/// What generation carries from token to token: one cache a layer.
+using GPTCache = std::vector<KeyValueCache>;
+
+struct GPTContext {
+  GPTCache* cache = nullptr;               // tokens continue the positions in it
+  std::vector<Tensor>* weights = nullptr;  // gets the attention weights [B, H, T, S] of every layer
+};
+
+/// Token (and learned position) embedding, pre-norm blocks, a final norm, and a head: tokens [B, T] i64 → logits
+/// [B, T, vocabulary] (Radford et al., 2019). Weights start as N(0, 0.02²), the last ones of each residual branch divided
+/// by √(2·layers).
+class GPT : public Layer<GPT> {
+ public:
+  explicit GPT(GPTConfig const& config);
+  Tensor forward(Tensor const& tokens, GPTContext const& context = {}) const;
+  void visit(Visitor& visitor) override;
+  /// Empty caches for `positions` positions (at most block, where positions are learned).
+  GPTCache make_cache(int64_t positions) const;
+
+  GPTConfig config;
+  Embedding token_embedding;
+  std::unique_ptr<Embedding> position_embedding;  // none with rotary positions
+  std::vector<std::unique_ptr<Block>> blocks;
+  LayerNorm norm;
+  Linear head;
+};
+
+struct SampleOptions {
+  double temperature = 1;  // 0: the likeliest token (greedy)
+  int64_t top_k = 0;       // draw among the k likeliest; 0: all
+};
+
+/// `count` tokens that continue `prompt`, by a key-value cache; older positions are dropped where the block is full.
+std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prompt, int64_t count, SampleOptions options,
+                              Generator& generator);
+
+}  // namespace heed::nn

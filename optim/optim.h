@@ -1,0 +1,9 @@
+// Everything of training: step rules, schedules, data, the loop, checkpoints.
+#pragma once
+
+#include <heed/optim/adamw.h>
+#include <heed/optim/checkpoint.h>
+#include <heed/optim/data.h>
+#include <heed/optim/schedule.h>
+#include <heed/optim/sgd.h>
+#include <heed/optim/trainer.h>

@@ -1,0 +1,111 @@
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/ops.h>
+#include <heed/engine/ops/optimise.h>
+#include <heed/engine/tape.h>
+#include <heed/optim/optimizer.h>
+
+#include <cmath>
+
+namespace heed::optim {
+
+std::vector<ParameterGroup> decay_matrices_only(nn::Module& model, double weight_decay) {
+  std::vector<ParameterGroup> groups(2);
+  groups[0].weight_decay = weight_decay;
+  for (auto& parameter : nn::named_parameters(model)) groups[parameter.tensor.rank() >= 2 ? 0 : 1].parameters.push_back(parameter);
+  return groups;
+}
+
+std::vector<ParameterGroup> all_parameters(nn::Module& model, double weight_decay) {
+  return {{.parameters = nn::named_parameters(model), .weight_decay = weight_decay}};
+}
+
+Optimizer::Optimizer(std::vector<ParameterGroup> groups, double learning_rate)
+    : groups_(std::move(groups)), learning_rate_(learning_rate) {
+  check(learning_rate >= 0, "Optimizer", [&] {
+    return Complaint{fmt::format("expected a learning rate of 0 or more, got {}", learning_rate), "choose a small positive rate"};
+  });
+  size_t count = 0;
+  for (ParameterGroup const& group : groups_)
+    for (auto const& parameter : group.parameters) {
+      check(parameter.tensor.is_leaf() && parameter.tensor.is_contiguous() && is_floating(parameter.tensor.dtype()), "Optimizer", [&] {
+        return Complaint{fmt::format("'{}' is not a contiguous floating leaf", parameter.name), "pass a model's parameters"};
+      });
+      ++count;
+    }
+  check(count > 0, "Optimizer", [] { return Complaint{"expected at least one parameter, got none", "pass parameters(model)"}; });
+}
+
+void Optimizer::add_slot(char const* kind) {
+  Slot& slot = slots_.emplace_back(Slot{kind, {}});
+  for (ParameterGroup const& group : groups_)
+    for (auto const& parameter : group.parameters) slot.tensors.push_back(zeros_like(parameter.tensor));
+}
+
+void Optimizer::step(double gradient_scale) {
+  NoGrad const off;
+  ++steps_;
+  size_t index = 0;
+  for (ParameterGroup const& group : groups_)
+    for (auto const& parameter : group.parameters) {
+      if (Tensor const gradient = parameter.tensor.grad(); gradient.defined()) {
+        update(parameter.tensor, gradient.contiguous(), index, group, learning_rate_ * group.rate_scale, gradient_scale);
+        parameter.tensor.storage().bump_version();
+      }
+      ++index;
+    }
+}
+
+void Optimizer::zero_grad() {
+  for (ParameterGroup const& group : groups_)
+    for (auto const& parameter : group.parameters) parameter.tensor.set_grad({});
+}
+
+std::vector<nn::NamedTensor> Optimizer::state() const {
+  std::vector<nn::NamedTensor> state;
+  for (Slot const& slot : slots_) {
+    size_t index = 0;
+    for (ParameterGroup const& group : groups_)
+      for (auto const& parameter : group.parameters)
+        state.push_back({fmt::format("{}.{}", slot.kind, parameter.name), slot.tensors[index++]});
+  }
+  return state;
+}
+
+void Optimizer::load_state(std::vector<nn::NamedTensor> const& state, int64_t steps) {
+  std::vector<std::pair<Tensor, Tensor>> copies;
+  for (auto const& own : this->state()) {
+    Tensor const* found = nullptr;
+    for (auto const& [name, tensor] : state)
+      if (name == own.name) found = &tensor;
+    check(found && found->shape() == own.tensor.shape(), "load_state", [&] {
+      return Complaint{fmt::format("expected '{}' of shape {}, got {}", own.name, to_string(own.tensor.shape()),
+                                   found ? to_string(found->shape()) : "none"),
+                       "load a state that this optimiser saved, for the same model"};
+    });
+    copies.emplace_back(own.tensor, *found);
+  }
+  check(state.size() == copies.size(), "load_state", [&] {
+    return Complaint{fmt::format("expected {} tensors, got {}", copies.size(), state.size()),
+                     "load a state that this optimiser saved, for the same model"};
+  });
+  NoGrad const off;
+  for (auto& [to, from] : copies) to.copy_(from);
+  steps_ = steps;
+}
+
+double gradient_norm(std::vector<ParameterGroup> const& groups) {
+  double sum = 0;
+  for (ParameterGroup const& group : groups)
+    for (auto const& parameter : group.parameters) {
+      Tensor const gradient = parameter.tensor.grad();
+      if (!gradient.defined()) continue;
+      Tensor const whole = gradient.detach().contiguous();
+      dispatch_floating("gradient_norm", whole.dtype(), [&]<class T>(Type<T>) {
+        sum += kernels<OptimiseKernels>().of<T>().sum_squares(whole.data<T>(), whole.numel());
+      });
+    }
+  return std::sqrt(sum);
+}
+
+}  // namespace heed::optim

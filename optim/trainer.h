@@ -1,0 +1,64 @@
+// The training loop: schedule, clipping, evaluation, early stopping, callbacks, a log.
+#pragma once
+
+#include <heed/optim/optimizer.h>
+#include <heed/optim/schedule.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace heed::optim {
+
+/// What a run has come to: with the model, the optimiser and the generators it is all that a resumed run needs.
+struct TrainingState {
+  int64_t step = 0;             // steps taken
+  double best_validation = 1e300;
+  int64_t stale_evaluations = 0;  // evaluations since the best one
+};
+
+struct TrainerOptions {
+  int64_t steps = 1000;
+  WarmupCosine schedule{1e-3, 1e-4, 100, 1000};
+  double clip = 1;               // largest gradient norm; 0: off
+  int64_t evaluate_every = 250;  // steps; 0: only at the end
+  int64_t patience = 0;          // evaluations without improvement before stopping; 0: never
+};
+
+/// What callbacks see after every step.
+struct StepReport {
+  int64_t step, steps;  // step counts from 1
+  double loss, learning_rate, gradient_norm;
+  bool evaluated;  // `validation` is fresh
+  double validation;
+  double seconds;  // of this run so far, evaluation included
+};
+
+class Trainer {
+ public:
+  /// Gives the loss of the next batch, recorded.
+  using NextLoss = std::function<Tensor()>;
+  /// Gives the validation loss.
+  using Evaluate = std::function<double()>;
+  /// Returns false to stop after this step.
+  using Callback = std::function<bool(StepReport const&)>;
+
+  Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& options, NextLoss next_loss, Evaluate evaluate = {});
+  void on_step(Callback callback) { callbacks_.push_back(std::move(callback)); }
+  /// Trains from `state.step` to options.steps, or until patience or a callback ends it. An Error where the loss is not finite.
+  void run(TrainingState& state);
+
+ private:
+  nn::Module& model_;
+  Optimizer& optimizer_;
+  TrainerOptions options_;
+  NextLoss next_loss_;
+  Evaluate evaluate_;
+  std::vector<Callback> callbacks_;
+};
+
+/// A callback that appends one line a step to `path`: JSON where the name ends in .jsonl, else CSV with a header.
+/// Lines after `keep_steps` are dropped first, so that a resumed run continues its own log.
+Trainer::Callback log_to(std::string const& path, int64_t keep_steps = 0);
+
+}  // namespace heed::optim
