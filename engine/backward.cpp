@@ -5,6 +5,7 @@
 #include <heed/engine/tape.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace heed {
 namespace {
@@ -102,7 +103,7 @@ class Walk {
     if (node.walk_ != id_) {
       node.walk_ = id_;
       node.pending_ = 0;
-      node.needed_ = false;
+      node.needed_ = node.released_;  // its edges are gone: step() must get there to complain
       for (int i = 0; i < node.output_count_; ++i) node.gradients_[i] = Tensor();
     }
     return node.pending_;
@@ -171,7 +172,7 @@ class Walk {
   std::vector<Root> roots_;
   std::vector<Ref<Node>> ready_;
   uint64_t id_;
-  static inline thread_local uint64_t last_id_ = 0;
+  static inline std::atomic<uint64_t> last_id_{0};  // over all threads: a node remembers the walk that it was part of
 };
 
 namespace {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #if defined(__x86_64__)
 #define HEED_FOR_EACH_ISA(apply, ...) \
@@ -12,6 +13,12 @@
 #define HEED_FOR_EACH_ISA(apply, ...) apply(neon, __VA_ARGS__)
 #else
 #define HEED_FOR_EACH_ISA(apply, ...) apply(baseline, __VA_ARGS__)
+#endif
+
+#ifdef HEED_ISA_LEVEL
+namespace heed {
+inline namespace HEED_ISA_LEVEL {}  // inline from the first mention on, as the language demands
+}  // namespace heed
 #endif
 
 namespace heed {
@@ -61,4 +68,16 @@ template <class Table>
 Table const& kernels() {
   return kernels(static_cast<Table const*>(nullptr));
 }
+
+/// A table with one part for f32 and one for f64, found by element type: table.of<T>().
+template <template <class> class Part>
+struct PerType {
+  Part<float> f32;
+  Part<double> f64;
+  template <class T>
+  constexpr Part<T> const& of() const {
+    if constexpr (std::is_same_v<T, float>) return f32;
+    else return f64;
+  }
+};
 }  // namespace heed

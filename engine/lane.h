@@ -253,7 +253,7 @@ Lane<V> copysign(Lane<V> x, Lane<V> sign) {
   else return xsimd::copysign(x.v, sign.v);
 }
 
-namespace detail {
+namespace lane_detail {
 
 /// f of every element, one by one, by the C library: for double, which serves checking, and for rare arguments.
 template <class V, class T = typename Lane<V>::Scalar>
@@ -358,35 +358,35 @@ auto sine_quadrant(Lane<V> a, int shift) {
 }
 inline constexpr double sine_limit = 12800;
 
-}  // namespace detail
+}  // namespace lane_detail
 
 /// f32: 1 ulp; inf above 88.7228, subnormal below -87.33, 0 below -103.97.
 template <class V>
 Lane<V> exp(Lane<V> x) {
-  if constexpr (!detail::is_f32<V>) {
-    return detail::each(x, std::exp);
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::exp);
   } else {
-    detail::ExpParts<V> const parts(min(100., max(-110., x)));
+    lane_detail::ExpParts<V> const parts(min(100., max(-110., x)));
     Lane<V> const y = 1. + parts.expm1();
 #if defined(__AVX512F__)
     if constexpr (Lane<V>::width > 1) return V(_mm512_scalef_ps(y.v, parts.n.v));
 #endif
     Lane<V> const n = min(127., max(-126., parts.n));  // 2^n alone reaches neither inf nor the subnormals
-    return y * detail::two_to(n) * detail::two_to(parts.n - n);
+    return y * lane_detail::two_to(n) * lane_detail::two_to(parts.n - n);
   }
 }
 
 /// f32: 2 ulp.
 template <class V>
 Lane<V> expm1(Lane<V> x) {
-  if constexpr (!detail::is_f32<V>) {
-    return detail::each(x, std::expm1);
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::expm1);
   } else {
     // 2^n (e^r - 1) + 2^n - 1, as 2^b (2^a (e^r - 1) + (2^a - 2^-b)) with n = a + b.
-    detail::ExpParts<V> const parts(min(100., max(-20., x)));
+    lane_detail::ExpParts<V> const parts(min(100., max(-20., x)));
     Lane<V> const a = min(64., parts.n), b = parts.n - a;
-    Lane<V> const two_a = detail::two_to(a);
-    Lane<V> const y = fma(parts.expm1(), two_a, two_a - detail::two_to(-b)) * detail::two_to(b);
+    Lane<V> const two_a = lane_detail::two_to(a);
+    Lane<V> const y = fma(parts.expm1(), two_a, two_a - lane_detail::two_to(-b)) * lane_detail::two_to(b);
     return copysign(y, x);
   }
 }
@@ -394,15 +394,15 @@ Lane<V> expm1(Lane<V> x) {
 /// f32: 1 ulp; log(0) = -inf, NaN below.
 template <class V>
 Lane<V> log(Lane<V> x) {
-  if constexpr (!detail::is_f32<V>) {
-    return detail::each(x, std::log);
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::log);
   } else {
     Mask<V> const small = x < 0x1p-126;
     Lane<V> const scaled = select(small, x * 0x1p23, x);
-    auto const i = detail::bits(scaled);
+    auto const i = lane_detail::bits(scaled);
     auto const e = (i - 0x3f3504f3) >> 23;  // the bits of √½
-    Lane<V> const f = detail::from_bits<V>(i - (e << 23)) - 1.;
-    Lane<V> y = detail::log_inner(f, detail::from_int<V>(e) + select(small, -23., 0.));
+    Lane<V> const f = lane_detail::from_bits<V>(i - (e << 23)) - 1.;
+    Lane<V> y = lane_detail::log_inner(f, lane_detail::from_int<V>(e) + select(small, -23., 0.));
     y = select(x < __builtin_inf(), y, x);
     y = select(x == 0., -__builtin_inf(), y);
     return select(x < 0., __builtin_nan(""), y);
@@ -412,16 +412,16 @@ Lane<V> log(Lane<V> x) {
 /// f32: 1.5 ulp; -inf at -1, NaN below.
 template <class V>
 Lane<V> log1p(Lane<V> x) {
-  if constexpr (!detail::is_f32<V>) {
-    return detail::each(x, std::log1p);
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::log1p);
   } else {
     Lane<V> const u = 1. + x;
-    auto const i = detail::bits(u);
+    auto const i = lane_detail::bits(u);
     auto const e = (i - 0x3f3504f3) >> 23;
     // 1 + x = 2^e (1 + f): f from x while its last bits count, from the rounded sum above 2^24.
-    Lane<V> const s = detail::from_bits<V>((127 - e) << 23);
-    Lane<V> const f = select(x < 0x1p24, x * s + (s - 1.), detail::from_bits<V>(i - (e << 23)) - 1.);
-    Lane<V> y = copysign(detail::log_inner(f, detail::from_int<V>(e)), x);
+    Lane<V> const s = lane_detail::from_bits<V>((127 - e) << 23);
+    Lane<V> const f = select(x < 0x1p24, x * s + (s - 1.), lane_detail::from_bits<V>(i - (e << 23)) - 1.);
+    Lane<V> y = copysign(lane_detail::log_inner(f, lane_detail::from_int<V>(e)), x);
     y = select(x < __builtin_inf(), y, x);
     y = select(x == -1., -__builtin_inf(), y);
     return select(x < -1., __builtin_nan(""), y);
@@ -431,11 +431,11 @@ Lane<V> log1p(Lane<V> x) {
 /// f32: 3 ulp. tanh a = -t / (t + 2) with t = e^-2a - 1.
 template <class V>
 Lane<V> tanh(Lane<V> x) {
-  if constexpr (!detail::is_f32<V>) {
-    return detail::each(x, std::tanh);
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::tanh);
   } else {
-    detail::ExpParts<V> const parts(-2. * min(10., abs(x)));
-    Lane<V> const s = detail::two_to(parts.n);
+    lane_detail::ExpParts<V> const parts(-2. * min(10., abs(x)));
+    Lane<V> const s = lane_detail::two_to(parts.n);
     Lane<V> const t = fma(parts.expm1(), s, s - 1.);
     return copysign(t / (t + 2.), x);
   }
@@ -444,45 +444,45 @@ Lane<V> tanh(Lane<V> x) {
 /// f32: 1.5 ulp. Below 0.92 a polynomial in x², above 1 - e^-q(x); both minimax (errors 4e-10 and 2e-9).
 template <class V>
 Lane<V> erf(Lane<V> x) {
-  if constexpr (!detail::is_f32<V>) {
-    return detail::each(x, std::erf);
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::erf);
   } else {
     Lane<V> const a = min(4., abs(x));
-    Lane<V> const small = fma(a, detail::polynomial(a * a, 0.128379167, -0.3761263385, 0.1128369733, -0.02685950026,
+    Lane<V> const small = fma(a, lane_detail::polynomial(a * a, 0.128379167, -0.3761263385, 0.1128369733, -0.02685950026,
                                                     0.00520128646, -0.0008145601663, 8.382407258e-5), a);
-    Lane<V> const q = detail::polynomial(a, 0.0001664990589, 1.12779702, 0.6369764756, 0.1041133202, -0.02231503386,
+    Lane<V> const q = lane_detail::polynomial(a, 0.0001664990589, 1.12779702, 0.6369764756, 0.1041133202, -0.02231503386,
                                          0.003065443843, -0.0001982147769);
-    return copysign(select(a < 0.92, small, 1. - detail::exp_inner(-q)), x);
+    return copysign(select(a < 0.92, small, 1. - lane_detail::exp_inner(-q)), x);
   }
 }
 
 /// f32: 2.5 ulp; beyond 12,800 by the C library, element by element.
 template <class V>
 Lane<V> sin(Lane<V> x) {
-  if constexpr (!detail::is_f32<V>) {
-    return detail::each(x, std::sin);
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::sin);
   } else {
     Lane<V> const a = abs(x);
-    if (any(a > detail::sine_limit)) return detail::each(x, std::sin);
-    auto const part = detail::sine_quadrant(a, 0);
-    return detail::from_bits<V>(detail::bits(part.value) ^ part.sign ^ (detail::bits(x) & int32_t(0x80000000)));
+    if (any(a > lane_detail::sine_limit)) return lane_detail::each(x, std::sin);
+    auto const part = lane_detail::sine_quadrant(a, 0);
+    return lane_detail::from_bits<V>(lane_detail::bits(part.value) ^ part.sign ^ (lane_detail::bits(x) & int32_t(0x80000000)));
   }
 }
 template <class V>
 Lane<V> cos(Lane<V> x) {
-  if constexpr (!detail::is_f32<V>) {
-    return detail::each(x, std::cos);
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::cos);
   } else {
     Lane<V> const a = abs(x);
-    if (any(a > detail::sine_limit)) return detail::each(x, std::cos);
-    auto const part = detail::sine_quadrant(a, 1);
-    return detail::from_bits<V>(detail::bits(part.value) ^ part.sign);
+    if (any(a > lane_detail::sine_limit)) return lane_detail::each(x, std::cos);
+    auto const part = lane_detail::sine_quadrant(a, 1);
+    return lane_detail::from_bits<V>(lane_detail::bits(part.value) ^ part.sign);
   }
 }
 
 /// By the C library, element by element: C99's special cases, under 1 ulp.
 template <class V>
-Lane<V> pow(Lane<V> x, Lane<V> y) { return detail::each(x, y, std::pow); }
+Lane<V> pow(Lane<V> x, Lane<V> y) { return lane_detail::each(x, y, std::pow); }
 template <class V>
 Lane<V> pow(Lane<V> x, double y) { return pow(x, Lane<V>(y)); }
 template <class V>

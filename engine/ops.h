@@ -205,7 +205,7 @@ struct AttendOptions {
   bool causal = false;          // query i sees keys j ≤ i + S − T: aligned at the end, as a cache needs it
   int64_t left = unlimited;     // and keys no further than this to the left
   int64_t right = unlimited;    // or right of that position; both inclusive
-  Tensor mask;                  // bool, broadcast to [B, H, T, S]; true attends
+  Tensor mask = {};             // bool, broadcast to [B, H, T, S]; true attends
   double dropout = 0;           // of the weights; keyed by (draw, b, h, i, j)
   Draw draw = {0, 0};
 };

@@ -71,7 +71,8 @@ Strides contiguous_strides(Shape const& shape) {
   int64_t step = 1;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
     strides[axis] = step;
-    step *= std::max(shape[axis], int64_t{1});
+    // Wraps where a size of 0 lets the others be huge: no element is there to be reached.
+    step = int64_t(uint64_t(step) * uint64_t(std::max(shape[axis], int64_t{1})));
   }
   return strides;
 }

@@ -35,13 +35,13 @@ void at_every_level(Body body) {
   heed::set_isa(before);
 }
 
-void gemm(GemmArgs<float> const& g) { heed::kernels<heed::GemmKernels>().gemm_f32(g); }
-void gemm(GemmArgs<double> const& g) { heed::kernels<heed::GemmKernels>().gemm_f64(g); }
+void gemm(GemmArgs<float> const& g) { heed::kernels<heed::GemmKernels>().f32.gemm(g); }
+void gemm(GemmArgs<double> const& g) { heed::kernels<heed::GemmKernels>().f64.gemm(g); }
 void gemm_batched(GemmArgs<float> const& g, int64_t batch, int64_t a, int64_t b, int64_t c) {
-  heed::kernels<heed::GemmKernels>().gemm_batched_f32(g, batch, a, b, c);
+  heed::kernels<heed::GemmKernels>().f32.gemm_batched(g, batch, a, b, c);
 }
 void gemm_batched(GemmArgs<double> const& g, int64_t batch, int64_t a, int64_t b, int64_t c) {
-  heed::kernels<heed::GemmKernels>().gemm_batched_f64(g, batch, a, b, c);
+  heed::kernels<heed::GemmKernels>().f64.gemm_batched(g, batch, a, b, c);
 }
 
 /// How an operand lies in memory: rows contiguous, columns contiguous, neither, or broadcast along one axis.

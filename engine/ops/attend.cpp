@@ -77,12 +77,6 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
   return a;
 }
 
-template <class T>
-AttendTable<T> const& table() {
-  if constexpr (std::is_same_v<T, float>) return kernels<AttendKernels>().f32;
-  else return kernels<AttendKernels>().f64;
-}
-
 /// A [B, H, T, E] tensor whose memory is [B, T, H, E], so that joining the heads afterwards is a view.
 Tensor heads_together(int64_t b, int64_t h, int64_t t, int64_t e, Dtype dtype) {
   return Tensor({b, t, h, e}, dtype).transpose(1, 2);
@@ -105,7 +99,7 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
     outputs[0].body()->is_view = false;
   }
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-    table<T>().forward(arguments<T>(q, k, v, options), outputs[0].data<T>(), strides_of(outputs[0]), outputs[1].data<T>());
+    kernels<AttendKernels>().of<T>().forward(arguments<T>(q, k, v, options), outputs[0].data<T>(), strides_of(outputs[0]), outputs[1].data<T>());
   });
   if (tracked(q, k, v))
     record_outputs("attend", outputs, {&q, &k, &v},
@@ -130,7 +124,7 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
                            .dout_strides = strides_of(dout), .dlse = dlse.defined() ? dlse.data<T>() : nullptr,
                            .dq = dq.data<T>(), .dq_strides = strides_of(dq), .dk = dk.data<T>(), .dk_strides = strides_of(dk),
                            .dv = dv.data<T>(), .dv_strides = strides_of(dv)};
-                       table<T>().backward(arguments<T>(query, key, value, options), gradients);
+                       kernels<AttendKernels>().of<T>().backward(arguments<T>(query, key, value, options), gradients);
                      });
                      return {dq, dk, dv};
                    });

@@ -81,10 +81,7 @@ struct AttendTable {
   void (*backward)(AttendArgs<T> const&, AttendGradArgs<T> const&);
 };
 
-struct AttendKernels {
-  AttendTable<float> f32;
-  AttendTable<double> f64;
-};
+struct AttendKernels : PerType<AttendTable> {};
 
 }  // namespace heed
 

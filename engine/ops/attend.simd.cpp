@@ -1,5 +1,3 @@
-// isa.h and parallel.h before lane.h (both sides have a namespace detail), lane.h before attend.h (it opens the level's
-// namespace as an inline one).
 #include <heed/engine/isa.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/storage.h>
@@ -465,7 +463,7 @@ void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
 
 }  // namespace
 
-constinit AttendKernels const attend_kernels{{forward<float>, backward<float>}, {forward<double>, backward<double>}};
+constinit AttendKernels const attend_kernels{{{forward<float>, backward<float>}, {forward<double>, backward<double>}}};
 
 }  // namespace HEED_ISA_LEVEL
 }  // namespace heed

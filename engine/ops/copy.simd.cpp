@@ -1,8 +1,6 @@
-// clang-format off: rows.h opens the level's inline namespace, which the table reopens
 #include <heed/engine/dtype.h>
 #include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/copy.h>
-// clang-format on
 
 #include <cstdlib>
 #include <utility>

@@ -4,7 +4,6 @@
 #include <heed/engine/isa.h>
 
 #include <cstdint>
-#include <type_traits>
 
 namespace heed {
 
@@ -20,17 +19,7 @@ struct CrossEntropyKernelsOf {
                    T const* g, T* dlogits, int64_t rows, int64_t n);
 };
 
-struct CrossEntropyKernels {
-  CrossEntropyKernelsOf<float> f32;
-  CrossEntropyKernelsOf<double> f64;
-  template <class T>
-  CrossEntropyKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>)
-      return f32;
-    else
-      return f64;
-  }
-};
+struct CrossEntropyKernels : PerType<CrossEntropyKernelsOf> {};
 
 }  // namespace heed
 

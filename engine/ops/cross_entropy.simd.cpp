@@ -1,7 +1,5 @@
-// clang-format off: rows.h opens the level's inline namespace, which the table reopens
 #include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/cross_entropy.h>
-// clang-format on
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {

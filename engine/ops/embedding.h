@@ -4,7 +4,6 @@
 #include <heed/engine/isa.h>
 
 #include <cstdint>
-#include <type_traits>
 
 namespace heed {
 
@@ -18,17 +17,7 @@ struct EmbeddingKernelsOf {
                    int64_t table_rows, int64_t n);
 };
 
-struct EmbeddingKernels {
-  EmbeddingKernelsOf<float> f32;
-  EmbeddingKernelsOf<double> f64;
-  template <class T>
-  EmbeddingKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>)
-      return f32;
-    else
-      return f64;
-  }
-};
+struct EmbeddingKernels : PerType<EmbeddingKernelsOf> {};
 
 }  // namespace heed
 

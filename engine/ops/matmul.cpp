@@ -7,22 +7,8 @@
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
-#include <type_traits>
-
 namespace heed {
 namespace {
-
-template <class T>
-void gemm(GemmArgs<T> const& args, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step) {
-  auto const& k = kernels<GemmKernels>();
-  if constexpr (std::is_same_v<T, float>) {
-    if (batch == 1) k.gemm_f32(args);
-    else k.gemm_batched_f32(args, batch, a_step, b_step, c_step);
-  } else {
-    if (batch == 1) k.gemm_f64(args);
-    else k.gemm_batched_f64(args, batch, a_step, b_step, c_step);
-  }
-}
 
 /// y[.., M, N] = a[.., M, K]·b[.., K, N] (+ bias[N]) for operands of equal rank ≥ 2 whose leading axes broadcast to y's.
 void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const& y) {
@@ -65,7 +51,9 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
         here.b += index * bs[i];
       }
       here.c += o * batch * c_step;
-      gemm(here, batch, a_step, b_step, c_step);
+      auto const& k = kernels<GemmKernels>().of<T>();
+      if (batch == 1) k.gemm(here);
+      else k.gemm_batched(here, batch, a_step, b_step, c_step);
     };
     if (outer == 1) one(0);
     else parallel_for(outer, 1, [&](int64_t begin, int64_t end) {

@@ -24,14 +24,14 @@ struct GemmArgs {
 
 /// Bits depend on sizes, strides and level, never on the number of threads; for one product, each element of C adds its
 /// terms in an order that depends on (m, n, k) and strides only.
-struct GemmKernels {
-  void (*gemm_f32)(GemmArgs<float> const&);
-  void (*gemm_f64)(GemmArgs<double> const&);
+template <class T>
+struct GemmTable {
+  void (*gemm)(GemmArgs<T> const&);
   /// Product i reads A + i·a_step and B + i·b_step and writes C + i·c_step. A c_step of zero sums the products.
-  void (*gemm_batched_f32)(GemmArgs<float> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step);
-  void (*gemm_batched_f64)(GemmArgs<double> const& first, int64_t batch, int64_t a_step, int64_t b_step,
-                           int64_t c_step);
+  void (*gemm_batched)(GemmArgs<T> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step);
 };
+
+struct GemmKernels : PerType<GemmTable> {};
 
 }  // namespace heed
 

@@ -2,8 +2,6 @@
 // High-Performance Matrix Multiplication", 2008), read in place when small, streamed or dotted when skinny.
 #include <heed/engine/isa.h>
 #include <heed/engine/parallel.h>
-// isa.h and parallel.h before lane.h (both sides have a namespace detail), lane.h before matmul.h (it opens the level's
-// inline namespace).
 #include <heed/engine/lane.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/matmul_pack.h>
@@ -303,7 +301,7 @@ void gemm_batched(GemmArgs<T> const& first, int64_t batch, int64_t a_step, int64
 
 }  // namespace
 
-constinit GemmKernels const gemm_kernels{&gemm<float>, &gemm<double>, &gemm_batched<float>, &gemm_batched<double>};
+constinit GemmKernels const gemm_kernels{{{gemm<float>, gemm_batched<float>}, {gemm<double>, gemm_batched<double>}}};
 
 }  // namespace HEED_ISA_LEVEL
 }  // namespace heed

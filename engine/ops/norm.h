@@ -4,7 +4,6 @@
 #include <heed/engine/isa.h>
 
 #include <cstdint>
-#include <type_traits>
 
 namespace heed {
 
@@ -26,17 +25,7 @@ struct NormKernelsOf {
                             int64_t n);
 };
 
-struct NormKernels {
-  NormKernelsOf<float> f32;
-  NormKernelsOf<double> f64;
-  template <class T>
-  NormKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>)
-      return f32;
-    else
-      return f64;
-  }
-};
+struct NormKernels : PerType<NormKernelsOf> {};
 
 }  // namespace heed
 

@@ -4,7 +4,6 @@
 #include <heed/engine/isa.h>
 
 #include <cstdint>
-#include <type_traits>
 
 namespace heed {
 
@@ -35,17 +34,7 @@ struct OptimiseKernelsOf {
   double (*sum_squares)(T const* x, int64_t n);
 };
 
-struct OptimiseKernels {
-  OptimiseKernelsOf<float> f32;
-  OptimiseKernelsOf<double> f64;
-  template <class T>
-  OptimiseKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>)
-      return f32;
-    else
-      return f64;
-  }
-};
+struct OptimiseKernels : PerType<OptimiseKernelsOf> {};
 
 }  // namespace heed
 

@@ -437,8 +437,16 @@ Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
                      "use the out-of-place operation, whose result may be larger"};
   });
   if (tracked(x, other) || !is_floating(x.dtype()) || !x.is_contiguous() || x.body()->storage == other.body()->storage) {
-    if (tracked(x, other)) check_in_place(op, x);
-    assign_in_place(op, x, binary<R>(x, other).to(x.dtype()));
+    Tensor before = x;
+    if (tracked(x, other)) {
+      check_in_place(op, x);
+      if (R::reads & reads_a) {  // backward wants the elements that are about to be overwritten
+        before = x.detach().clone();
+        before.body()->node = x.body()->node;
+        before.body()->slot = x.body()->slot;
+      }
+    }
+    assign_in_place(op, x, binary<R>(before, other).to(x.dtype()));
     return x;
   }
   run_binary<R>(x, other.to(x.dtype()), x);

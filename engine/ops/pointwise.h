@@ -450,17 +450,7 @@ struct PointwiseTable {
                 T* y, int64_t n);
 };
 
-struct PointwiseKernels {
-  PointwiseTable<float> f32;
-  PointwiseTable<double> f64;
-
-  template <class T>
-  PointwiseTable<T> const& of() const {
-    static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
-    if constexpr (std::is_same_v<T, float>) return f32;
-    else return f64;
-  }
-};
+struct PointwiseKernels : PerType<PointwiseTable> {};
 
 }  // namespace heed
 

@@ -5,7 +5,6 @@
 #include <heed/engine/random.h>
 
 #include <cstdint>
-#include <type_traits>
 
 namespace heed {
 
@@ -21,18 +20,9 @@ struct RandomKernelsOf {
   void (*dropout)(T const* x, T* y, int64_t n, double p, Draw draw);
 };
 
-struct RandomKernels {
-  RandomKernelsOf<float> f32;
-  RandomKernelsOf<double> f64;
+struct RandomKernels : PerType<RandomKernelsOf> {
   /// y_i = word i
   void (*words)(uint32_t* y, int64_t n, Draw draw);
-  template <class T>
-  RandomKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>)
-      return f32;
-    else
-      return f64;
-  }
 };
 
 }  // namespace heed

@@ -1,7 +1,5 @@
-// clang-format off: rows.h opens the level's inline namespace, which the table reopens
 #include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/random.h>
-// clang-format on
 
 #include <utility>
 

@@ -4,7 +4,6 @@
 #include <heed/engine/isa.h>
 
 #include <cstdint>
-#include <type_traits>
 
 namespace heed {
 
@@ -20,17 +19,7 @@ struct ReduceKernelsOf {
   Find argmax, argmin;  ///< the first of equals; the first NaN where there is one; n >= 1
 };
 
-struct ReduceKernels {
-  ReduceKernelsOf<float> f32;
-  ReduceKernelsOf<double> f64;
-  template <class T>
-  ReduceKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>)
-      return f32;
-    else
-      return f64;
-  }
-};
+struct ReduceKernels : PerType<ReduceKernelsOf> {};
 
 }  // namespace heed
 

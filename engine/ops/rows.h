@@ -2,11 +2,9 @@
 // For *.simd.cpp files only.
 #pragma once
 
-// clang-format off: lane.h last, so that its namespace detail is not taken for the others'
 #include <heed/engine/isa.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/lane.h>
-// clang-format on
 
 #include <cmath>
 #include <cstdint>

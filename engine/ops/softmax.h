@@ -4,7 +4,6 @@
 #include <heed/engine/isa.h>
 
 #include <cstdint>
-#include <type_traits>
 
 namespace heed {
 
@@ -21,17 +20,7 @@ struct SoftmaxKernelsOf {
   void (*log_softmax_backward)(T const* g, T const* y, T* dx, int64_t rows, int64_t n);
 };
 
-struct SoftmaxKernels {
-  SoftmaxKernelsOf<float> f32;
-  SoftmaxKernelsOf<double> f64;
-  template <class T>
-  SoftmaxKernelsOf<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>)
-      return f32;
-    else
-      return f64;
-  }
-};
+struct SoftmaxKernels : PerType<SoftmaxKernelsOf> {};
 
 }  // namespace heed
 

@@ -74,7 +74,7 @@ Tensor MultiHeadAttention::forward(Tensor const& x, AttentionContext const& cont
     k = context.cache->keys.slice(2, 0, context.cache->length);
     v = context.cache->values.slice(2, 0, context.cache->length);
   }
-  AttendOptions options{.causal = config.causal, .mask = {}};
+  AttendOptions options{.causal = config.causal};
   if (config.window) options.left = config.window;
   if (context.weights) context.weights->push_back(attention_weights(q.detach(), k.detach(), options));
   if (training() && config.dropout > 0) {

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import nn
 
 HERE = Path(__file__).parent
@@ -193,6 +192,8 @@ def trace_layers(dtype):
 
 
 def write(name, tensors):
+    from safetensors.torch import save_file
+
     save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, HERE / name)
     (HERE / name).chmod(0o644)
 

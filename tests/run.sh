@@ -1,0 +1,258 @@
+#!/usr/bin/env bash
+# Builds heed and runs its tests: ./tests/run.sh [--all] [--only LEG,LEG…] [--jobs N] [--list]
+#   --all        the whole matrix: every leg below, about half an hour on two cores
+#   --only       these legs alone (see --list)
+#   --jobs N     parallel compilations and tests (default: the number of processors)
+# Installs what is missing by apt. The last line reads "N passed, N failed, N skipped"; the exit status is 1 if any failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+exec </dev/null
+source cmake/setup.sh
+
+# name        limit in minutes (on two cores), what it checks
+legs_plain="
+suite         10  build; the whole test suite and the lessons"
+legs_all="$legs_plain
+isa            4  the tests again on each lower instruction set (HEED_ISA)
+leak           1  no code of a higher instruction set outside its kernels
+nehalem        4  a subset under an emulated processor without AVX
+includes       1  the include graph points one way
+format         1  clang-format
+size           1  the stripped heed-lab is below 5 MB
+compile        1  a user's file that includes heed/nn/nn.h compiles in 2 s (3 s allowed on a busy machine)
+consumer       6  a user's project by find_package, by add_subdirectory and by pkg-config
+asan          12  the suite under AddressSanitizer and UndefinedBehaviorSanitizer
+tsan           8  the thread pool and the tape under ThreadSanitizer
+arm            8  cross-built for ARM (NEON), a subset under emulation
+cuda           2  every .cu file compiles"
+all_packages="ccache clang-format qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils pkg-config python3"
+
+# Named subsets (ctest regular expressions). Emulators are some thirty times slower than the processor.
+lower_isa_excluded='^(kernels_|io_test)'  # kernels_* switch levels themselves; io has no kernels
+emulated='^(kernels_rows|kernels_pointwise|kernels_matmul|tensor|tape|isa)_test$'
+threaded='^(parallel|tape|storage|random|trainer)_test$'
+
+# ---- results: a leg prints "ok - what", "not ok - what" and "skip - what: why", and these are counted -------------------
+ok() { echo "ok - $*"; }
+bad() { echo "not ok - $*"; }
+skip() { echo "skip - $*"; }
+# expect what command…: one check, which passes when the command does.
+expect() {
+  local what=$1
+  shift
+  if "$@"; then ok "$what"; else bad "$what"; fi
+}
+
+# run_tests label build-directory [ctest option…]: the tests side by side; prints each test's result and
+# "count label passed failed skipped", added up from the test cases of each binary.
+run_tests() {
+  local label=$1 directory=$2 name status line passed=0 failed=0 skipped=0
+  shift 2
+  local results=$PWD/$directory/results/$label
+  rm -rf "$results" && mkdir -p "$results"
+  HEED_TEST_RESULTS=$results ctest --test-dir "$directory" --parallel "$jobs" --timeout 900 --no-tests=ignore \
+    --output-on-failure --output-log "$results.log" "$@" 2>&1 | grep -v '^ *Start '
+  while read -r name status; do
+    local p=0 f=0 s=0
+    if [ -f "$results/$name" ]; then
+      read -r p f s < <(sed -E 's/^heed: ([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/' "$results/$name")
+      if [ "$status" != Passed ] && [ "$f" -eq 0 ]; then f=1; fi # fell over after its last test
+    elif [ "$status" = Passed ]; then
+      p=1
+    else
+      f=1
+    fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  done < <(sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) [ .]*(\*\*\*)?([A-Za-z]+).*$/\1 \3/p' "$results.log")
+  echo "count $label $passed $failed $skipped"
+  # The reasons, so that what did not run is seen.
+  find "$directory/Testing/Temporary" -name LastTest.log -exec grep -h '^\[skipped\]' {} + |
+    sed -E 's/^\[skipped\] .*: ([^:]*)$/\1/' | sort | uniq -c | sed 's/^ *\([0-9]*\) /  skipped, \1 times: /'
+}
+
+has_flag() { grep -qw "$1" /proc/cpuinfo; }
+
+# ---- the legs -----------------------------------------------------------------------------------------------------------
+leg_suite() {
+  local werror=OFF what="builds"
+  if [ "$all" = 1 ]; then werror=ON what="builds without warnings (-Werror)"; fi
+  if ! { configure release -DHEED_WERROR=$werror -DHEED_BUILD_TESTS=ON -DHEED_BUILD_EXAMPLES=ON && build release; }; then
+    bad "$what"
+    return
+  fi
+  ok "$what"
+  run_tests suite build/release
+}
+
+leg_isa() {
+  if [ "$(uname -m)" != x86_64 ]; then
+    skip "lower instruction sets: not an x86-64 processor"
+    return
+  fi
+  HEED_ISA=baseline run_tests baseline build/release -E "$lower_isa_excluded"
+  if has_flag avx2; then
+    HEED_ISA=avx2 run_tests avx2 build/release -E "$lower_isa_excluded"
+  else
+    skip "HEED_ISA=avx2: the processor lacks it"
+  fi
+  if has_flag avx512bw; then
+    ok "HEED_ISA=avx512 is what the suite ran on"
+  else
+    skip "HEED_ISA=avx512: the processor lacks it"
+    expect "HEED_ISA=avx512 is an error here" tests/scripts/impossible_isa.sh
+  fi
+}
+
+leg_leak() {
+  if [ "$(uname -m)" != x86_64 ]; then
+    skip "leaks between instruction sets: not an x86-64 processor"
+    return
+  fi
+  bash tests/scripts/isa_leak.sh build/release
+}
+
+# emulate label runner…: the emulated subset of build/$1, one check a binary.
+emulate() {
+  local directory=$1 name any=0
+  shift
+  for name in $(ctest --test-dir "$directory" -N -R "$emulated" | sed -nE 's/^ *Test +#[0-9]+: //p'); do
+    any=1
+    expect "$name under $*" timeout 400 "$@" "$directory/tests/$name" --minimal=true
+  done
+  [ $any = 1 ] || bad "the emulated subset is empty"
+}
+
+leg_nehalem() {
+  if [ "$(uname -m)" != x86_64 ]; then
+    skip "Nehalem: not an x86-64 processor"
+    return
+  fi
+  HEED_THREADS=1 emulate build/release qemu-x86_64 -cpu Nehalem
+}
+
+leg_includes() { python3 tests/scripts/check_includes.py; }
+
+leg_format() {
+  local files
+  files=$(find engine nn optim examples tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' | sort)
+  # shellcheck disable=SC2086
+  expect "clang-format finds nothing to change" clang-format --dry-run -Werror --ferror-limit=3 $files
+}
+
+leg_size() {
+  local size
+  strip -o build/release/heed-lab.stripped build/release/bin/heed-lab || { bad "heed-lab is there"; return; }
+  size=$(stat -c %s build/release/heed-lab.stripped)
+  expect "stripped heed-lab: $size bytes, at most 5,000,000" test "$size" -le 5000000
+}
+
+leg_compile() { bash tests/scripts/compile_time.sh build/release; }
+leg_consumer() { bash tests/scripts/consumer.sh build/release; }
+
+leg_asan() {
+  if ! { configure asan -DHEED_BUILD_TESTS=ON -DHEED_BUILD_EXAMPLES=ON && build asan; }; then
+    bad "builds with sanitizers"
+    return
+  fi
+  ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 run_tests asan build/asan
+}
+
+leg_tsan() {
+  local targets
+  configure tsan -DHEED_BUILD_TESTS=ON -DHEED_BUILD_EXAMPLES=OFF || { bad "configures with ThreadSanitizer"; return; }
+  targets=$(ctest --test-dir build/tsan -N -R "$threaded" | sed -nE 's/^ *Test +#[0-9]+: //p')
+  if [ -z "$targets" ]; then
+    bad "the threaded subset is empty"
+    return
+  fi
+  # shellcheck disable=SC2086
+  build tsan $targets || { bad "builds with ThreadSanitizer"; return; }
+  HEED_THREADS=4 TSAN_OPTIONS=halt_on_error=1 run_tests tsan build/tsan -R "$threaded"
+}
+
+leg_arm() {
+  local packages=/usr/lib/$(uname -m)-linux-gnu/cmake targets
+  configure release -B build/arm -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64-linux-gnu.cmake" -DHEED_BUILD_TESTS=ON \
+    -DHEED_BUILD_EXAMPLES=OFF -DHEED_FMT_HEADER_ONLY=ON -Dfmt_DIR="$packages/fmt" -Dxsimd_DIR="$packages/xsimd" ||
+    { bad "configures for ARM"; return; }
+  targets=$(ctest --test-dir build/arm -N -R "$emulated" | sed -nE 's/^ *Test +#[0-9]+: //p')
+  # shellcheck disable=SC2086
+  build arm $targets || { bad "builds for ARM"; return; }
+  HEED_THREADS=1 emulate build/arm qemu-aarch64 -L /usr/aarch64-linux-gnu
+}
+
+leg_cuda() {
+  local files file
+  files=$(find engine -name '*.cu' | sort)
+  if [ -z "$files" ]; then
+    skip "nvcc: this version has no .cu file"
+  elif ! command -v nvcc >/dev/null; then
+    skip "nvcc: not installed"
+  else
+    for file in $files; do
+      expect "nvcc $file" nvcc -std=c++20 --expt-relaxed-constexpr -Ibuild/release/include -c "$file" -o /dev/null
+    done
+  fi
+}
+
+# ---- running them -------------------------------------------------------------------------------------------------------
+all=0 only="" leg=""
+jobs=$(nproc)
+usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    --all) all=1 ;;
+    --only) only=${2:?--only needs a list of legs}; shift ;;
+    --jobs) jobs=${2:?--jobs needs a number}; shift ;;
+    --leg) leg=${2:?}; shift ;; # one leg in this process, as the loop below calls it
+    --list) echo "$legs_all" | sed 1d; exit ;;
+    -h | --help) usage; exit ;;
+    *) usage >&2; exit 2 ;;
+  esac
+  shift
+done
+export HEED_JOBS=$jobs
+
+if [ -n "$leg" ]; then
+  "leg_$leg"
+  exit
+fi
+
+packages=$build_packages
+legs=$legs_plain
+if [ $all = 1 ] || [ -n "$only" ]; then
+  packages="$packages $all_packages"
+  legs=$legs_all
+fi
+# shellcheck disable=SC2086
+install_packages $packages || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+
+mkdir -p build/logs
+passed=0 failed=0 skipped=0 summary=""
+all_option=()
+[ $all = 1 ] && all_option=(--all)
+while read -r name limit what; do
+  [ -n "$name" ] || continue
+  if [ -n "$only" ] && [[ ",$only," != *",$name,"* ]]; then continue; fi
+  echo "=== $name: $what (at most $limit min)"
+  log=build/logs/$name.log
+  start=$SECONDS
+  timeout --kill-after=10 "${limit}m" bash tests/run.sh "${all_option[@]}" --jobs "$jobs" --leg "$name" >"$log" 2>&1
+  status=$?
+  seconds=$((SECONDS - start))
+  if [ $status -eq 124 ] || [ $status -eq 137 ]; then echo "not ok - $name took more than $limit minutes" >>"$log"; fi
+  if [ $status -ne 0 ] && ! grep -q '^not ok' "$log"; then echo "not ok - $name ended with status $status" >>"$log"; fi
+  # shellcheck disable=SC2046
+  read -r p f s < <(awk '/^ok - /{p++} /^not ok - /{f++} /^skip - /{s++} /^count /{p+=$3; f+=$4; s+=$5}
+                         END{print p+0, f+0, s+0}' "$log")
+  if [ "$((p + f + s))" -eq 0 ]; then f=1 && echo "not ok - $name checked nothing" >>"$log"; fi
+  if [ "$f" -gt 0 ]; then tail -n 150 "$log"; else grep -E '^(ok|skip|count) |^  skipped' "$log"; fi
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  summary+=$(printf '%-10s %4d passed %3d failed %3d skipped  %3d:%02d of %2d min' \
+    "$name" "$p" "$f" "$s" $((seconds / 60)) $((seconds % 60)) "$limit")$'\n'
+done <<<"$legs"
+
+echo "=== minutes"
+printf '%s' "$summary"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# consumer.sh BUILD: installs BUILD into a fresh folder and builds tests/consumer against it by find_package and by
+# pkg-config, then against the source tree by add_subdirectory; each program must run. Each public header must compile alone.
+set -uo pipefail
+build=$1
+source=$PWD
+work=$PWD/build/consumer
+jobs=${HEED_JOBS:-$(nproc)}
+rm -rf "$work/prefix" "$work/package" "$work/pkgconfig" && mkdir -p "$work/pkgconfig"
+generator=()
+command -v ninja >/dev/null && generator=(-G Ninja)
+check() { local what=$1; shift; if "$@"; then echo "ok - $what"; else echo "not ok - $what"; fi; }
+
+install_heed() { cmake --install "$build" --prefix "$work/prefix" >/dev/null; }
+check "installs" install_heed
+
+by_package() {
+  cmake "${generator[@]}" -S tests/consumer -B "$work/package" -DCMAKE_BUILD_TYPE=Release \
+    -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null && cmake --build "$work/package" --parallel "$jobs" && "$work/package/consumer"
+}
+check "find_package" by_package
+
+too_new() {
+  ! cmake "${generator[@]}" -S tests/consumer -B "$work/too_new" -DCONSUMER_HEED_VERSION=99.0 \
+    -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null 2>&1
+}
+check "find_package refuses a version that is not there" too_new
+
+by_subdirectory() {
+  cmake "${generator[@]}" -S tests/consumer -B "$work/subdirectory" -DCMAKE_BUILD_TYPE=Release -DCONSUMER_HEED_SOURCE="$source" \
+    -DCMAKE_CXX_COMPILER_LAUNCHER="$(command -v ccache)" >/dev/null &&
+    cmake --build "$work/subdirectory" --parallel "$jobs" --target consumer && "$work/subdirectory/consumer"
+}
+check "add_subdirectory" by_subdirectory
+
+by_pkg_config() {
+  local flags
+  export PKG_CONFIG_PATH
+  PKG_CONFIG_PATH=$(dirname "$(find "$work/prefix" -name heed.pc)")
+  flags=$(pkg-config --define-prefix --cflags --libs heed) &&
+    # shellcheck disable=SC2086
+    g++ -std=c++20 -O2 tests/consumer/main.cpp -o "$work/pkgconfig/consumer" $flags && "$work/pkgconfig/consumer"
+}
+check "pkg-config" by_pkg_config
+
+headers_alone() {
+  local header
+  (cd "$work/prefix/include" && find heed -name '*.h' | sort) >"$work/headers"
+  [ -s "$work/headers" ] &&
+    xargs -P "$jobs" -I{} sh -c 'echo "#include <{}>" | g++ -std=c++20 -Wall -Werror -fsyntax-only -I"$0" -x c++ - || exit 255' \
+      "$work/prefix/include" <"$work/headers"
+}
+check "every installed header compiles alone" headers_alone
+
