@@ -38,5 +38,7 @@ if(NOT HEED_FMT_HEADER_ONLY)
   string(APPEND heed_link_flags "-lfmt ")
 endif()
 string(APPEND heed_link_flags "-pthread")
+# Relative to the file itself, so that an installation can be moved.
+file(RELATIVE_PATH heed_prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(cmake/heed.pc.in ${CMAKE_CURRENT_BINARY_DIR}/heed.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/heed.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

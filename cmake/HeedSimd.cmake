@@ -29,7 +29,9 @@ function(heed_add_simd_sources target)
       # Kernels are optimised in every configuration: at -O0 their inline helpers would not be inlined, and registers
       # arrays would live in memory. Contraction is off, so that a result's bits depend on the source alone.
       target_compile_options(${object_library} PRIVATE ${HEED_ISA_FLAGS_${level}} -O3 -ffp-contract=off -fno-math-errno
-                                                       -fno-trapping-math)
+                                                       -fno-trapping-math
+                                                       # objcopy cannot make "unique" symbols local
+                                                       $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
       target_link_libraries(${object_library} PRIVATE heed_settings xsimd)
       set(isolated ${CMAKE_CURRENT_BINARY_DIR}/simd/${stem}_${level}.o)
       add_custom_command(

@@ -52,14 +52,16 @@ CharacterVocabulary CharacterVocabulary::of(std::string_view text) {
 
 std::vector<int64_t> CharacterVocabulary::encode(std::string_view text) const {
   std::unordered_map<std::string_view, int64_t> index;
-  bool wide = false;
+  bool wide = false, bytes = false;  // a single byte above 0x7F comes from a text that is not UTF-8
   for (size_t i = 0; i < characters_.size(); ++i) {
-    index[characters_[i]] = int64_t(i);
-    wide |= characters_[i].size() > 1;
+    std::string const& c = characters_[i];
+    index[c] = int64_t(i);
+    wide |= c.size() > 1;
+    bytes |= c.size() == 1 && static_cast<unsigned char>(c[0]) > 0x7F;
   }
   std::vector<int64_t> tokens;
   tokens.reserve(text.size());
-  for_each_character(text, wide || is_utf8(text), [&](std::string_view c) {
+  for_each_character(text, !bytes && (wide || is_utf8(text)), [&](std::string_view c) {
     auto const found = index.find(c);
     check(found != index.end(), "encode", [&] {
       return Complaint{fmt::format("the character '{}' (number {}) is not among the {} that the model knows", c, tokens.size(), size()),
@@ -72,7 +74,12 @@ std::vector<int64_t> CharacterVocabulary::encode(std::string_view text) const {
 
 std::string CharacterVocabulary::decode(std::vector<int64_t> const& tokens) const {
   std::string text;
-  for (int64_t token : tokens) text += characters_.at(size_t(token));
+  for (int64_t token : tokens) {
+    check(token >= 0 && token < size(), "decode", [&] {
+      return Complaint{fmt::format("token {} is outside the vocabulary of {}", token, size()), "decode with the model's own vocabulary"};
+    });
+    text += characters_[size_t(token)];
+  }
   return text;
 }
 

@@ -738,13 +738,157 @@ TEST_CASE("threads: 1, 2 and 4 give the same bits") { every_case(check_threads);
 
 TEST_CASE("special values: NaN, infinities, signed zero, denormals") { every_case(check_special); }
 
+TEST_CASE("kinks: the gradient where an op has none") {
+  struct Kink {
+    std::function<Tensor(Tensor const&)> op;
+    double at, slope;
+  };
+  Kink const kinks[] = {{heed::abs, 0, 0}, {heed::relu, 0, 0}, {[](Tensor const& x) { return leaky_relu(x, 0.25); }, 0, 0.25},
+                        {[](Tensor const& x) { return elu(x, 1); }, 0, 1}, {[](Tensor const& x) { return clamp(x, -1, 1); }, 1, 1},
+                        {[](Tensor const& x) { return clamp(x, -1, 1); }, -1, 1}, {[](Tensor const& x) { return clamp(x, -1, 1); }, 2, 0},
+                        {heed::sqrt, 0, inf}, {heed::sign, 0, 0}, {heed::round, 0.5, 0}, {heed::floor, 1, 0},
+                        {[](Tensor const& x) { return maximum(x, ones_like(x)); }, 1, 0.5},
+                        {[](Tensor const& x) { return minimum(x, ones_like(x)); }, 1, 0.5},
+                        {[](Tensor const& x) { return pow(x, 0); }, 0, 0}, {[](Tensor const& x) { return pow(x, 2); }, 0, 0},
+                        {[](Tensor const& x) { return amax(stack({x, x, x * 0.5}), {0}); }, 1, 1}};
+  on_every_isa([&](Isa level) {
+    for (Dtype dtype : {Dtype::f32, Dtype::f64})
+      for (Kink const& kink : kinks) {
+        INFO("kink ", size_t(&kink - kinks), " ", std::string(name(level)));
+        Tensor const x = full({19}, kink.at, dtype).requires_grad_();
+        for (double slope : grad({sum(kink.op(x))}, {x})[0].to_vector<double>()) CHECK(slope == kink.slope);
+      }
+  });
+}
+
+TEST_CASE("rows: special values of reductions, softmax and losses") {
+  auto row = [](std::vector<double> v, Dtype dtype) { return tensor(v, {int64_t(v.size())}).to(dtype); };
+  on_every_isa([&](Isa level) {
+    for (Dtype dtype : {Dtype::f32, Dtype::f64})
+      for (int padding : {0, 20}) {
+        INFO(std::string(name(level)), " ", std::string(name(dtype)), " padding ", padding);
+        auto padded = [&](std::vector<double> v, double with) {
+          v.insert(v.end(), size_t(padding), with);
+          return row(v, dtype);
+        };
+        CHECK(std::isnan(sum(padded({inf, -inf}, 0)).item()));
+        CHECK(sum(padded({inf, 1}, 0)).item() == inf);
+        CHECK(std::isnan(amax(padded({1, nan_, inf}, 0), {0}).item()));
+        CHECK(std::isnan(amin(padded({nan_, 1, -inf}, 0), {0}).item()));
+        CHECK(amax(padded({-inf, -inf}, -inf), {0}).item() == -inf);
+        CHECK(argmax(padded({1, 3, 3, 2}, 0), 0).item<int64_t>() == 1);
+        CHECK(argmin(padded({1, -3, -3, 2}, 0), 0).item<int64_t>() == 1);
+        CHECK(logsumexp(padded({-inf, -inf}, -inf), 0).item() == -inf);
+        CHECK(logsumexp(padded({inf, 1}, 0), 0).item() == inf);
+        CHECK(logsumexp(padded({1e4, 1e4}, -inf), 0).item() == doctest::Approx(1e4 + std::log(2.)));
+        CHECK(std::isnan(logsumexp(padded({1, nan_}, 0), 0).item()));
+        CHECK(softmax(padded({-inf, 2, -inf, 2}, -inf)).to_vector<double>()[1] == 0.5);
+        CHECK(softmax(padded({-inf, 2, -inf, 2}, -inf)).to_vector<double>()[0] == 0);
+        CHECK(log_softmax(padded({-inf, 2}, -inf)).to_vector<double>()[0] == -inf);
+        CHECK(softmax(padded({1e4, 0}, 0)).to_vector<double>()[0] == 1);
+        for (double v : softmax(padded({1, nan_}, 0)).to_vector<double>()) CHECK(std::isnan(v));
+        CHECK(prod(padded({2, 0, 3}, 1), 0).item() == 0);
+        // A zero among the factors: the gradient needs no division.
+        Tensor const factors = padded({2, 0, 3}, 1).requires_grad_();
+        auto const d = grad({prod(factors, 0)}, {factors})[0].to_vector<double>();
+        CHECK((d[0] == 0 && d[1] == 6 && d[2] == 0));
+        // Constant rows have no variance: the norm is the bias.
+        for (double v : layer_norm(padded({5, 5}, 5)).to_vector<double>()) CHECK(std::abs(v) < 1e-3);
+        for (double v : rms_norm(padded({0, 0}, 0)).to_vector<double>()) CHECK(v == 0);
+        // Losses.
+        Tensor const logits = padded({1, 2, 3}, -inf).unsqueeze(0);
+        Tensor const ignored = full({1}, -100, Dtype::i64), second = full({1}, 1, Dtype::i64);
+        CHECK(std::isnan(cross_entropy(logits, ignored).item()));  // the mean of no rows
+        CHECK(cross_entropy(logits, ignored, {.reduction = Reduction::sum}).item() == 0);
+        CHECK(cross_entropy(logits, second).item() == doctest::Approx(std::log(std::exp(-1.) + 1 + std::exp(1.))));
+      }
+  });
+}
+
+TEST_CASE("where: the branch not taken gives gradient 0, even where it is NaN") {
+  Tensor const x = tensor(std::vector<double>{nan_, 2, inf}, {3}).requires_grad_();
+  Tensor const taken = tensor(std::vector<uint8_t>{0, 1, 0}, {3}).to(Dtype::boolean);
+  CHECK(grad({sum(where(taken, x, 0.0))}, {x})[0].to_vector<double>() == std::vector<double>{0, 1, 0});
+  CHECK(grad({sum(where(!taken, 0.0, x))}, {x})[0].to_vector<double>() == std::vector<double>{0, 1, 0});
+  CHECK(sum(where(taken, x, 0.0)).item() == 2);
+}
+
+TEST_CASE("attend: what is masked is never read, and a query that sees nothing gives 0") {
+  on_every_isa([&](Isa level) {
+    for (Dtype dtype : {Dtype::f32, Dtype::f64})
+      for (int64_t s : {5, 40}) {
+        INFO(std::string(name(level)), " ", std::string(name(dtype)), " keys ", s);
+        // Keys 1 and s − 1 are masked for all queries, and query 2 sees nothing.
+        std::vector<uint8_t> seen(size_t(6 * s), 1);
+        for (int64_t i = 0; i < 6; ++i) seen[size_t(i * s + 1)] = seen[size_t(i * s + s - 1)] = 0;
+        for (int64_t j = 0; j < s; ++j) seen[size_t(2 * s + j)] = 0;
+        AttendOptions options;
+        options.mask = tensor(seen, {6, s}).to(Dtype::boolean);
+        Tensor const q = numbers({2, 2, 6, 8}, 1, dtype), k = numbers({2, 2, s, 8}, 2, dtype), v = numbers({2, 2, s, 8}, 3, dtype);
+        auto run = [&](double with, bool naive) {
+          Tensor const query = q.clone().requires_grad_();
+          Tensor key = k.clone(), value = v.clone();
+          for (int64_t j : {int64_t{1}, s - 1}) {
+            key.select(2, j).fill_(with);
+            value.select(2, j).fill_(with);
+          }
+          key.requires_grad_();
+          value.requires_grad_();
+          auto const y = naive ? naive::attend(query, key, value, options) : attend(query, key, value, options);
+          auto d = grad({y.out, y.lse}, {query, key, value}, {numbers(y.out.shape(), 4, dtype), numbers(y.lse.shape(), 5, dtype)});
+          d.push_back(y.out);
+          d.push_back(y.lse);
+          return d;
+        };
+        auto const clean = run(0, false);
+        for (double with : {nan_, inf, -inf})
+          for (bool naive : {false, true}) {
+            auto const dirty = run(with, naive);
+            for (size_t i = 0; i < clean.size(); ++i) CHECK(differs(dirty[i], clean[i], dtype == Dtype::f32 ? 2e-5 : 1e-12) == "");
+          }
+        for (int64_t j : {int64_t{1}, s - 1})
+          for (size_t i : {1, 2})
+            for (double g : clean[i].select(2, j).to_vector<double>()) CHECK(g == 0);
+        for (double y : clean[3].select(2, 2).to_vector<double>()) CHECK(y == 0);
+        for (double y : clean[4].select(2, 2).to_vector<double>()) CHECK(y == -inf);
+        for (double g : clean[0].select(2, 2).to_vector<double>()) CHECK(g == 0);
+      }
+  });
+}
+
+TEST_CASE("attend: a window and a causal mask are the mask they stand for") {
+  Tensor const q = numbers({1, 2, 20, 8}, 1), k = numbers({1, 2, 30, 8}, 2), v = numbers({1, 2, 30, 8}, 3);
+  for (int64_t left : {int64_t{0}, int64_t{3}, AttendOptions::unlimited})
+    for (int64_t right : {int64_t{0}, int64_t{4}, AttendOptions::unlimited}) {
+      std::vector<uint8_t> seen(600);
+      for (int64_t i = 0; i < 20; ++i)
+        for (int64_t j = 0; j < 30; ++j) {
+          int64_t const at = i + 10;  // queries are aligned with the last keys
+          seen[size_t(i * 30 + j)] = (left == AttendOptions::unlimited || at - j <= left) && (right == AttendOptions::unlimited || j - at <= right);
+        }
+      AttendOptions window, mask;
+      window.left = left;
+      window.right = right;
+      mask.mask = tensor(seen, {20, 30}).to(Dtype::boolean);
+      CHECK(differs(attend(q, k, v, window).out, attend(q, k, v, mask).out, 1e-13) == "");
+      if (right == 0) {
+        window.right = AttendOptions::unlimited;
+        window.causal = true;
+        CHECK(same_bits(attend(q, k, v, window).out, [&] { auto w = window; w.causal = false, w.right = 0; return attend(q, k, v, w).out; }()));
+      }
+    }
+}
+
 TEST_CASE("bad input names the op and what was wrong") { every_case(check_bad); }
 
-TEST_CASE("bench" * doctest::skip(!bench_filter())) {
+TEST_CASE("timings: --bench[=filter] prints them in place of the other checks") {
+  CHECK(cases().size() > 150);
   auto const filter = bench_filter();
   if (!filter) return;
+  size_t timed = 0;
   for (OpCase const& c : cases())
-    if (c.name.find(*filter) != std::string::npos) bench(c);
+    if (!c.large.empty() && c.name.find(*filter) != std::string::npos) bench(c), ++timed;
+  CHECK(timed > 0);
 }
 
 TEST_CASE("the catalogue has no op without a case") {

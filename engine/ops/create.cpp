@@ -22,7 +22,9 @@ Tensor& Tensor::fill_(double value) {
   if (tracked(*this)) check_in_place("fill_", *this);
   if (!is_contiguous()) return copy_(full(shape(), value, dtype()));
   dispatch(dtype(), [&]<class T>(Type<T>) {
-    T const element = T(value);
+    T element;
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) element = T(int64_t(value));  // wraps
+    else element = T(value);
     kernels<CopyKernels>().fill(&element, raw(), numel(), sizeof(T));
   });
   storage().bump_version();

@@ -8,6 +8,7 @@
 #include <heed/engine/tape.h>
 
 #include <cmath>
+#include <limits>
 
 namespace heed {
 
@@ -277,6 +278,15 @@ Tensor number_beside(Tensor const& x, double value) {
   return scalar(value, !exact ? Dtype::f64 : x.dtype() == Dtype::boolean ? Dtype::i64 : x.dtype());
 }
 
+/// A number to compare `x` with: of x's type where that holds it, else f64.
+Tensor number_to_compare(Tensor const& x, double value) {
+  bool const held = dispatch(x.dtype(), [&]<class T>(Type<T>) {
+    if constexpr (std::is_floating_point_v<T>) return true;
+    else return value >= double(std::numeric_limits<T>::min()) && value <= double(std::numeric_limits<T>::max());
+  });
+  return held ? number_beside(x, value) : scalar(value, Dtype::f64);
+}
+
 /// x ∘ number as a unary row; integers go through the binary one with a number of their own type.
 template <class R, class B>
 Tensor with_number(Tensor const& x, double value, bool number_first = false) {
@@ -315,7 +325,7 @@ Tensor operator-(Tensor const& a) { return neg(a); }
   }                                                                                                         \
   Tensor operator op(Tensor const& a, double b) {                                                           \
     check_defined(row::Row::name, a);                                                                       \
-    return a op number_beside(a, b);                                                                        \
+    return a op number_to_compare(a, b);                                                                    \
   }
 HEED_COMPARISON(Eq, ==)
 HEED_COMPARISON(Ne, !=)

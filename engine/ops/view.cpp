@@ -89,6 +89,8 @@ Tensor Tensor::reshape(Shape const& to) const {
 }
 
 Tensor Tensor::flatten(int from, int to) const {
+  check_defined("flatten", *this);
+  if (rank() == 0) return reshape({1});
   from = normalize_axis("flatten", from, rank());
   to = normalize_axis("flatten", to, rank());
   Shape flat;
@@ -164,6 +166,7 @@ Tensor Tensor::expand(Shape const& to) const {
     return Complaint{fmt::format("a tensor of shape {} does not expand to {}", heed::to_string(shape()), heed::to_string(to)),
                      "only axes of size 1, and new leading axes, can grow"};
   });
+  heed::numel(to);  // an Error where it overflows
   Tensor y = view_of(*this, to, broadcast_strides(shape(), strides(), to));
   // The walk sums what was broadcast.
   if (tracked(*this)) record("expand", y, {this}, [](Tensor const& g, Node const&) { return std::array{g}; });

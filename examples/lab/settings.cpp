@@ -4,6 +4,7 @@
 #include <heed/engine/error.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace lab {
 
@@ -79,13 +80,21 @@ std::string option_name(std::string_view field) {
   return name;
 }
 
+/// CLI11 2.1 clamps numbers that are too large instead of refusing them.
+std::string fits_int64(std::string const& text) {
+  int64_t value = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? "" : fmt::format("expected an integer, got '{}'", text);
+}
+
 constexpr std::string_view vocabulary_field = "vocabulary";  // comes from the text, not from an option
 
 template <class Config>
 void add_group(CLI::App& app, Config& config, std::string const& group) {
   for_each_field(config, [&](std::string_view name, auto& value, std::string_view help) {
     if (name == vocabulary_field) return;
-    app.add_option(option_name(name), value, std::string(help))->capture_default_str()->group(group);
+    CLI::Option* const option = app.add_option(option_name(name), value, std::string(help))->capture_default_str()->group(group);
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, int64_t>) option->check(fits_int64);
   });
 }
 

@@ -4,6 +4,8 @@
 #include <heed/engine/io/file.h>
 #include <heed/engine/parallel.h>
 
+#include <unistd.h>
+
 #include <csignal>
 #include <filesystem>
 #include <memory>
@@ -52,6 +54,17 @@ std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
                                                s.settings.training.validation_share);
 }
 
+/// Weights, gradients and AdamW's two moments must fit in memory: a model that does not is refused before it is made.
+void check_memory(nn::GPTConfig const& c) {
+  double const dim = double(c.dim), hidden = c.hidden ? double(c.hidden) : 4 * dim;
+  double const parameters = double(c.vocabulary + c.block) * dim + double(c.layers) * (4 * dim * dim + 2 * dim * hidden);
+  double const needed = 4 * sizeof(float) * parameters, there = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+  check(needed < there, "train", [&] {
+    return Complaint{fmt::format("the model needs about {:.3g} GB of memory to train, the machine has {:.3g} GB", needed / 1e9, there / 1e9),
+                     "choose fewer --layers or a smaller --dim"};
+  });
+}
+
 Session start(TrainCommand const& command) {
   check(!command.text.empty(), "train", [] { return Complaint{"no text was given", "name a text file with --text FILE"}; });
   Session s;
@@ -60,6 +73,7 @@ Session start(TrainCommand const& command) {
   s.vocabulary = optim::CharacterVocabulary::of(s.text.content);
   s.settings.model.vocabulary = s.vocabulary.size();
   s.data = make_data(s);
+  check_memory(s.settings.model);
   auto const seed = uint64_t(s.settings.training.seed);
   heed::seed(seed);
   s.model = std::make_unique<nn::GPT>(s.settings.model);
@@ -142,7 +156,8 @@ void run(TrainCommand const& command, CLI::App const& app) {
   fmt::print(stderr, "{} parameters, {} characters ({} for training), vocabulary {}, {} threads, {} kernels\n",
              nn::count_parameters(*s.model), s.text.content.size(), s.data->training_tokens(), s.vocabulary.size(), thread_count(),
              name(isa()));
-  if (command.resume) fmt::print(stderr, "resuming after step {}\n", s.state.step);
+  if (command.resume)
+    fmt::print(stderr, "{} {}\n", s.state.step >= t.steps ? "nothing is left to do after step" : "resuming after step", s.state.step);
 
   optim::Trainer trainer(
       *s.model, *s.optimizer,

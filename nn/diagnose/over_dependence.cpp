@@ -14,21 +14,25 @@ OverDependence measure_head(double const* weights, int64_t batch, int64_t t, int
   int64_t rows = 0;
   std::vector<double> received(size_t(s), 0.0);
   std::vector<int64_t> seen_by(size_t(s), 0);
+  // What a query could see is not what it weighs: a weight of 0 under the diagonal may be a collapse, not a mask.
+  bool causal = true;
+  for (int64_t row = 0; row < batch * t; ++row)
+    for (int64_t j = std::max(row % t + s - t + 1, int64_t{0}); j < s; ++j) causal = causal && weights[row * s + j] == 0;
   for (int64_t b = 0; b < batch; ++b)
     for (int64_t i = 0; i < t; ++i) {
       double const* const a = weights + (b * t + i) * s;
       int64_t const position = i + s - t;
       double entropy = 0, squares = 0, largest = 0, distance = 0;
-      int64_t seen = 0;
-      for (int64_t j = 0; j < s; ++j) {
+      int64_t const seen = causal ? position + 1 : s;
+      if (std::all_of(a, a + s, [](double weight) { return weight == 0; })) continue;  // fully masked
+      for (int64_t j = 0; j < seen; ++j) {
+        ++seen_by[size_t(j)];
         if (!(a[j] > 0)) continue;
-        ++seen;
         entropy -= a[j] * std::log(a[j]);
         squares += a[j] * a[j];
         largest = std::max(largest, a[j]);
         distance += a[j] * double(std::abs(position - j));
         received[size_t(j)] += a[j];
-        ++seen_by[size_t(j)];
       }
       if (seen < 2) continue;
       ++rows;

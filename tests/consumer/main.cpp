@@ -3,13 +3,14 @@
 #include <heed/optim/optim.h>
 
 #include <cstdio>
+#include <vector>
 
 int main() {
   heed::seed(1);
   heed::nn::Linear layer(2, 1);
   heed::optim::SGD optimizer(heed::optim::all_parameters(layer), {.learning_rate = 0.1});
   heed::Tensor const x = heed::randn({64, 2});
-  heed::Tensor const y = heed::matmul(x, heed::tensor({{2}, {-3}})) + 1.;
+  heed::Tensor const y = heed::matmul(x, heed::tensor(std::vector<float>{2, -3}, {2, 1})) + 1.;
   float loss = 1;
   for (int step = 0; step < 200; ++step) {
     heed::Tensor const error = layer(x) - y;

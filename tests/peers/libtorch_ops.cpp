@@ -27,7 +27,7 @@ static void measure(char const* name, double seconds, int per_call, std::functio
 int main(int argc, char** argv) {
   double const seconds = argc > 1 ? std::atof(argv[1]) : 1;
   torch::set_num_threads(1);
-  torch::Tensor const x = torch::ones({1}, torch::requires_grad()), other = torch::ones({1});
+  torch::Tensor x = torch::ones({1}, torch::requires_grad()), other = torch::ones({1});
   measure("op/add_recorded", seconds, 1000, [&] {
     for (int i = 0; i < 1000; ++i) torch::Tensor const y = x + other;
   });
@@ -35,7 +35,7 @@ int main(int argc, char** argv) {
     for (int r = 0; r < 10; ++r) {
       torch::Tensor y = x;
       for (int i = 0; i < 100; ++i) y = y + other;
-      x.mutable_grad() = {};
+      x.mutable_grad() = torch::Tensor();
       y.backward();
     }
   });

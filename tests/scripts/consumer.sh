@@ -37,7 +37,7 @@ by_pkg_config() {
   local flags
   export PKG_CONFIG_PATH
   PKG_CONFIG_PATH=$(dirname "$(find "$work/prefix" -name heed.pc)")
-  flags=$(pkg-config --define-prefix --cflags --libs heed) &&
+  flags=$(pkg-config --cflags --libs heed) &&
     # shellcheck disable=SC2086
     g++ -std=c++20 -O2 tests/consumer/main.cpp -o "$work/pkgconfig/consumer" $flags && "$work/pkgconfig/consumer"
 }

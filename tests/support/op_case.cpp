@@ -19,15 +19,10 @@
 namespace heed::test {
 namespace {
 
-/// Fresh buffers hold NaN and are guarded while it lives; a write outside one is a failure.
-struct Poisoned {
+/// A write outside a buffer while it lives is a failure (main.cpp turns poison and guards on).
+struct Guarded {
   size_t before = guard_violations();
-  Poisoned() { set_poison(true); }
-  ~Poisoned() {
-    char const* const always = std::getenv("HEED_POISON");
-    set_poison(always && *always && *always != '0');
-    CHECK(guard_violations() == before);
-  }
+  ~Guarded() { CHECK(guard_violations() == before); }
 };
 
 uint32_t key_of(std::string const& name, size_t operand) {
@@ -185,8 +180,8 @@ std::string error_of(std::function<void()> const& call) {
 }
 
 void check_values(OpCase const& c) {
-  Poisoned const poison;
-  every_level([&](Isa level) {
+  Guarded const guarded;
+  on_every_isa([&](Isa level) {
     // Below the best level, a shape or two that reach vector body and tail.
     size_t count = c.shapes.size();
     if (level != Isa(0) && int(level) + 1 < int(all_isas().size()) && has_isa(Isa(int(level) + 1))) count = std::min(count, size_t(8));
@@ -199,14 +194,14 @@ void check_values(OpCase const& c) {
 }
 
 void check_gradients(OpCase const& c) {
-  Poisoned const poison;
+  Guarded const guarded;
   bool const any = [&] {
     for (Input const& in : c.inputs)
       if (in.differentiable) return true;
     return false;
   }();
   REQUIRE(any);
-  every_level([&](Isa level) {
+  on_every_isa([&](Isa level) {
     bool const best = int(level) + 1 == int(all_isas().size()) || !has_isa(Isa(int(level) + 1));
     size_t const count = best ? c.shapes.size() : size_t(1);
     for (size_t s = 0; s < count; ++s) {
@@ -224,7 +219,7 @@ void check_gradients(OpCase const& c) {
 }
 
 void check_second_order(OpCase const& c) {
-  Poisoned const poison;
+  Guarded const guarded;
   size_t const count = std::min(c.shapes.size(), size_t(4));
   for (size_t s = 0; s < count; ++s) {
     INFO(c.name, " ", shapes_text(c.shapes[s]));
@@ -247,7 +242,7 @@ void check_second_order(OpCase const& c) {
 }
 
 void check_strides(OpCase const& c) {
-  Poisoned const poison;
+  Guarded const guarded;
   for (size_t s = 0; s < std::min(c.shapes.size(), size_t(3)); ++s)
     for (Dtype dtype : {Dtype::f32, Dtype::f64}) {
       auto const plain = draw(c, c.shapes[s], dtype, c.differentiable);
@@ -290,7 +285,7 @@ void check_strides(OpCase const& c) {
 }
 
 void check_subsets(OpCase const& c) {
-  Poisoned const poison;
+  Guarded const guarded;
   auto const whole_in = draw(c, c.shapes[0], Dtype::f64, true);
   auto const whole = gradients_of(c, whole_in);
   std::vector<size_t> slots;
@@ -338,7 +333,7 @@ void check_threads(OpCase const& c) {
 void check_special(OpCase const& c) {
   if (c.special.empty()) return;
   constexpr int64_t n = 19;  // body and tail of every vector length
-  every_level([&](Isa level) {
+  on_every_isa([&](Isa level) {
     for (Dtype dtype : {Dtype::f32, Dtype::f64})
       for (Special const& special : c.special) {
         std::string operands;
@@ -386,6 +381,7 @@ std::optional<std::string> bench_filter() {
 
 void bench(OpCase const& c) {
   if (c.large.empty()) return;
+  set_poison(false);
   auto seconds = [](auto&& f) {
     double best = 1e9;
     for (int round = 0; round < 7; ++round) {
@@ -417,6 +413,7 @@ void bench(OpCase const& c) {
     }
     fmt::print("\n");
   }
+  set_poison(true);
 }
 
 }  // namespace heed::test

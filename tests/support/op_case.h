@@ -3,8 +3,7 @@
 #pragma once
 
 #include "gradcheck.h"
-
-#include <heed/engine/isa.h>
+#include "skip.h"
 
 #include <functional>
 #include <optional>
@@ -88,18 +87,6 @@ std::optional<std::string> bench_filter();
 std::string differs(Tensor const& got, Tensor const& want, double tolerance);
 /// Same shape, type and bits.
 bool same_bits(Tensor const& a, Tensor const& b);
-
-/// f() on every level of this machine.
-template <class F>
-void every_level(F f) {
-  Isa const before = isa();
-  for (Isa level : all_isas()) {
-    if (!has_isa(level)) continue;
-    set_isa(level);
-    f(level);
-  }
-  set_isa(before);
-}
 
 /// What `call` throws, or an empty string. Anything but heed::Error is a failure.
 std::string error_of(std::function<void()> const& call);

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained and measured transformer: ./examples/quickstart.sh [--text FILE] [option of heed-lab train…]
+# Installs what is missing by apt, builds heed-lab, trains it for under three minutes on the licence texts that every
+# Debian system holds (or on FILE), lets it write, and measures what its attention depends on.
+set -euo pipefail
+started=$SECONDS
+called_from=$PWD
+cd "$(dirname "$0")/.."
+source cmake/setup.sh
+
+text=""
+options=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --text) text=${2:?--text needs a file}; shift ;;
+    --text=*) text=${1#--text=} ;;
+    -h | --help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit ;;
+    *) options+=("$1") ;;
+  esac
+  shift
+done
+if [ -n "$text" ] && [ "${text#/}" = "$text" ]; then text=$called_from/$text; fi
+if [ -n "$text" ] && [ ! -r "$text" ]; then
+  echo "quickstart: cannot read the text '$text'. Remedy: name a readable file after --text." >&2
+  exit 2
+fi
+
+# The training text: the licences of base-files in a fixed order; symbolic links (GPL -> GPL-3) would repeat them.
+collect_text() {
+  local folder=/usr/share/common-licenses files
+  files=$(find $folder -maxdepth 1 -type f 2>/dev/null | LC_ALL=C sort)
+  if [ -z "$files" ]; then
+    echo "No licence texts in $folder: training on heed's own sources." >&2
+    files=$(find engine nn optim -name '*.h' -o -name '*.cpp' | LC_ALL=C sort)
+  fi
+  # Files of the same content are taken once.
+  # shellcheck disable=SC2086
+  sha256sum $files | LC_ALL=C sort -s -k1,1 -u | awk '{print $2}' | LC_ALL=C sort | xargs cat
+}
+
+# shellcheck disable=SC2086
+install_packages $build_packages
+mkdir -p build runs/quickstart
+echo "Building heed-lab (log: build/quickstart.log)"
+if ! { configure release -DHEED_BUILD_EXAMPLES=ON && build release heed-lab; } >build/quickstart.log 2>&1; then
+  tail -n 40 build/quickstart.log >&2
+  echo "quickstart: the build failed; see build/quickstart.log." >&2
+  exit 1
+fi
+echo "Built after $((SECONDS - started)) s"
+
+if [ -z "$text" ]; then
+  text=runs/quickstart/text.txt
+  collect_text >$text
+fi
+lab=build/release/bin/heed-lab
+run() { echo && echo "\$ $*" && "$@"; }
+run $lab train --preset tiny --text "$text" --out runs/quickstart ${options[@]+"${options[@]}"}
+run $lab generate runs/quickstart --tokens 400
+run $lab inspect runs/quickstart --report runs/quickstart/report.html
+echo
+echo "Report: $PWD/runs/quickstart/report.html (open it in a browser), after $((SECONDS - started)) s in all"
