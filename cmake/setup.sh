@@ -35,14 +35,16 @@ install_packages() {
   return "$status"
 }
 
-# configure preset [cmake option…]: into build/<preset>, with Ninja where it is installed.
+# configure preset [cmake option…]: into build/<preset>. A folder configured before keeps its generator; else Ninja is
+# taken where it is installed.
 configure() {
   local preset=$1
   shift
-  if [ -z "${CMAKE_GENERATOR:-}" ] && command -v ninja >/dev/null && [ ! -f "build/$preset/CMakeCache.txt" ]; then
-    set -- -G Ninja "$@"
+  if [ -z "${CMAKE_GENERATOR:-}" ] && command -v ninja >/dev/null; then
+    CMAKE_GENERATOR=Ninja cmake --preset "$preset" "$@"
+  else
+    cmake --preset "$preset" "$@"
   fi
-  cmake --preset "$preset" "$@"
 }
 
 # build preset [target…]

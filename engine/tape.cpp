@@ -88,6 +88,10 @@ void check_in_place(char const* op, Tensor const& x) {
     return Complaint{"a view cannot take a recorded value in place: its base would not know",
                      "use the out-of-place operation, or clone() the view"};
   });
+  check(x.body()->storage->use_count() == 1, op, [] {
+    return Complaint{"views or saved results share the tensor's storage, and their gradients would not know of a recorded change",
+                     "use the out-of-place operation, or clone() before the change"};
+  });
 }
 
 }  // namespace heed

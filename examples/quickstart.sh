@@ -8,18 +8,24 @@ called_from=$PWD
 cd "$(dirname "$0")/.."
 source cmake/setup.sh
 
-text=""
+text="" preset=quick out=runs/quickstart
 options=()
 while [ $# -gt 0 ]; do
   case $1 in
     --text) text=${2:?--text needs a file}; shift ;;
     --text=*) text=${1#--text=} ;;
+    --preset) preset=${2:?--preset needs a name}; shift ;;
+    --preset=*) preset=${1#--preset=} ;;
+    --out) out=${2:?--out needs a directory}; shift ;;
+    --out=*) out=${1#--out=} ;;
     -h | --help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit ;;
     *) options+=("$1") ;;
   esac
   shift
 done
-if [ -n "$text" ] && [ "${text#/}" = "$text" ]; then text=$called_from/$text; fi
+# Paths are the caller's.
+case $text in "" | /*) ;; *) text=$called_from/$text ;; esac
+case $out in runs/quickstart | /*) ;; *) out=$called_from/$out ;; esac
 if [ -n "$text" ] && [ ! -r "$text" ]; then
   echo "quickstart: cannot read the text '$text'. Remedy: name a readable file after --text." >&2
   exit 2
@@ -40,7 +46,7 @@ collect_text() {
 
 # shellcheck disable=SC2086
 install_packages $build_packages
-mkdir -p build runs/quickstart
+mkdir -p build "$out"
 echo "Building heed-lab (log: build/quickstart.log)"
 if ! { configure release -DHEED_BUILD_EXAMPLES=ON && build release heed-lab; } >build/quickstart.log 2>&1; then
   tail -n 40 build/quickstart.log >&2
@@ -50,13 +56,13 @@ fi
 echo "Built after $((SECONDS - started)) s"
 
 if [ -z "$text" ]; then
-  text=runs/quickstart/text.txt
-  collect_text >$text
+  text=$out/text.txt
+  collect_text >"$text"
 fi
 lab=build/release/bin/heed-lab
 run() { echo && echo "\$ $*" && "$@"; }
-run $lab train --preset tiny --text "$text" --out runs/quickstart ${options[@]+"${options[@]}"}
-run $lab generate runs/quickstart --tokens 400
-run $lab inspect runs/quickstart --report runs/quickstart/report.html
+run $lab train --preset "$preset" --text "$text" --out "$out" ${options[@]+"${options[@]}"}
+run $lab generate "$out" --tokens 400
+run $lab inspect "$out" --report "$out/report.html"
 echo
-echo "Report: $PWD/runs/quickstart/report.html (open it in a browser), after $((SECONDS - started)) s in all"
+echo "Report: $(realpath "$out")/report.html (open it in a browser), after $((SECONDS - started)) s in all"

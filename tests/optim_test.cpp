@@ -467,7 +467,7 @@ TEST_CASE("checkpoint: files that do not fit are errors and change nothing") {
   }
   SGD sgd(all_parameters(run.model), {.momentum = 0.9});
   CHECK(contains(error_of([&] { checkpoint.get_training(sgd); }), "momentum_buffer"));
-  CHECK(contains(error_of([&] { checkpoint.get_generator("other"); }), "random.other.seed"));
+  CHECK(contains(error_of([&] { checkpoint.get_generator("other"); }), "random.other."));
   CHECK(contains(error_of([&] { checkpoint.get_text("other"); }), "holds no 'other'"));
   CHECK(checkpoint.has_text("note"));
   CHECK(!checkpoint.has_text("other"));
@@ -523,10 +523,10 @@ TEST_CASE("data: windows cover the validation part once; training draws stay in 
 
       Generator generator(5);
       int64_t least = n, largest = 0;
-      for (int i = 0; i < 200; ++i) {
-        Batch const batch = data.random_batch(8, generator);
+      for (int i = 0; i < 50; ++i) {
+        Batch const batch = data.random_batch(400, generator);
         auto const inputs = batch.inputs.to_vector<int64_t>(), targets = batch.targets.to_vector<int64_t>();
-        for (size_t k = 0; k < inputs.size(); ++k) REQUIRE(targets[k] == inputs[k] + 1);
+        CHECK(std::equal(inputs.begin(), inputs.end(), targets.begin(), [](int64_t a, int64_t b) { return b == a + 1; }));
         least = std::min(least, *std::min_element(inputs.begin(), inputs.end()));
         largest = std::max(largest, *std::max_element(targets.begin(), targets.end()));
       }

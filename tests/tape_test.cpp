@@ -226,6 +226,26 @@ TEST_CASE("in place where a gradient would be lost: an error") {
   Tensor view = base.slice(0, 0, 2);
   CHECK(contains(error_of([&] { view.add_(w); }), "add_: a view cannot take a recorded value in place"));
   CHECK(values(base) == Values{0, 0, 0, 0});
+  // Nor the other way round: a view of the base would keep the gradient of the old elements.
+  Tensor doubled = x * 2.0;
+  {
+    Tensor const half = doubled.slice(0, 0, 1);
+    CHECK(contains(error_of([&] { doubled.mul_(3); }), "mul_: views or saved results share the tensor's storage"));
+    CHECK(contains(error_of([&] { doubled.add_(w); }), "add_"));
+    CHECK(values(half) == Values{2});
+  }
+  doubled.mul_(3);  // once the view is gone
+  CHECK(values(grad({sum(doubled)}, {x})[0]) == Values{6, 6});
+  Tensor raised = exp(x);  // its own backward reads the result
+  CHECK(contains(error_of([&] { raised.add_(w); }), "add_"));
+  // Under NoGrad the tape keeps what it has.
+  Tensor kept = x * 2.0, kept_too = x * 2.0;
+  {
+    NoGrad const off;
+    kept.fill_(9);
+    kept_too.copy_(ones({2}, Dtype::f64));
+  }
+  CHECK(values(grad({sum(kept + kept_too)}, {x})[0]) == Values{4, 4});
   CHECK(contains(error_of([&] { x.add_(ones({2, 2}, Dtype::f64)); }), "[2, 2] does not fit in place of [2]"));
   // A leaf changed under NoGrad after it was saved.
   Tensor const y = sum(x * x);

@@ -28,7 +28,7 @@ Tensor& Tensor::fill_(double value) {
     kernels<CopyKernels>().fill(&element, raw(), numel(), sizeof(T));
   });
   storage().bump_version();
-  body_->node = {};
+  if (recording()) body_->node = {};
   return *this;
 }
 

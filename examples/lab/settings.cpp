@@ -27,7 +27,7 @@ void TrainingSettings::visit(heed::nn::ConfigVisitor& v) {
 
 std::map<std::string, std::string> const& presets() {
   static std::map<std::string, std::string> const list{
-      {"quick", "4 layers, 4 heads, width 128, block 128: about two minutes on two cores"},
+      {"quick", "4 layers, 4 heads, width 128, block 128: one to two minutes on two cores"},
       {"nanogpt-cpu", "nanoGPT's CPU setting: 4 layers, 4 heads, width 128, block 64, batch 12, 2,000 steps, no dropout"},
       {"tiny", "1 layer, 2 heads, width 32, block 32, 60 steps: seconds, to try things out"}};
   return list;
@@ -38,7 +38,7 @@ Settings preset(std::string const& name) {
   s.model.vocabulary = 0;  // set by the text
   if (name == "quick") {
     s.model.block = 128;
-    s.training = {.steps = 1200, .batch = 16, .learning_rate = 2e-3, .min_learning_rate = 1e-4, .evaluate_every = 200};
+    s.training = {.steps = 800, .batch = 16, .learning_rate = 2e-3, .min_learning_rate = 1e-4, .warmup = 80, .evaluate_every = 100};
   } else if (name == "nanogpt-cpu") {
     s.training = {.steps = 2000, .batch = 12, .evaluate_every = 500};
   } else if (name == "tiny") {

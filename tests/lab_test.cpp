@@ -1,0 +1,166 @@
+// The program heed-lab as a person uses it: a run in a temporary folder, stopped, resumed, inspected, and fed bad input.
+#include <doctest/doctest.h>
+#include <heed/engine/io/file.h>
+#include <heed/engine/io/safetensors.h>
+#include <heed/tests/support/skip.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+using heed::read_file;
+
+#ifdef HEED_LAB
+namespace {
+
+/// A folder of its own, with a text of some 6,000 characters.
+struct Folder {
+  std::filesystem::path path;
+  Folder() {
+    char name[] = "/tmp/heed-lab-test-XXXXXX";
+    path = mkdtemp(name);
+    std::ofstream text(path / "text.txt");
+    for (int i = 0; i < 200; ++i) text << "line " << i * 7919 % 1000 << " of a text, über alles: " << i << "\n";
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string operator/(std::string const& name) const { return (path / name).string(); }
+};
+
+struct Outcome {
+  int status;
+  std::string out, err;
+};
+
+/// Runs a shell line in which `lab` stands for the program.
+Outcome shell(Folder const& folder, std::string const& line) {
+  std::string const script = "cd '" + folder.path.string() + "' && lab() { '" HEED_LAB "' \"$@\"; }; { " + line + "; } > out.log 2> err.log";
+  setenv("HEED_LAB_SCRIPT", script.c_str(), 1);
+  int const status = std::system("exec bash -c \"$HEED_LAB_SCRIPT\"");
+  return {WEXITSTATUS(status), read_file(folder / "out.log"), read_file(folder / "err.log")};
+}
+
+}  // namespace
+
+TEST_CASE("a run, its files, and what the other commands say of it") {
+  Folder const folder;
+  Outcome const train = shell(folder, "lab train --preset tiny --text text.txt --out run");
+  CHECK_MESSAGE(train.status == 0, train.err);
+  CHECK(train.out.find("validation loss") != std::string::npos);
+  CHECK(train.err.find("step 60/60") != std::string::npos);
+  CHECK(train.err.find('\r') == std::string::npos);  // plain lines without a terminal
+  std::string const log = read_file(folder / "run/log.csv");
+  CHECK(std::count(log.begin(), log.end(), '\n') == 61);
+  CHECK(read_file(folder / "run/config.json").find("\"layers\": 1") != std::string::npos);
+  heed::Safetensors const checkpoint = heed::load_safetensors(folder / "run/checkpoint.safetensors");
+  CHECK(checkpoint.find("blocks.0.attn.q_proj.weight") != nullptr);
+
+  Outcome const generate = shell(folder, "lab generate run --prompt 'line ü' --tokens 40");
+  CHECK_MESSAGE(generate.status == 0, generate.err);
+  CHECK(generate.out.starts_with("line ü"));
+  CHECK(generate.out == shell(folder, "lab generate run/checkpoint.safetensors --prompt 'line ü' --tokens 40").out);
+
+  Outcome const inspect = shell(folder, "lab inspect run --report report.html && lab inspect run --json");
+  CHECK_MESSAGE(inspect.status == 0, inspect.err);
+  CHECK(inspect.out.find("entropy") != std::string::npos);
+  CHECK(inspect.out.find("\"effective_count\"") != std::string::npos);
+  std::string const report = read_file(folder / "report.html");
+  CHECK(report.find("data:image/bmp;base64,") != std::string::npos);
+  CHECK(report.find("http") == std::string::npos);  // needs nothing else
+}
+
+TEST_CASE("resumed, interrupted and uninterrupted runs end with the same bits, for any number of threads") {
+  Folder const folder;
+  std::string const train = "lab train --preset tiny --dropout 0.1 --text text.txt --out ";
+  REQUIRE(shell(folder, train + "whole --threads 1").status == 0);
+  REQUIRE(shell(folder, train + "two --threads 2").status == 0);
+  REQUIRE(shell(folder, train + "four --threads 4").status == 0);
+  REQUIRE(shell(folder, train + "stopped --stop-at 23; lab train --resume --out stopped --threads 2").status == 0);
+  // Ctrl-C once some steps are done; the checkpoint is there, and resuming needs no option but the folder.
+  Outcome const interrupted = shell(folder, "'" HEED_LAB "' train --preset tiny --dropout 0.1 --text text.txt --out killed --steps 60 & pid=$!; "
+                                            "until [ $(wc -l < killed/log.csv 2>/dev/null || echo 0) -gt 5 ]; do sleep 0.01; done; "
+                                            "kill -INT $pid; wait $pid");
+  CHECK((interrupted.status == 130 || interrupted.status == 0));  // 0 where it was done before the signal came
+  REQUIRE(shell(folder, "lab train --resume --out killed").status == 0);
+  std::string const whole = read_file(folder / "whole/checkpoint.safetensors");
+  for (char const* run : {"two", "four", "stopped", "killed"}) {
+    CAPTURE(run);
+    CHECK(read_file(folder / (std::string(run) + "/checkpoint.safetensors")) == whole);
+  }
+  auto const without_seconds = [&](std::string const& run) {
+    std::string kept;
+    std::ifstream log(folder / (run + "/log.csv"));
+    for (std::string line; std::getline(log, line);) kept += line.substr(0, line.rfind(',')) + "\n";
+    return kept;
+  };
+  CHECK(without_seconds("stopped") == without_seconds("whole"));
+}
+
+TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing written") {
+  Folder const folder;
+  REQUIRE(shell(folder, "lab train --preset tiny --text text.txt --out run --steps 5; : > empty.txt; echo short > short.txt; "
+                        "head -c 5000 run/checkpoint.safetensors > cut.safetensors").status == 0);
+  std::string const before = read_file(folder / "run/checkpoint.safetensors");
+  struct Case {
+    char const *line, *says;
+  };
+  for (Case const c : {Case{"lab", "subcommand"},
+                       {"lab train --bogus", "--bogus"},
+                       {"lab train --preset tiny --out new", "no text was given"},
+                       {"lab train --preset huge --text text.txt --out new", "expected one of"},
+                       {"lab train --preset tiny --text missing.txt --out new", "missing.txt"},
+                       {"lab train --preset tiny --text empty.txt --out new", "empty"},
+                       {"lab train --preset tiny --text short.txt --out new", "more than 32 tokens"},
+                       {"lab train --preset tiny --text text.txt --out new --steps -1", "--steps of 1 or more, got -1"},
+                       {"lab train --preset tiny --text text.txt --out new --heads 3", "3 heads and width 32"},
+                       {"lab train --preset tiny --text text.txt --out new --dim 1.5", "1.5"},
+                       {"lab train --preset tiny --text text.txt --out new --layers 99999999999999999999", "integer"},
+                       {"lab train --preset tiny --text text.txt --out new --layers 9999999999", "memory"},
+                       {"lab train --preset tiny --text text.txt --out new --dropout 1", "dropout"},
+                       {"lab train --preset tiny --text text.txt --out new --activation swish", "gelu"},
+                       {"lab train --preset tiny --text text.txt --out new --learning-rate nan", "learning-rate"},
+                       {"lab train --preset tiny --text text.txt --out text.txt/new", "text.txt/new"},
+                       {"lab train --resume --out nowhere", "nowhere"},
+                       {"lab train --resume --out run --heads 4", "heads (4, the checkpoint has 2)"},
+                       {"lab train --resume --out run --text short.txt", "not the text"},
+                       {"lab inspect text.txt", "text.txt"},
+                       {"lab inspect cut.safetensors", "cut.safetensors"},
+                       {"lab inspect run --windows 0", "--windows"},
+                       {"lab inspect run --json --report /dev/full > /dev/null", "No space left"},
+                       {"lab inspect run --json --report text.txt/report.html > /dev/null", "text.txt/report.html"},
+                       {"lab generate run --prompt '☃'", "☃"},
+                       {"lab generate run --temperature -1", "temperature"},
+                       {"HEED_ISA=z80 lab inspect run", "z80"},
+                       {"HEED_THREADS=no lab inspect run", "HEED_THREADS"}}) {
+    CAPTURE(c.line);
+    Outcome const outcome = shell(folder, c.line);
+    CHECK(outcome.status == 2);
+    CAPTURE(outcome.err);
+    CHECK(outcome.err.find(c.says) != std::string::npos);
+    CHECK(outcome.err.find("Remedy: ") != std::string::npos);
+    CHECK(!std::filesystem::exists(folder / "new"));
+  }
+  CHECK(read_file(folder / "run/checkpoint.safetensors") == before);
+
+  // A level that the processor lacks (the emulated or older machine) is an Error as well.
+  if (heed::all_isas().size() > 1 && !heed::has_isa(heed::all_isas().back()))
+    CHECK(shell(folder, "HEED_ISA=" + std::string(heed::name(heed::all_isas().back())) + " lab inspect run").status == 2);
+  else
+    heed::test::skip("the processor has every level");
+}
+
+TEST_CASE("--help teaches: every option has its default") {
+  Folder const folder;
+  Outcome const help = shell(folder, "lab train --preset nanogpt-cpu --help");
+  CHECK(help.status == 0);
+  for (char const* text : {"--learning-rate", "=0.001", "--block", "=64", "--steps", "=2000", "Example:"}) {
+    CAPTURE(text);
+    CHECK(help.out.find(text) != std::string::npos);
+  }
+}
+#else
+TEST_CASE("heed-lab") { heed::test::skip("built without the examples"); }
+#endif
