@@ -18,6 +18,12 @@ else()
   set(HEED_ISA_FLAGS_baseline "")
 endif()
 
+# Sanitizers' checks make -O3 take minutes a file.
+set(HEED_KERNEL_OPTIMISATION -O3)
+if(HEED_SANITIZE)
+  set(HEED_KERNEL_OPTIMISATION -O1)
+endif()
+
 function(heed_add_simd_sources target)
   foreach(source IN LISTS ARGN)
     string(REGEX REPLACE "[/.]" "_" stem ${source})
@@ -28,8 +34,8 @@ function(heed_add_simd_sources target)
       target_compile_definitions(${object_library} PRIVATE HEED_ISA_LEVEL=${level})
       # Kernels are optimised in every configuration: at -O0 their inline helpers would not be inlined, and registers
       # arrays would live in memory. Contraction is off, so that a result's bits depend on the source alone.
-      target_compile_options(${object_library} PRIVATE ${HEED_ISA_FLAGS_${level}} -O3 -ffp-contract=off -fno-math-errno
-                                                       -fno-trapping-math
+      target_compile_options(${object_library} PRIVATE ${HEED_ISA_FLAGS_${level}} ${HEED_KERNEL_OPTIMISATION}
+                                                       -ffp-contract=off -fno-math-errno -fno-trapping-math
                                                        # objcopy cannot make "unique" symbols local
                                                        $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
       target_link_libraries(${object_library} PRIVATE heed_settings xsimd)

@@ -180,6 +180,9 @@ void set_thread_count(int count) {
     return Complaint{fmt::format("expected 1 to {} threads, got {}", max_threads, count),
                      "pass the number of processors to use"};
   });
+  check(!inside_region, "set_thread_count", [] {
+    return Complaint{"it was called from inside a parallel region, which uses the threads", "call it between operations"};
+  });
   wanted_threads.store(count);
   if (Pool* const ready = pool.load()) ready->resize(count);
 }

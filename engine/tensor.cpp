@@ -33,7 +33,7 @@ Tensor& Tensor::requires_grad_(bool on) {
 }
 
 Tensor Tensor::detach() const {
-  Tensor alias(body_->storage, body_->offset, body_->shape, body_->strides, body_->dtype);
+  Tensor alias(defined_body().storage, body_->offset, body_->shape, body_->strides, body_->dtype);
   alias.body_->is_view = true;
   return alias;
 }
@@ -42,6 +42,8 @@ void Tensor::wrong_type(Dtype wanted) const {
   fail("data", {fmt::format("expected element type {}, the tensor holds {}", name(wanted), name(dtype())),
                 "ask for the tensor's own type, or convert with .to()"});
 }
+
+void Tensor::undefined() { fail("Tensor", {"expected a tensor, got an undefined one", "assign it before use"}); }
 
 void const* Tensor::one_element() const {
   check(numel() == 1, "item", [&] {
@@ -52,9 +54,7 @@ void const* Tensor::one_element() const {
 }
 
 void check_defined(std::string_view op, Tensor const& tensor) {
-  check(tensor.defined(), op, [] {
-    return Complaint{"expected a tensor, got an undefined one", "assign it before use"};
-  });
+  check(tensor.defined(), op, [] { return Complaint{"expected a tensor, got an undefined one", "assign it before use"}; });
 }
 
 namespace {

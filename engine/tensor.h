@@ -45,16 +45,16 @@ class Tensor {
 
   bool defined() const { return bool(body_); }
   explicit operator bool() const { return defined(); }
-  Shape const& shape() const { return body_->shape; }
-  Strides const& strides() const { return body_->strides; }
-  int rank() const { return body_->shape.rank(); }
+  Shape const& shape() const { return defined_body().shape; }
+  Strides const& strides() const { return defined_body().strides; }
+  int rank() const { return shape().rank(); }
   /// Size along `axis` (negative counts from the end).
   int64_t size(int axis) const;
-  int64_t numel() const { return heed::numel(body_->shape); }
-  Dtype dtype() const { return body_->dtype; }
-  Device device() const { return body_->storage->device(); }
-  bool is_contiguous() const { return body_->contiguous; }
-  Storage& storage() const { return *body_->storage; }
+  int64_t numel() const { return heed::numel(shape()); }
+  Dtype dtype() const { return defined_body().dtype; }
+  Device device() const { return storage().device(); }
+  bool is_contiguous() const { return defined_body().contiguous; }
+  Storage& storage() const { return *defined_body().storage; }
   TensorBody* body() const { return body_.get(); }
   Ref<TensorBody> const& body_ref() const { return body_; }
 
@@ -64,7 +64,7 @@ class Tensor {
     check_type(dtype_of<T>);
     return static_cast<T*>(raw());
   }
-  void* raw() const { return body_->storage->data() + size_t(body_->offset) * size_of(body_->dtype); }
+  void* raw() const { return storage().data() + size_t(body_->offset) * size_of(body_->dtype); }
   /// The value of a tensor of one element, converted to T.
   template <class T = double>
   T item() const {
@@ -81,13 +81,13 @@ class Tensor {
   }
 
   // Autodiff (tape.h, backward.h)
-  bool requires_grad() const { return body_->requires_grad || body_->node; }
-  bool is_leaf() const { return !body_->node; }
+  bool requires_grad() const { return defined_body().requires_grad || body_->node; }
+  bool is_leaf() const { return !defined_body().node; }
   /// Marks a floating leaf as a variable whose gradient backward() accumulates. Returns *this.
   Tensor& requires_grad_(bool on = true);
   /// The accumulated gradient; undefined before the first backward().
-  Tensor grad() const { return Tensor(body_->grad); }
-  void set_grad(Tensor const& gradient) const { body_->grad = gradient.body_; }
+  Tensor grad() const { return Tensor(defined_body().grad); }
+  void set_grad(Tensor const& gradient) const { defined_body().grad = gradient.body_; }
   /// Accumulates d(this)/d(leaf) · gradient into every leaf; a scalar needs no gradient.
   void backward(Tensor const& gradient = {}) const;
   /// The same elements, unknown to the tape.
@@ -135,8 +135,13 @@ class Tensor {
   Tensor& div_(Tensor const& other);
 
  private:
+  TensorBody& defined_body() const {
+    if (!body_) [[unlikely]] undefined();
+    return *body_;
+  }
+  [[noreturn]] static void undefined();
   void check_type(Dtype wanted) const {
-    if (wanted != body_->dtype) [[unlikely]] wrong_type(wanted);
+    if (wanted != dtype()) [[unlikely]] wrong_type(wanted);
   }
   [[noreturn]] void wrong_type(Dtype wanted) const;
   void const* one_element() const;

@@ -1,5 +1,5 @@
-// Bad input in the engine: what every message contains, and that nothing was written. Errors of single operations stand in
-// ops_test.cpp beside them; those of graphs in tape_test.cpp.
+// Bad input in the engine: what every message contains, and that nothing was written. Errors of single operations stand
+// in ops_test.cpp beside them; those of graphs in tape_test.cpp.
 #include <doctest/doctest.h>
 #include <heed/engine/backward.h>
 #include <heed/engine/error.h>
@@ -59,7 +59,8 @@ TEST_CASE("an Error reads: op (module path): problem. Remedy: remedy.") {
     CHECK(error.path() == "blocks.3.attn.q_proj");
     CHECK(contains(error.problem(), "[5, 4]"));
     CHECK(contains(error.problem(), "[2, 3]"));
-    CHECK(std::string(error.what()) == "linear (blocks.3.attn.q_proj): " + error.problem() + ". Remedy: " + error.remedy() + ".");
+    CHECK(std::string(error.what()) ==
+          "linear (blocks.3.attn.q_proj): " + error.problem() + ". Remedy: " + error.remedy() + ".");
   }
   CHECK(std::string(Error("op", "", "problem", "").what()) == "op: problem.");
   CHECK(std::string(Error("op", "", "problem", "try").what()) == "op: problem. Remedy: try.");
@@ -67,9 +68,11 @@ TEST_CASE("an Error reads: op (module path): problem. Remedy: remedy.") {
 
 TEST_CASE("mismatched shapes name both shapes and the axis") {
   auto const text = error_of([] { add(ones({2, 3, 4}), ones({2, 5, 4})); });
-  for (char const* part : {"add: ", "[2, 3, 4]", "[2, 5, 4]", "axis -2", "sizes 3 and 5", "Remedy: "}) CHECK_MESSAGE(contains(text, part), text);
+  for (char const* part : {"add: ", "[2, 3, 4]", "[2, 5, 4]", "axis -2", "sizes 3 and 5", "Remedy: "})
+    CHECK_MESSAGE(contains(text, part), text);
   auto const product = error_of([] { matmul(ones({2, 3}), ones({2, 3})); });
-  for (char const* part : {"matmul: ", "[2, 3] and [2, 3]", "axis -1", "axis -2", ".t()"}) CHECK_MESSAGE(contains(product, part), product);
+  for (char const* part : {"matmul: ", "[2, 3] and [2, 3]", "axis -1", "axis -2", ".t()"})
+    CHECK_MESSAGE(contains(product, part), product);
 }
 
 TEST_CASE("a wrong type is named") {
@@ -156,7 +159,9 @@ TEST_CASE("HEED_THREADS that is no number of threads") {
 #else
   for (char const* bad : {"0", "-2", "two", "3x", "1000000"}) {
     auto const text = first_use("HEED_THREADS", bad, "threads");
-    CHECK_MESSAGE(contains(text, "HEED_THREADS: expected a number of threads from 1 to 256, got '" + std::string(bad) + "'"), text);
+    CHECK_MESSAGE(
+        contains(text, "HEED_THREADS: expected a number of threads from 1 to 256, got '" + std::string(bad) + "'"),
+        text);
   }
   CHECK(contains(first_use("HEED_THREADS", "3", "threads"), "message: none"));
 #endif

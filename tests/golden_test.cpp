@@ -87,7 +87,8 @@ void check_gpt(std::string const& file, nn::GPTConfig const& config) {
     for (auto const& [name, parameter] : nn::named_parameters(model))
       check_close(parameter.grad(), trace("grad." + name), tolerance, "gradient of " + name);
 
-    optim::AdamW optimizer(optim::decay_matrices_only(model, 0.1), {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.99});
+    optim::AdamW optimizer(optim::decay_matrices_only(model, 0.1),
+                           {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.99});
     std::vector<double> losses, norms;
     for (int64_t step = 0; step < trace("losses").size(0); ++step) {
       optimizer.zero_grad();
@@ -120,7 +121,8 @@ class Layer {
     check_close(y, trace_(name_ + ".y"), tolerance, name_);
     y.backward(trace_(name_ + ".dy"));
     for (auto const& [key, tensor] : inputs_)
-      if (tensor.requires_grad()) check_close(tensor.grad(), trace_(name_ + ".d" + key), tolerance, "d" + key + " of " + name_);
+      if (tensor.requires_grad())
+        check_close(tensor.grad(), trace_(name_ + ".d" + key), tolerance, "d" + key + " of " + name_);
   }
 
  private:
@@ -144,8 +146,16 @@ TEST_CASE("golden: two-layer GPT, tied, learned positions, GELU") {
 }
 
 TEST_CASE("golden: two-layer GPT, untied, biases, grouped keys, RoPE, tanh-GELU") {
-  check_gpt("gpt_rotary", {.vocabulary = 11, .layers = 2, .heads = 4, .kv_heads = 2, .dim = 16, .block = 8,
-                           .activation = "gelu_tanh", .bias = true, .tied = false, .rope = true});
+  check_gpt("gpt_rotary", {.vocabulary = 11,
+                           .layers = 2,
+                           .heads = 4,
+                           .kv_heads = 2,
+                           .dim = 16,
+                           .block = 8,
+                           .activation = "gelu_tanh",
+                           .bias = true,
+                           .tied = false,
+                           .rope = true});
 }
 
 TEST_CASE("golden: linear") {
@@ -181,7 +191,8 @@ TEST_CASE("golden: cross-entropy with ignored rows, smoothing and reductions") {
 }
 
 TEST_CASE("golden: scaled dot-product attention") {
-  for (auto const& [name, causal] : {std::pair{"attend", false}, std::pair{"attend_causal", true}, std::pair{"attend_gqa", true}}) {
+  for (auto const& [name, causal] :
+       {std::pair{"attend", false}, std::pair{"attend_causal", true}, std::pair{"attend_gqa", true}}) {
     check_layer(name, [causal = causal](Layer& l) {
       return attend(l.input("q"), l.input("k"), l.input("v"), {.causal = causal, .mask = {}}).out;
     });

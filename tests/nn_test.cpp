@@ -2,13 +2,15 @@
 #include <doctest/doctest.h>
 #include <heed/engine/engine.h>
 #include <heed/nn/nn.h>
+#include <heed/tests/support/op_case.h>
 #include <heed/tests/support/skip.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 using namespace heed;
+using test::error_of;
+using test::same_bits;
 
 namespace {
 
@@ -27,16 +29,6 @@ Tensor some_tokens(int64_t batch, int64_t t, uint64_t key = 5) {
   return randint(0, 11, {batch, t}, generator);
 }
 
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (Error const& error) {
-    return error.what();
-  }
-  return {};
-}
-
 bool contains(std::string const& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 double difference(Tensor const& a, Tensor const& b) {
@@ -48,12 +40,6 @@ double difference(Tensor const& a, Tensor const& b) {
     largest = d <= largest ? largest : d;  // keeps NaN
   }
   return largest;
-}
-
-bool same_bits(Tensor const& a, Tensor const& b) {
-  Tensor const x = a.detach().contiguous(), y = b.detach().contiguous();
-  return x.dtype() == y.dtype() && x.shape() == y.shape() &&
-         std::memcmp(x.raw(), y.raw(), size_t(x.numel()) * size_of(x.dtype())) == 0;
 }
 
 std::vector<std::string> names(std::vector<nn::NamedTensor> const& state) {
@@ -78,8 +64,8 @@ TEST_CASE("state_dict: PyTorch's leaf names, in order of declaration") {
   nn::GPT plain(small());
   std::vector<std::string> expected{"token_embedding.weight", "position_embedding.weight"};
   for (std::string block : {"blocks.0.", "blocks.1."})
-    for (char const* leaf : {"norm1.weight", "attn.q_proj.weight", "attn.k_proj.weight", "attn.v_proj.weight", "attn.out_proj.weight",
-                             "norm2.weight", "mlp.fc.weight", "mlp.proj.weight"})
+    for (char const* leaf : {"norm1.weight", "attn.q_proj.weight", "attn.k_proj.weight", "attn.v_proj.weight",
+                             "attn.out_proj.weight", "norm2.weight", "mlp.fc.weight", "mlp.proj.weight"})
       expected.push_back(block + leaf);
   for (char const* last : {"norm.weight", "head.weight"}) expected.push_back(last);
   CHECK(names(nn::state_dict(plain)) == expected);
@@ -208,7 +194,11 @@ TEST_CASE("configurations that make no model are errors") {
   };
   CHECK(contains(gpt([](auto& c) { c.heads = 3; }), "heads that divide the width, got 3 heads and width 16"));
   CHECK(contains(gpt([](auto& c) { c.kv_heads = 3; }), "key heads that divide the heads, got 3 and 4"));
-  CHECK(contains(gpt([](auto& c) { c.dim = 12; c.rope = true; }), "even head width, got 3"));
+  CHECK(contains(gpt([](auto& c) {
+                   c.dim = 12;
+                   c.rope = true;
+                 }),
+                 "even head width, got 3"));
   CHECK(contains(gpt([](auto& c) { c.layers = 0; }), "layers of 1 or more, got 0"));
   CHECK(contains(gpt([](auto& c) { c.vocabulary = -1; }), "vocabulary"));
   CHECK(contains(gpt([](auto& c) { c.block = 0; }), "block"));
@@ -238,8 +228,8 @@ TEST_CASE("configuration: visit() names every field") {
   } visitor;
   nn::GPTConfig config;
   config.visit(visitor);
-  CHECK(visitor.list == std::vector<std::string>{"vocabulary", "layers", "heads", "kv_heads", "dim", "block", "hidden", "activation",
-                                                 "bias", "tied", "rope", "dropout"});
+  CHECK(visitor.list == std::vector<std::string>{"vocabulary", "layers", "heads", "kv_heads", "dim", "block", "hidden",
+                                                 "activation", "bias", "tied", "rope", "dropout"});
 }
 
 TEST_CASE("initial weights: the stated deviations; biases start at zero") {
@@ -287,7 +277,8 @@ TEST_CASE("cache: step by step is the full pass, for learned and rotary position
       nn::GPTCache cache = model.make_cache(8);
       std::vector<Tensor> parts;
       for (int64_t from = 0; from < 8; from += piece)
-        parts.push_back(model(tokens.slice(1, from, std::min(from + piece, int64_t{8})), nn::GPTContext{.cache = &cache}));
+        parts.push_back(
+            model(tokens.slice(1, from, std::min(from + piece, int64_t{8})), nn::GPTContext{.cache = &cache}));
       CHECK(cache[1].length == 8);
       CHECK(difference(cat(parts, 1), whole) < 1e-12);
       CHECK(!error_of([&] { model(tokens.slice(1, 0, 1), nn::GPTContext{.cache = &cache}); }).empty());
@@ -298,14 +289,18 @@ TEST_CASE("cache: step by step is the full pass, for learned and rotary position
   Tensor const x = randn({2, 7, 8}, Dtype::f64);
   nn::KeyValueCache cache(7);
   std::vector<Tensor> parts;
-  for (int64_t i = 0; i < 7; ++i) parts.push_back(attention(x.slice(1, i, i + 1), nn::AttentionContext{.cache = &cache}));
+  for (int64_t i = 0; i < 7; ++i)
+    parts.push_back(attention(x.slice(1, i, i + 1), nn::AttentionContext{.cache = &cache}));
   CHECK(difference(cat(parts, 1), attention(x)) < 1e-12);
 }
 
 TEST_CASE("cache: what does not fit or carries gradients is an Error, and the cache stays as it was") {
   nn::KeyValueCache cache(4);
   cache.append(ones({1, 2, 3, 4}), ones({1, 2, 3, 4}));
-  CHECK(contains(error_of([&] { cache.append(ones({1, 2, 2, 4}), ones({1, 2, 2, 4})); }), "3 positions are filled and 2 more"));
+  CHECK(contains(error_of([&] {
+                   cache.append(ones({1, 2, 2, 4}), ones({1, 2, 2, 4}));
+                 }),
+                 "3 positions are filled and 2 more"));
   Tensor k = ones({1, 2, 1, 4});
   k.requires_grad_();
   CHECK(!error_of([&] { cache.append(k, k); }).empty());
@@ -324,8 +319,10 @@ TEST_CASE("causality: the gradient of output i with respect to input j > i is ze
         for (int64_t j = 0; j < 6; ++j) {
           double const largest = amax(abs(x.grad().select(1, j)), {0, 1}).item();
           INFO("output ", i, " input ", j);
-          if (j > i) CHECK(largest == 0);
-          else CHECK(largest > 0);
+          if (j > i)
+            CHECK(largest == 0);
+          else
+            CHECK(largest > 0);
         }
       }
     }
@@ -351,11 +348,13 @@ TEST_CASE("attention: one head with identity projections is the plain product fo
     nn::MultiHeadAttention attention({.dim = 6, .heads = 1});
     Tensor identity = zeros({6, 6});
     for (int64_t i = 0; i < 6; ++i) identity.data<float>()[7 * i] = 1;
-    for (nn::Linear* each : {&attention.q_proj, &attention.k_proj, &attention.v_proj, &attention.out_proj}) each->weight = identity;
+    for (nn::Linear* each : {&attention.q_proj, &attention.k_proj, &attention.v_proj, &attention.out_proj})
+      each->weight = identity;
     Tensor const x = randn({2, 5, 6});
     Tensor const lone = x.unsqueeze(1);
     CHECK(difference(attention(x), attend(lone, lone, lone, {.causal = true, .mask = {}}).out.squeeze(1)) == 0);
-    CHECK(difference(attention(x), naive::attend(lone, lone, lone, {.causal = true, .mask = {}}).out.squeeze(1)) < 1e-6);
+    CHECK(difference(attention(x), naive::attend(lone, lone, lone, {.causal = true, .mask = {}}).out.squeeze(1)) <
+          1e-6);
   });
 }
 

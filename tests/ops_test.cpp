@@ -34,31 +34,39 @@ std::vector<OpCase>& list() {
 
 // ---- pointwise ------------------------------------------------------------------------------------------------------
 
-std::vector<Shapes> const unary_shapes = {{{3, 5}}, {{}},  {{1}}, {{7}},       {{8}},   {{9}},
+std::vector<Shapes> const unary_shapes = {{{3, 5}}, {{}},   {{1}}, {{7}},       {{8}},    {{9}},
                                           {{17}},   {{33}}, {{0}}, {{2, 0, 3}}, {{4, 65}}};
 
 OpCase& unary(std::string name, std::function<Tensor(Tensor const&)> f, double (*formula)(double), Input in,
               std::vector<Special> special = {}) {
-  OpCase c{.name = name, .covers = name.substr(0, name.find(' ')), .inputs = {std::move(in)}, .shapes = unary_shapes,
+  OpCase c{.name = name,
+           .covers = name.substr(0, name.find(' ')),
+           .inputs = {std::move(in)},
+           .shapes = unary_shapes,
            .op = [f](Tensors const& x) { return Tensors{f(x[0])}; },
            .scalar = [formula](double const* x) { return formula(x[0]); }};
   c.elementwise_bits = true;
   c.large = {{3, big}};
   c.special = std::move(special);
-  bool const says_nan = std::any_of(c.special.begin(), c.special.end(), [](Special const& s) { return std::isnan(s.in[0]); });
+  bool const says_nan =
+      std::any_of(c.special.begin(), c.special.end(), [](Special const& s) { return std::isnan(s.in[0]); });
   if (!says_nan) c.special.push_back({{nan_}, nan_});
   c.bad.push_back({[f] { f(Tensor()); }, {"expected a tensor, got an undefined one"}});
   list().push_back(std::move(c));
   return list().back();
 }
 
-std::vector<Shapes> const binary_shapes = {
-    {{3, 5}, {3, 5}}, {{3, 1}, {1, 5}}, {{}, {4}},        {{2, 3, 5}, {5}},  {{}, {}},         {{1}, {9}},     {{7}, {7}},
-    {{17}, {17}},     {{33}, {1}},      {{0, 3}, {1, 3}}, {{2, 0}, {2, 0}},  {{4, 65}, {4, 1}}, {{5, 1, 9}, {6, 1}}};
+std::vector<Shapes> const binary_shapes = {{{3, 5}, {3, 5}},   {{3, 1}, {1, 5}}, {{}, {4}},        {{2, 3, 5}, {5}},
+                                           {{}, {}},           {{1}, {9}},       {{7}, {7}},       {{17}, {17}},
+                                           {{33}, {1}},        {{0, 3}, {1, 3}}, {{2, 0}, {2, 0}}, {{4, 65}, {4, 1}},
+                                           {{5, 1, 9}, {6, 1}}};
 
 OpCase& binary(std::string name, std::string covers, std::function<Tensor(Tensor const&, Tensor const&)> f,
                double (*formula)(double, double), Input a, Input b, std::vector<Special> special = {}) {
-  OpCase c{.name = name, .covers = covers, .inputs = {std::move(a), std::move(b)}, .shapes = binary_shapes,
+  OpCase c{.name = name,
+           .covers = covers,
+           .inputs = {std::move(a), std::move(b)},
+           .shapes = binary_shapes,
            .op = [f](Tensors const& x) { return Tensors{f(x[0], x[1])}; },
            .scalar = [formula](double const* x) { return formula(x[0], x[1]); }};
   c.elementwise_bits = true;
@@ -66,7 +74,10 @@ OpCase& binary(std::string name, std::string covers, std::function<Tensor(Tensor
   c.special = std::move(special);
   c.bad = {{[f] { f(Tensor(), ones({2})); }, {"expected a tensor, got an undefined one"}},
            {[f] { f(ones({2}), Tensor()); }, {"expected a tensor, got an undefined one"}},
-           {[f] { f(ones({2, 3}), ones({4})); }, {"[2, 3]", "[4]", "axis -1", "sizes 3 and 4", "Remedy"}}};
+           {[f] {
+              f(ones({2, 3}), ones({4}));
+            },
+            {"[2, 3]", "[4]", "axis -1", "sizes 3 and 4", "Remedy"}}};
   list().push_back(std::move(c));
   return list().back();
 }
@@ -76,66 +87,118 @@ double phi(double x) { return 0.5 * std::erfc(-x / std::sqrt(2.)); }
 void pointwise_cases() {
   Input const any = real(), positive = real(0.2, 3), off_zero = real(-2, 2, {0});
   unary("neg", heed::neg, [](double x) { return -x; }, any, {{{0}, -0.}, {{inf}, -inf}, {{tiny}, -tiny}});
-  unary("operator- unary", [](Tensor const& x) { return -x; }, [](double x) { return -x; }, any);
+  unary(
+      "operator- unary", [](Tensor const& x) { return -x; }, [](double x) { return -x; }, any);
   unary("abs", heed::abs, [](double x) { return std::abs(x); }, off_zero, {{{-0.}, 0}, {{-inf}, inf}, {{-tiny}, tiny}});
-  unary("sign", heed::sign, [](double x) { return double((x > 0) - (x < 0)); }, off_zero, {{{nan_}, 0}, {{-0.}, 0}, {{-inf}, -1}, {{tiny}, 1}});
+  unary("sign", heed::sign, [](double x) { return double((x > 0) - (x < 0)); }, off_zero,
+        {{{nan_}, 0}, {{-0.}, 0}, {{-inf}, -1}, {{tiny}, 1}});
   unary("square", heed::square, [](double x) { return x * x; }, any, {{{-inf}, inf}, {{-0.}, 0}});
-  unary("sqrt", heed::sqrt, [](double x) { return std::sqrt(x); }, positive, {{{-1}, nan_}, {{-0.}, -0.}, {{inf}, inf}, {{tiny}, 0x1p-70}});
-  unary("rsqrt", heed::rsqrt, [](double x) { return 1 / std::sqrt(x); }, positive, {{{-1}, nan_}, {{0}, inf}, {{inf}, 0}});
-  unary("reciprocal", heed::reciprocal, [](double x) { return 1 / x; }, positive, {{{0}, inf}, {{-0.}, -inf}, {{-inf}, -0.}});
-  unary("exp", heed::exp, [](double x) { return std::exp(x); }, any, {{{inf}, inf}, {{-inf}, 0}, {{0}, 1}, {{1e4}, inf}, {{-1e4}, 0}, {{tiny}, 1}});
-  unary("expm1", heed::expm1, [](double x) { return std::expm1(x); }, any, {{{inf}, inf}, {{-inf}, -1}, {{-0.}, -0.}, {{tiny}, tiny}});
-  unary("log", heed::log, [](double x) { return std::log(x); }, positive, {{{0}, -inf}, {{-0.}, -inf}, {{-1}, nan_}, {{inf}, inf}, {{1}, 0}});
-  unary("log1p", heed::log1p, [](double x) { return std::log1p(x); }, real(-0.7, 2), {{{-1}, -inf}, {{-2}, nan_}, {{inf}, inf}, {{-0.}, -0.}});
-  unary("sin", heed::sin, [](double x) { return std::sin(x); }, real(-7, 7), {{{inf}, nan_}, {{-inf}, nan_}, {{-0.}, -0.}});
+  unary("sqrt", heed::sqrt, [](double x) { return std::sqrt(x); }, positive,
+        {{{-1}, nan_}, {{-0.}, -0.}, {{inf}, inf}, {{tiny}, 0x1p-70}});
+  unary("rsqrt", heed::rsqrt, [](double x) { return 1 / std::sqrt(x); }, positive,
+        {{{-1}, nan_}, {{0}, inf}, {{inf}, 0}});
+  unary("reciprocal", heed::reciprocal, [](double x) { return 1 / x; }, positive,
+        {{{0}, inf}, {{-0.}, -inf}, {{-inf}, -0.}});
+  unary("exp", heed::exp, [](double x) { return std::exp(x); }, any,
+        {{{inf}, inf}, {{-inf}, 0}, {{0}, 1}, {{1e4}, inf}, {{-1e4}, 0}, {{tiny}, 1}});
+  unary("expm1", heed::expm1, [](double x) { return std::expm1(x); }, any,
+        {{{inf}, inf}, {{-inf}, -1}, {{-0.}, -0.}, {{tiny}, tiny}});
+  unary("log", heed::log, [](double x) { return std::log(x); }, positive,
+        {{{0}, -inf}, {{-0.}, -inf}, {{-1}, nan_}, {{inf}, inf}, {{1}, 0}});
+  unary("log1p", heed::log1p, [](double x) { return std::log1p(x); }, real(-0.7, 2),
+        {{{-1}, -inf}, {{-2}, nan_}, {{inf}, inf}, {{-0.}, -0.}});
+  unary("sin", heed::sin, [](double x) { return std::sin(x); }, real(-7, 7),
+        {{{inf}, nan_}, {{-inf}, nan_}, {{-0.}, -0.}});
   unary("cos", heed::cos, [](double x) { return std::cos(x); }, real(-7, 7), {{{inf}, nan_}, {{-inf}, nan_}, {{0}, 1}});
-  unary("tanh", heed::tanh, [](double x) { return std::tanh(x); }, any, {{{inf}, 1}, {{-inf}, -1}, {{-0.}, -0.}, {{100}, 1}});
+  unary("tanh", heed::tanh, [](double x) { return std::tanh(x); }, any,
+        {{{inf}, 1}, {{-inf}, -1}, {{-0.}, -0.}, {{100}, 1}});
   unary("erf", heed::erf, [](double x) { return std::erf(x); }, any, {{{inf}, 1}, {{-inf}, -1}, {{-0.}, -0.}});
   Input const off_halves = real(-3, 3, {-3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3});
-  unary("floor", heed::floor, [](double x) { return std::floor(x); }, off_halves, {{{-0.}, -0.}, {{inf}, inf}, {{-0.5}, -1}, {{2.5}, 2}});
-  unary("ceil", heed::ceil, [](double x) { return std::ceil(x); }, off_halves, {{{-0.5}, -0.}, {{-inf}, -inf}, {{2.5}, 3}});
-  unary("round", heed::round, [](double x) { return std::nearbyint(x); }, off_halves, {{{0.5}, 0}, {{1.5}, 2}, {{2.5}, 2}, {{-0.5}, -0.}, {{inf}, inf}});
-  unary("trunc", heed::trunc, [](double x) { return std::trunc(x); }, off_halves, {{{-0.5}, -0.}, {{2.5}, 2}, {{-2.5}, -2}, {{-inf}, -inf}});
-  unary("clamp", [](Tensor const& x) { return clamp(x, -1, 0.5); }, [](double x) { return std::min(std::max(x, -1.), 0.5); },
-        real(-2, 2, {-1, 0.5}), {{{inf}, 0.5}, {{-inf}, -1}});
-  unary("sigmoid", heed::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, any, {{{inf}, 1}, {{-inf}, 0}, {{0}, 0.5}});
-  unary("log_sigmoid", heed::log_sigmoid, [](double x) { return -std::log1p(std::exp(-x)); }, any, {{{-inf}, -inf}, {{-1000}, -1000}});
-  unary("softplus", heed::softplus, [](double x) { return std::log1p(std::exp(x)); }, any, {{{inf}, inf}, {{-inf}, 0}, {{1000}, 1000}});
-  unary("relu", heed::relu, [](double x) { return x > 0 ? x : 0; }, off_zero, {{{inf}, inf}, {{-inf}, 0}, {{tiny}, tiny}});
-  unary("leaky_relu", [](Tensor const& x) { return leaky_relu(x, 0.2); }, [](double x) { return x > 0 ? x : 0.2 * x; }, off_zero,
-        {{{inf}, inf}, {{-inf}, -inf}});
-  unary("elu", [](Tensor const& x) { return elu(x, 1.5); }, [](double x) { return x > 0 ? x : 1.5 * std::expm1(x); }, off_zero,
-        {{{inf}, inf}, {{-inf}, -1.5}});
+  unary("floor", heed::floor, [](double x) { return std::floor(x); }, off_halves,
+        {{{-0.}, -0.}, {{inf}, inf}, {{-0.5}, -1}, {{2.5}, 2}});
+  unary("ceil", heed::ceil, [](double x) { return std::ceil(x); }, off_halves,
+        {{{-0.5}, -0.}, {{-inf}, -inf}, {{2.5}, 3}});
+  unary("round", heed::round, [](double x) { return std::nearbyint(x); }, off_halves,
+        {{{0.5}, 0}, {{1.5}, 2}, {{2.5}, 2}, {{-0.5}, -0.}, {{inf}, inf}});
+  unary("trunc", heed::trunc, [](double x) { return std::trunc(x); }, off_halves,
+        {{{-0.5}, -0.}, {{2.5}, 2}, {{-2.5}, -2}, {{-inf}, -inf}});
+  unary(
+      "clamp", [](Tensor const& x) { return clamp(x, -1, 0.5); },
+      [](double x) { return std::min(std::max(x, -1.), 0.5); }, real(-2, 2, {-1, 0.5}), {{{inf}, 0.5}, {{-inf}, -1}});
+  unary("sigmoid", heed::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, any,
+        {{{inf}, 1}, {{-inf}, 0}, {{0}, 0.5}});
+  unary("log_sigmoid", heed::log_sigmoid, [](double x) { return -std::log1p(std::exp(-x)); }, any,
+        {{{-inf}, -inf}, {{-1000}, -1000}});
+  unary("softplus", heed::softplus, [](double x) { return std::log1p(std::exp(x)); }, any,
+        {{{inf}, inf}, {{-inf}, 0}, {{1000}, 1000}});
+  unary("relu", heed::relu, [](double x) { return x > 0 ? x : 0; }, off_zero,
+        {{{inf}, inf}, {{-inf}, 0}, {{tiny}, tiny}});
+  unary(
+      "leaky_relu", [](Tensor const& x) { return leaky_relu(x, 0.2); }, [](double x) { return x > 0 ? x : 0.2 * x; },
+      off_zero, {{{inf}, inf}, {{-inf}, -inf}});
+  unary(
+      "elu", [](Tensor const& x) { return elu(x, 1.5); }, [](double x) { return x > 0 ? x : 1.5 * std::expm1(x); },
+      off_zero, {{{inf}, inf}, {{-inf}, -1.5}});
   unary("gelu", heed::gelu, [](double x) { return x * phi(x); }, any, {{{inf}, inf}, {{-inf}, nan_}, {{0}, 0}});
   unary("gelu_tanh", heed::gelu_tanh,
         [](double x) { return 0.5 * x * (1 + std::tanh(0.79788456080286541 * (x + 0.044715 * x * x * x))); }, any,
         {{{inf}, inf}, {{-inf}, nan_}, {{0}, 0}});
-  unary("silu", heed::silu, [](double x) { return x / (1 + std::exp(-x)); }, any, {{{inf}, inf}, {{-inf}, nan_}, {{0}, 0}});
-  unary("mish", heed::mish, [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }, any, {{{inf}, inf}, {{-inf}, nan_}, {{0}, 0}});
+  unary("silu", heed::silu, [](double x) { return x / (1 + std::exp(-x)); }, any,
+        {{{inf}, inf}, {{-inf}, nan_}, {{0}, 0}});
+  unary("mish", heed::mish, [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }, any,
+        {{{inf}, inf}, {{-inf}, nan_}, {{0}, 0}});
 
-  unary("pow 3", [](Tensor const& x) { return pow(x, 3); }, [](double x) { return x * x * x; }, any, {{{-inf}, -inf}});
-  unary("pow 2.5", [](Tensor const& x) { return pow(x, 2.5); }, [](double x) { return std::pow(x, 2.5); }, positive, {{{-1}, nan_}, {{0}, 0}});
-  unary("pow 0", [](Tensor const& x) { return pow(x, 0); }, [](double) { return 1.; }, any, {{{nan_}, 1}, {{0}, 1}});
-  unary("pow -0.5", [](Tensor const& x) { return pow(x, -0.5); }, [](double x) { return 1 / std::sqrt(x); }, positive);
-  unary("operator+ number", [](Tensor const& x) { return x + 1.5; }, [](double x) { return x + 1.5; }, any);
-  unary("operator+ number first", [](Tensor const& x) { return 1.5 + x; }, [](double x) { return x + 1.5; }, any);
-  unary("operator- number", [](Tensor const& x) { return x - 1.5; }, [](double x) { return x - 1.5; }, any);
-  unary("operator- number first", [](Tensor const& x) { return 1.5 - x; }, [](double x) { return 1.5 - x; }, any);
-  unary("operator* number", [](Tensor const& x) { return x * 1.5; }, [](double x) { return x * 1.5; }, any);
-  unary("operator* number first", [](Tensor const& x) { return 1.5 * x; }, [](double x) { return 1.5 * x; }, any);
-  unary("operator/ number", [](Tensor const& x) { return x / 3; }, [](double x) { return x / 3; }, any);
-  unary("operator/ number first", [](Tensor const& x) { return 3 / x; }, [](double x) { return 3 / x; }, positive, {{{0}, inf}, {{inf}, 0}});
+  unary(
+      "pow 3", [](Tensor const& x) { return pow(x, 3); }, [](double x) { return x * x * x; }, any, {{{-inf}, -inf}});
+  unary(
+      "pow 2.5", [](Tensor const& x) { return pow(x, 2.5); }, [](double x) { return std::pow(x, 2.5); }, positive,
+      {{{-1}, nan_}, {{0}, 0}});
+  unary(
+      "pow 0", [](Tensor const& x) { return pow(x, 0); }, [](double) { return 1.; }, any, {{{nan_}, 1}, {{0}, 1}});
+  unary(
+      "pow -0.5", [](Tensor const& x) { return pow(x, -0.5); }, [](double x) { return 1 / std::sqrt(x); }, positive);
+  unary(
+      "operator+ number", [](Tensor const& x) { return x + 1.5; }, [](double x) { return x + 1.5; }, any);
+  unary(
+      "operator+ number first", [](Tensor const& x) { return 1.5 + x; }, [](double x) { return x + 1.5; }, any);
+  unary(
+      "operator- number", [](Tensor const& x) { return x - 1.5; }, [](double x) { return x - 1.5; }, any);
+  unary(
+      "operator- number first", [](Tensor const& x) { return 1.5 - x; }, [](double x) { return 1.5 - x; }, any);
+  unary(
+      "operator* number", [](Tensor const& x) { return x * 1.5; }, [](double x) { return x * 1.5; }, any);
+  unary(
+      "operator* number first", [](Tensor const& x) { return 1.5 * x; }, [](double x) { return 1.5 * x; }, any);
+  unary(
+      "operator/ number", [](Tensor const& x) { return x / 3; }, [](double x) { return x / 3; }, any);
+  unary(
+      "operator/ number first", [](Tensor const& x) { return 3 / x; }, [](double x) { return 3 / x; }, positive,
+      {{{0}, inf}, {{inf}, 0}});
 
-  binary("add", "add", heed::add, [](double a, double b) { return a + b; }, any, any, {{{inf, -inf}, nan_}, {{-0., -0.}, -0.}, {{tiny, tiny}, 2 * tiny}});
-  binary("operator+", "operator+", [](Tensor const& a, Tensor const& b) { return a + b; }, [](double a, double b) { return a + b; }, any, any);
-  binary("sub", "sub", heed::sub, [](double a, double b) { return a - b; }, any, any, {{{inf, inf}, nan_}, {{0, -0.}, 0}});
-  binary("operator-", "operator-", [](Tensor const& a, Tensor const& b) { return a - b; }, [](double a, double b) { return a - b; }, any, any);
-  binary("mul", "mul", heed::mul, [](double a, double b) { return a * b; }, any, any, {{{0, inf}, nan_}, {{-0., 2}, -0.}, {{tiny, 0.5}, tiny / 2}});
-  binary("operator*", "operator*", [](Tensor const& a, Tensor const& b) { return a * b; }, [](double a, double b) { return a * b; }, any, any);
-  binary("div", "div", heed::div, [](double a, double b) { return a / b; }, any, positive, {{{1, 0}, inf}, {{1, -0.}, -inf}, {{0, 0}, nan_}, {{1, inf}, 0}});
-  binary("operator/", "operator/", [](Tensor const& a, Tensor const& b) { return a / b; }, [](double a, double b) { return a / b; }, any, positive);
-  binary("pow", "pow", [](Tensor const& a, Tensor const& b) { return pow(a, b); }, [](double a, double b) { return std::pow(a, b); }, positive, any,
-         {{{0, 0}, 1}, {{nan_, 0}, 1}, {{-1, 0.5}, nan_}, {{0, -1}, inf}, {{2, inf}, inf}});
+  binary("add", "add", heed::add, [](double a, double b) { return a + b; }, any, any,
+         {{{inf, -inf}, nan_}, {{-0., -0.}, -0.}, {{tiny, tiny}, 2 * tiny}});
+  binary(
+      "operator+", "operator+", [](Tensor const& a, Tensor const& b) { return a + b; },
+      [](double a, double b) { return a + b; }, any, any);
+  binary("sub", "sub", heed::sub, [](double a, double b) { return a - b; }, any, any,
+         {{{inf, inf}, nan_}, {{0, -0.}, 0}});
+  binary(
+      "operator-", "operator-", [](Tensor const& a, Tensor const& b) { return a - b; },
+      [](double a, double b) { return a - b; }, any, any);
+  binary("mul", "mul", heed::mul, [](double a, double b) { return a * b; }, any, any,
+         {{{0, inf}, nan_}, {{-0., 2}, -0.}, {{tiny, 0.5}, tiny / 2}});
+  binary(
+      "operator*", "operator*", [](Tensor const& a, Tensor const& b) { return a * b; },
+      [](double a, double b) { return a * b; }, any, any);
+  binary("div", "div", heed::div, [](double a, double b) { return a / b; }, any, positive,
+         {{{1, 0}, inf}, {{1, -0.}, -inf}, {{0, 0}, nan_}, {{1, inf}, 0}});
+  binary(
+      "operator/", "operator/", [](Tensor const& a, Tensor const& b) { return a / b; },
+      [](double a, double b) { return a / b; }, any, positive);
+  binary(
+      "pow", "pow", [](Tensor const& a, Tensor const& b) { return pow(a, b); },
+      [](double a, double b) { return std::pow(a, b); }, positive, any,
+      {{{0, 0}, 1}, {{nan_, 0}, 1}, {{-1, 0.5}, nan_}, {{0, -1}, inf}, {{2, inf}, inf}});
   // Draws of both operands on one grid, half a step apart, so that no two tie.
   Input left = distinct(-2, 2), right = distinct(-1.9375, 2.0625);
   binary("maximum", "maximum", heed::maximum, [](double a, double b) { return std::max(a, b); }, left, right,
@@ -143,8 +206,15 @@ void pointwise_cases() {
   binary("minimum", "minimum", heed::minimum, [](double a, double b) { return std::min(a, b); }, left, right,
          {{{nan_, 1}, nan_}, {{1, nan_}, nan_}, {{-inf, inf}, -inf}});
 
-  OpCase select{.name = "where", .covers = "where", .inputs = {mask(), any, any},
-                .shapes = {{{3, 5}, {3, 5}, {3, 5}}, {{3, 1}, {5}, {3, 5}}, {{}, {4}, {}}, {{7}, {7}, {1}}, {{0}, {0}, {1}}, {{2, 33}, {33}, {2, 1}}},
+  OpCase select{.name = "where",
+                .covers = "where",
+                .inputs = {mask(), any, any},
+                .shapes = {{{3, 5}, {3, 5}, {3, 5}},
+                           {{3, 1}, {5}, {3, 5}},
+                           {{}, {4}, {}},
+                           {{7}, {7}, {1}},
+                           {{0}, {0}, {1}},
+                           {{2, 33}, {33}, {2, 1}}},
                 .op = [](Tensors const& x) { return Tensors{where(x[0], x[1], x[2])}; },
                 .scalar = [](double const* x) { return x[0] != 0 ? x[1] : x[2]; }};
   select.elementwise_bits = true;
@@ -153,13 +223,19 @@ void pointwise_cases() {
                 {[] { where(ones({2}) > 0.0, ones({3}), ones({2})); }, {"where", "[3]", "[2]"}},
                 {[] { where(Tensor(), ones({3}), ones({2})); }, {"where", "undefined"}}};
   list().push_back(select);
-  OpCase fill{.name = "masked_fill", .covers = "masked_fill", .inputs = {any, mask()},
+  OpCase fill{.name = "masked_fill",
+              .covers = "masked_fill",
+              .inputs = {any, mask()},
               .shapes = {{{3, 5}, {3, 5}}, {{3, 5}, {5}}, {{}, {}}, {{2, 9}, {2, 1}}, {{0}, {0}}},
-              .op = [](Tensors const& x) { return Tensors{masked_fill(x[0], x[1], -3), where(x[1], x[0], 4), where(x[1], 5, x[0])}; },
-              .twin = [](Tensors const& x) {
-                Tensor const m = x[1].to(Dtype::f64);
-                return Tensors{x[0] * (1 - m) - 3 * m, x[0] * m + 4 * (1 - m), 5 * m + x[0] * (1 - m)};
-              }};
+              .op =
+                  [](Tensors const& x) {
+                    return Tensors{masked_fill(x[0], x[1], -3), where(x[1], x[0], 4), where(x[1], 5, x[0])};
+                  },
+              .twin =
+                  [](Tensors const& x) {
+                    Tensor const m = x[1].to(Dtype::f64);
+                    return Tensors{x[0] * (1 - m) - 3 * m, x[0] * m + 4 * (1 - m), 5 * m + x[0] * (1 - m)};
+                  }};
   list().push_back(fill);
 }
 
@@ -171,8 +247,10 @@ Tensor fold(Tensor const& x, std::vector<int> axes, bool keep, std::function<dou
   for (int& a : axes) a = a < 0 ? a + x.rank() : a;
   auto reduced = [&](int a) { return std::find(axes.begin(), axes.end(), a) != axes.end(); };
   for (int a = 0; a < x.rank(); ++a) {
-    if (reduced(a)) kept[a] = 1;
-    else out.push_back(x.shape()[a]);
+    if (reduced(a))
+      kept[a] = 1;
+    else
+      out.push_back(x.shape()[a]);
   }
   std::vector<std::vector<double>> groups(size_t(numel(kept)));
   auto const values = x.detach().to_vector<double>();
@@ -199,7 +277,10 @@ double total(std::vector<double> const& v) {
 
 OpCase& reduction(std::string name, std::function<Tensor(Tensor const&)> f, std::vector<int> axes, bool keep,
                   std::function<double(std::vector<double> const&)> formula, Input in, std::vector<Shapes> shapes) {
-  OpCase c{.name = name, .covers = name.substr(0, name.find(' ')), .inputs = {std::move(in)}, .shapes = std::move(shapes),
+  OpCase c{.name = name,
+           .covers = name.substr(0, name.find(' ')),
+           .inputs = {std::move(in)},
+           .shapes = std::move(shapes),
            .op = [f](Tensors const& x) { return Tensors{f(x[0])}; },
            .twin = [=](Tensors const& x) { return Tensors{fold(x[0], axes, keep, formula)}; }};
   list().push_back(std::move(c));
@@ -210,39 +291,98 @@ void reduction_cases() {
   using V = std::vector<double> const&;
   std::vector<Shapes> const two = {{{3, 5}}, {{1, 1}}, {{2, 7}}, {{4, 8}}, {{5, 9}}, {{3, 33}}, {{0, 4}}, {{65, 17}}};
   std::vector<Shapes> const three = {{{2, 3, 4}}, {{1, 5, 1}}, {{3, 1, 9}}, {{2, 17, 3}}, {{0, 3, 2}}};
-  auto largest = [](V v) { double m = -inf; for (double x : v) m = x > m || std::isnan(x) ? x : m; return m; };
-  auto smallest = [](V v) { double m = inf; for (double x : v) m = x < m || std::isnan(x) ? x : m; return m; };
-  auto lse = [](V v) { double m = -inf, s = 0; for (double x : v) m = std::max(m, x); for (double x : v) s += std::exp(x - m); return m + std::log(s); };
-  auto times = [](V v) { double p = 1; for (double x : v) p *= x; return p; };
+  auto largest = [](V v) {
+    double m = -inf;
+    for (double x : v) m = x > m || std::isnan(x) ? x : m;
+    return m;
+  };
+  auto smallest = [](V v) {
+    double m = inf;
+    for (double x : v) m = x < m || std::isnan(x) ? x : m;
+    return m;
+  };
+  auto lse = [](V v) {
+    double m = -inf, s = 0;
+    for (double x : v) m = std::max(m, x);
+    for (double x : v) s += std::exp(x - m);
+    return m + std::log(s);
+  };
+  auto times = [](V v) {
+    double p = 1;
+    for (double x : v) p *= x;
+    return p;
+  };
   auto average = [](V v) { return total(v) / double(v.size()); };
 
-  auto& all = reduction("sum", [](Tensor const& x) { return sum(x); }, {0, 1}, false, total, real(), two);
+  auto& all = reduction(
+      "sum", [](Tensor const& x) { return sum(x); }, {0, 1}, false, total, real(), two);
   all.large = {{300, 1001}};
   all.special = {};
   all.bad = {{[] { sum(Tensor()); }, {"sum", "undefined"}},
-             {[] { sum(ones({2, 3}), {2}); }, {"sum", "expected an axis from -2 to 1", "got 2"}},
-             {[] { sum(ones({2, 3}), {0, -2}); }, {"sum", "axis 0 is named twice"}}};
+             {[] {
+                sum(ones({2, 3}), {2});
+              },
+              {"sum", "expected an axis from -2 to 1", "got 2"}},
+             {[] {
+                sum(ones({2, 3}), {0, -2});
+              },
+              {"sum", "axis 0 is named twice"}}};
   reduction("sum rank 0", [](Tensor const& x) { return sum(x); }, {}, false, total, real(), {{{}}});
-  reduction("sum last", [](Tensor const& x) { return sum(x, {-1}); }, {-1}, false, total, real(), two).large = {{300, 1001}};
-  reduction("sum first", [](Tensor const& x) { return sum(x, {0}); }, {0}, false, total, real(), two).large = {{1001, 300}};
-  reduction("sum keep", [](Tensor const& x) { return sum(x, {0}, true); }, {0}, true, total, real(), two);
-  reduction("sum middle", [](Tensor const& x) { return sum(x, {1}); }, {1}, false, total, real(), three);
-  reduction("sum outer two", [](Tensor const& x) { return sum(x, {0, 2}); }, {0, 2}, false, total, real(), three);
+  reduction(
+      "sum last", [](Tensor const& x) { return sum(x, {-1}); }, {-1}, false, total, real(), two)
+      .large = {{300, 1001}};
+  reduction(
+      "sum first", [](Tensor const& x) { return sum(x, {0}); }, {0}, false, total, real(), two)
+      .large = {{1001, 300}};
+  reduction(
+      "sum keep", [](Tensor const& x) { return sum(x, {0}, true); }, {0}, true, total, real(), two);
+  reduction(
+      "sum middle", [](Tensor const& x) { return sum(x, {1}); }, {1}, false, total, real(), three);
+  reduction(
+      "sum outer two",
+      [](Tensor const& x) {
+        return sum(x, {0, 2});
+      },
+      {0, 2}, false, total, real(), three);
   reduction("sum of nothing", [](Tensor const& x) { return sum(x, {1}); }, {1}, false, total, real(), {{{3, 0}}});
-  reduction("mean", [](Tensor const& x) { return mean(x); }, {0, 1}, false, average, real(), {{{3, 5}}, {{2, 9}}, {{33, 17}}}).large = {{300, 1001}};
-  list().back().bad = {{[] { mean(arange(3)); }, {"mean", "expected f32 or f64, got i64"}}, {[] { mean(Tensor()); }, {"mean"}}};
-  reduction("mean axes", [](Tensor const& x) { return mean(x, {0, -1}, true); }, {0, 2}, true, average, real(), {{{2, 3, 4}}, {{3, 1, 9}}});
+  reduction("mean", [](Tensor const& x) { return mean(x); }, {0, 1}, false, average, real(),
+            {{{3, 5}}, {{2, 9}}, {{33, 17}}})
+      .large = {{300, 1001}};
+  list().back().bad = {{[] { mean(arange(3)); }, {"mean", "expected f32 or f64, got i64"}},
+                       {[] { mean(Tensor()); }, {"mean"}}};
+  reduction("mean axes",
+            [](Tensor const& x) {
+              return mean(x, {0, -1}, true);
+            },
+            {0, 2}, true, average, real(), {{{2, 3, 4}}, {{3, 1, 9}}});
   for (double correction : {0., 1.})
-    reduction(correction == 0 ? "var biased" : "var", [=](Tensor const& x) { return var(x, {-1}, correction); }, {-1}, false,
-              [=](V v) { double m = total(v) / double(v.size()), s = 0; for (double x : v) s += (x - m) * (x - m); return s / (double(v.size()) - correction); },
-              real(), {{{3, 5}}, {{2, 7}}, {{5, 9}}, {{3, 33}}});
-  std::vector<Shapes> const not_empty = {{{3, 5}}, {{1, 1}}, {{2, 7}}, {{4, 8}}, {{5, 9}}, {{3, 33}}, {{65, 17}}, {{0, 4}}};
-  auto& top = reduction("amax", [](Tensor const& x) { return amax(x, {-1}); }, {-1}, false, largest, distinct(), not_empty);
+    reduction(
+        correction == 0 ? "var biased" : "var", [=](Tensor const& x) { return var(x, {-1}, correction); }, {-1}, false,
+        [=](V v) {
+          double m = total(v) / double(v.size()), s = 0;
+          for (double x : v) s += (x - m) * (x - m);
+          return s / (double(v.size()) - correction);
+        },
+        real(), {{{3, 5}}, {{2, 7}}, {{5, 9}}, {{3, 33}}});
+  std::vector<Shapes> const not_empty = {{{3, 5}}, {{1, 1}},  {{2, 7}},   {{4, 8}},
+                                         {{5, 9}}, {{3, 33}}, {{65, 17}}, {{0, 4}}};
+  auto& top = reduction(
+      "amax", [](Tensor const& x) { return amax(x, {-1}); }, {-1}, false, largest, distinct(), not_empty);
   top.large = {{300, 1001}};
-  top.bad = {{[] { amax(zeros({3, 0}), {1}); }, {"amax", "[3, 0]", "hold no element"}}, {[] { amax(arange(3), {0}); }, {"amax", "i64"}},
-             {[] { amax(Tensor(), {0}); }, {"amax"}}, {[] { amax(ones({2}), {1}); }, {"amax", "got 1"}}};
-  reduction("amax axes", [](Tensor const& x) { return amax(x, {0, 2}, true); }, {0, 2}, true, largest, distinct(), {{{2, 3, 4}}, {{3, 1, 9}}});
-  reduction("amin", [](Tensor const& x) { return amin(x, {0}); }, {0}, false, smallest, distinct(), {{{3, 5}}, {{1, 1}}, {{7, 2}}, {{8, 4}}, {{33, 3}}, {{17, 65}}, {{4, 0}}});
+  top.bad = {{[] {
+                amax(zeros({3, 0}), {1});
+              },
+              {"amax", "[3, 0]", "hold no element"}},
+             {[] { amax(arange(3), {0}); }, {"amax", "i64"}},
+             {[] { amax(Tensor(), {0}); }, {"amax"}},
+             {[] { amax(ones({2}), {1}); }, {"amax", "got 1"}}};
+  reduction("amax axes",
+            [](Tensor const& x) {
+              return amax(x, {0, 2}, true);
+            },
+            {0, 2}, true, largest, distinct(), {{{2, 3, 4}}, {{3, 1, 9}}});
+  reduction("amin", [](Tensor const& x) { return amin(x, {0}); }, {0}, false, smallest, distinct(),
+            {{{3, 5}}, {{1, 1}}, {{7, 2}}, {{8, 4}}, {{33, 3}}, {{17, 65}}, {{4, 0}}});
   list().back().bad = {{[] { amin(zeros({0}), {0}); }, {"amin", "[0]"}}};
   for (bool biggest : {true, false}) {
     auto where_is = [=](V v) {
@@ -252,28 +392,52 @@ void reduction_cases() {
       return double(best);
     };
     auto f = biggest ? argmax : argmin;
-    OpCase c{.name = biggest ? "argmax" : "argmin", .covers = biggest ? "argmax" : "argmin", .inputs = {distinct()},
+    OpCase c{.name = biggest ? "argmax" : "argmin",
+             .covers = biggest ? "argmax" : "argmin",
+             .inputs = {distinct()},
              .shapes = {{{3, 5}}, {{1, 1}}, {{2, 7}}, {{4, 8}}, {{5, 9}}, {{3, 33}}, {{65, 17}}},
-             .op = [=](Tensors const& x) { return Tensors{f(x[0], -1, false), f(x[0], 0, true)}; },
-             .twin = [=](Tensors const& x) {
-               return Tensors{fold(x[0], {-1}, false, where_is).to(Dtype::i64), fold(x[0], {0}, true, where_is).to(Dtype::i64)};
-             }};
+             .op =
+                 [=](Tensors const& x) {
+                   return Tensors{f(x[0], -1, false), f(x[0], 0, true)};
+                 },
+             .twin =
+                 [=](Tensors const& x) {
+                   return Tensors{fold(x[0], {-1}, false, where_is).to(Dtype::i64),
+                                  fold(x[0], {0}, true, where_is).to(Dtype::i64)};
+                 }};
     c.differentiable = false;
     c.large = {{300, 1001}};
-    c.bad = {{[=] { f(zeros({3, 0}), 1, false); }, {c.name, "[3, 0]"}}, {[=] { f(ones({2}), 3, false); }, {c.name, "got 3"}}};
+    c.bad = {{[=] {
+                f(zeros({3, 0}), 1, false);
+              },
+              {c.name, "[3, 0]"}},
+             {[=] { f(ones({2}), 3, false); }, {c.name, "got 3"}}};
     list().push_back(c);
   }
-  reduction("prod", [](Tensor const& x) { return prod(x, 0); }, {0}, false, times, real(0.5, 1.5), {{{3, 5}}, {{1, 1}}, {{7, 2}}, {{8, 4}}, {{4, 0}}, {{9, 17}}});
-  reduction("prod last", [](Tensor const& x) { return prod(x, -1, true); }, {-1}, true, times, real(-1, 1), {{{3, 5}}, {{2, 0}}, {{3, 1}}});
-  auto& lses = reduction("logsumexp", [](Tensor const& x) { return logsumexp(x, -1); }, {-1}, false, lse, real(-3, 3), two);
+  reduction("prod", [](Tensor const& x) { return prod(x, 0); }, {0}, false, times, real(0.5, 1.5),
+            {{{3, 5}}, {{1, 1}}, {{7, 2}}, {{8, 4}}, {{4, 0}}, {{9, 17}}});
+  reduction("prod last", [](Tensor const& x) { return prod(x, -1, true); }, {-1}, true, times, real(-1, 1),
+            {{{3, 5}}, {{2, 0}}, {{3, 1}}});
+  auto& lses = reduction(
+      "logsumexp", [](Tensor const& x) { return logsumexp(x, -1); }, {-1}, false, lse, real(-3, 3), two);
   lses.large = {{300, 1001}};
-  lses.bad = {{[] { logsumexp(ones({2}), 1); }, {"logsumexp", "got 1"}}, {[] { logsumexp(arange(3), 0); }, {"logsumexp", "i64"}}};
-  reduction("logsumexp first", [](Tensor const& x) { return logsumexp(x, 0, true); }, {0}, true, lse, real(-3, 3), {{{3, 5}}, {{2, 7}}, {{33, 9}}});
-  OpCase to{.name = "sum_to", .covers = "sum_to", .inputs = {real()}, .shapes = {{{2, 3, 5}}, {{4, 3, 1}}, {{0, 3, 2}}},
-            .op = [](Tensors const& x) { return Tensors{sum_to(x[0], {3, 1}), sum_to(x[0], {1, 1, 1}), sum_to(x[0], {})}; },
-            .twin = [](Tensors const& x) {
-              return Tensors{fold(x[0], {0, 2}, false, total).reshape({3, 1}), fold(x[0], {0, 1, 2}, true, total), fold(x[0], {0, 1, 2}, false, total)};
-            }};
+  lses.bad = {{[] { logsumexp(ones({2}), 1); }, {"logsumexp", "got 1"}},
+              {[] { logsumexp(arange(3), 0); }, {"logsumexp", "i64"}}};
+  reduction("logsumexp first", [](Tensor const& x) { return logsumexp(x, 0, true); }, {0}, true, lse, real(-3, 3),
+            {{{3, 5}}, {{2, 7}}, {{33, 9}}});
+  OpCase to{.name = "sum_to",
+            .covers = "sum_to",
+            .inputs = {real()},
+            .shapes = {{{2, 3, 5}}, {{4, 3, 1}}, {{0, 3, 2}}},
+            .op =
+                [](Tensors const& x) {
+                  return Tensors{sum_to(x[0], {3, 1}), sum_to(x[0], {1, 1, 1}), sum_to(x[0], {})};
+                },
+            .twin =
+                [](Tensors const& x) {
+                  return Tensors{fold(x[0], {0, 2}, false, total).reshape({3, 1}), fold(x[0], {0, 1, 2}, true, total),
+                                 fold(x[0], {0, 1, 2}, false, total)};
+                }};
   to.bad = {{[] { sum_to(ones({2, 3}), {2}); }, {"sum_to", "[2]", "[2, 3]"}}};
   list().push_back(to);
 }
@@ -283,15 +447,20 @@ void reduction_cases() {
 /// Checks a rearrangement against one of its elements' numbers: the same op on indices gives the expected order.
 OpCase& rearrangement(std::string name, std::function<Tensor(Tensor const&)> f, std::vector<Shapes> shapes,
                       std::function<Tensor(Tensor const&)> twin) {
-  OpCase c{.name = name, .covers = name.substr(0, name.find(' ')), .inputs = {real()}, .shapes = std::move(shapes),
-           .op = [f](Tensors const& x) { return Tensors{f(x[0])}; }, .twin = [twin](Tensors const& x) { return Tensors{twin(x[0])}; }};
+  OpCase c{.name = name,
+           .covers = name.substr(0, name.find(' ')),
+           .inputs = {real()},
+           .shapes = std::move(shapes),
+           .op = [f](Tensors const& x) { return Tensors{f(x[0])}; },
+           .twin = [twin](Tensors const& x) { return Tensors{twin(x[0])}; }};
   c.elementwise_bits = true;
   list().push_back(std::move(c));
   return list().back();
 }
 
 /// Elements of x at `from(index)` for every index of `shape`.
-Tensor picked(Tensor const& x, Shape const& shape, std::function<std::vector<int64_t>(std::vector<int64_t> const&)> from) {
+Tensor picked(Tensor const& x, Shape const& shape,
+              std::function<std::vector<int64_t>(std::vector<int64_t> const&)> from) {
   auto const values = x.detach().to_vector<double>();
   Strides const steps = contiguous_strides(x.shape()), to = contiguous_strides(shape);
   std::vector<double> out(size_t(numel(shape)));
@@ -320,89 +489,214 @@ void shape_cases() {
   std::vector<Shapes> const three = {{{2, 3, 4}}, {{1, 3, 1}}, {{3, 3, 9}}, {{0, 3, 2}}};
   auto same = [](Tensor const& x) { return picked(x, x.shape(), [](I i) { return i; }); };
   auto flat = [](Tensor const& x) { return tensor(x.detach().to_vector<double>(), {x.size(0) * 3, x.size(2)}); };
-  rearrangement("reshape", [](Tensor const& x) { return x.reshape({x.size(0) * 3, x.size(2)}); }, three, flat).bad =
-      {{[] { ones({2, 3}).reshape({4}); }, {"reshape", "[2, 3] (6 elements)", "[4]", "Remedy"}}};
-  rearrangement("reshape copies", [](Tensor const& x) { return x.transpose(0, 1).reshape({3 * x.size(0), x.size(2)}); }, three,
-                [](Tensor const& x) { return picked(x, {3 * x.size(0), x.size(2)}, [n = x.size(0)](I i) { return At{i[0] % n, i[0] / n, i[1]}; }); });
+  rearrangement(
+      "reshape",
+      [](Tensor const& x) {
+        return x.reshape({x.size(0) * 3, x.size(2)});
+      },
+      three, flat)
+      .bad = {{[] {
+                 ones({2, 3}).reshape({4});
+               },
+               {"reshape", "[2, 3] (6 elements)", "[4]", "Remedy"}}};
+  rearrangement(
+      "reshape copies",
+      [](Tensor const& x) {
+        return x.transpose(0, 1).reshape({3 * x.size(0), x.size(2)});
+      },
+      three,
+      [](Tensor const& x) {
+        return picked(x, {3 * x.size(0), x.size(2)}, [n = x.size(0)](I i) { return At{i[0] % n, i[0] / n, i[1]}; });
+      });
   // view() refuses what needs a copy, so its strided operand is made contiguous first.
-  rearrangement("view", [](Tensor const& x) { return x.contiguous().view({x.size(0) * 3, x.size(2)}); }, three, flat).bad =
-      {{[] { ones({2, 3}).t().view({6}); }, {"view", "[3, 2]", "[6]", "Remedy"}}};
-  rearrangement("flatten", [](Tensor const& x) { return x.flatten(0, 1); }, three, flat);
-  rearrangement("permute", [](Tensor const& x) { return x.permute({2, 0, 1}); }, three,
-                [](Tensor const& x) { return picked(x, {x.size(2), x.size(0), x.size(1)}, [](I i) { return At{i[1], i[2], i[0]}; }); })
-      .bad = {{[] { ones({2, 3}).permute({0, 0}); }, {"permute", "[0, 0]", "exactly once"}}, {[] { ones({2, 3}).permute({0}); }, {"permute", "[0]"}}};
-  rearrangement("transpose", [](Tensor const& x) { return x.transpose(0, -1); }, three,
-                [](Tensor const& x) { return picked(x, {x.size(2), x.size(1), x.size(0)}, [](I i) { return At{i[2], i[1], i[0]}; }); })
-      .bad = {{[] { ones({2, 3}).transpose(0, 2); }, {"transpose", "got 2"}}};
-  rearrangement("t", [](Tensor const& x) { return x.t(); }, three,
-                [](Tensor const& x) { return picked(x, {x.size(0), x.size(2), x.size(1)}, [](I i) { return At{i[0], i[2], i[1]}; }); });
-  rearrangement("unsqueeze", [](Tensor const& x) { return x.unsqueeze(-1).squeeze(-1).unsqueeze(0).squeeze(0); }, three, same);
-  rearrangement("squeeze", [](Tensor const& x) { return x.slice(1, 1, 2).squeeze(1); }, three,
-                [](Tensor const& x) { return picked(x, {x.size(0), x.size(2)}, [](I i) { return At{i[0], 1, i[1]}; }); });
-  rearrangement("expand", [](Tensor const& x) { return x.unsqueeze(1).expand({2, x.size(0), 3, 3, x.size(2)}); }, three,
-                [](Tensor const& x) { return picked(x, {2, x.size(0), 3, 3, x.size(2)}, [](I i) { return At{i[1], i[3], i[4]}; }); })
-      .bad = {{[] { ones({2, 3}).expand({2, 4}); }, {"expand", "[2, 3]", "[2, 4]"}}, {[] { ones({2, 3}).expand({3}); }, {"expand", "[2, 3]", "[3]"}}};
-  rearrangement("slice", [](Tensor const& x) { return x.slice(1, -2, 3); }, three,
-                [](Tensor const& x) { return picked(x, {x.size(0), 2, x.size(2)}, [](I i) { return At{i[0], i[1] + 1, i[2]}; }); })
-      .bad = {{[] { ones({2, 3}).slice(0, 0, 1, 0); }, {"slice", "step", "got 0"}}, {[] { ones({2}).slice(1, 0, 1); }, {"slice", "got 1"}}};
-  rearrangement("slice step", [](Tensor const& x) { return x.slice(1, 0, 3, 2); }, three,
-                [](Tensor const& x) { return picked(x, {x.size(0), 2, x.size(2)}, [](I i) { return At{i[0], 2 * i[1], i[2]}; }); });
-  rearrangement("select", [](Tensor const& x) { return x.select(1, -1); }, three,
-                [](Tensor const& x) { return picked(x, {x.size(0), x.size(2)}, [](I i) { return At{i[0], 2, i[1]}; }); })
-      .bad = {{[] { ones({2, 3}).select(1, 3); }, {"select", "index 3", "axis 1", "[2, 3]"}}};
-  rearrangement("at", [](Tensor const& x) { return x.transpose(0, 1).at(1); }, three,
-                [](Tensor const& x) { return picked(x, {x.size(0), x.size(2)}, [](I i) { return At{i[0], 1, i[1]}; }); });
-  rearrangement("contiguous", [](Tensor const& x) { return x.t().contiguous().t(); }, three, same);
-  rearrangement("clone", [](Tensor const& x) { return x.clone(); }, three, same);
-  rearrangement("split", [](Tensor const& x) { auto p = split(x, 2, 1); return cat({p[1], p[0]}, 1); }, three,
-                [](Tensor const& x) { return picked(x, x.shape(), [](I i) { return At{i[0], (i[1] + 2) % 3, i[2]}; }); })
+  rearrangement(
+      "view",
+      [](Tensor const& x) {
+        return x.contiguous().view({x.size(0) * 3, x.size(2)});
+      },
+      three, flat)
+      .bad = {{[] {
+                 ones({2, 3}).t().view({6});
+               },
+               {"view", "[3, 2]", "[6]", "Remedy"}}};
+  rearrangement(
+      "flatten", [](Tensor const& x) { return x.flatten(0, 1); }, three, flat);
+  rearrangement(
+      "permute",
+      [](Tensor const& x) {
+        return x.permute({2, 0, 1});
+      },
+      three,
+      [](Tensor const& x) {
+        return picked(x, {x.size(2), x.size(0), x.size(1)}, [](I i) { return At{i[1], i[2], i[0]}; });
+      })
+      .bad = {{[] {
+                 ones({2, 3}).permute({0, 0});
+               },
+               {"permute", "[0, 0]", "exactly once"}},
+              {[] {
+                 ones({2, 3}).permute({0});
+               },
+               {"permute", "[0]"}}};
+  rearrangement(
+      "transpose", [](Tensor const& x) { return x.transpose(0, -1); }, three,
+      [](Tensor const& x) {
+        return picked(x, {x.size(2), x.size(1), x.size(0)}, [](I i) { return At{i[2], i[1], i[0]}; });
+      })
+      .bad = {{[] {
+                 ones({2, 3}).transpose(0, 2);
+               },
+               {"transpose", "got 2"}}};
+  rearrangement(
+      "t", [](Tensor const& x) { return x.t(); }, three,
+      [](Tensor const& x) {
+        return picked(x, {x.size(0), x.size(2), x.size(1)}, [](I i) { return At{i[0], i[2], i[1]}; });
+      });
+  rearrangement(
+      "unsqueeze", [](Tensor const& x) { return x.unsqueeze(-1).squeeze(-1).unsqueeze(0).squeeze(0); }, three, same);
+  rearrangement(
+      "squeeze", [](Tensor const& x) { return x.slice(1, 1, 2).squeeze(1); }, three,
+      [](Tensor const& x) {
+        return picked(x, {x.size(0), x.size(2)}, [](I i) { return At{i[0], 1, i[1]}; });
+      });
+  rearrangement(
+      "expand",
+      [](Tensor const& x) {
+        return x.unsqueeze(1).expand({2, x.size(0), 3, 3, x.size(2)});
+      },
+      three,
+      [](Tensor const& x) {
+        return picked(x, {2, x.size(0), 3, 3, x.size(2)}, [](I i) { return At{i[1], i[3], i[4]}; });
+      })
+      .bad = {{[] {
+                 ones({2, 3}).expand({2, 4});
+               },
+               {"expand", "[2, 3]", "[2, 4]"}},
+              {[] {
+                 ones({2, 3}).expand({3});
+               },
+               {"expand", "[2, 3]", "[3]"}}};
+  rearrangement(
+      "slice", [](Tensor const& x) { return x.slice(1, -2, 3); }, three,
+      [](Tensor const& x) {
+        return picked(x, {x.size(0), 2, x.size(2)}, [](I i) { return At{i[0], i[1] + 1, i[2]}; });
+      })
+      .bad = {{[] {
+                 ones({2, 3}).slice(0, 0, 1, 0);
+               },
+               {"slice", "step", "got 0"}},
+              {[] { ones({2}).slice(1, 0, 1); }, {"slice", "got 1"}}};
+  rearrangement(
+      "slice step", [](Tensor const& x) { return x.slice(1, 0, 3, 2); }, three,
+      [](Tensor const& x) {
+        return picked(x, {x.size(0), 2, x.size(2)}, [](I i) { return At{i[0], 2 * i[1], i[2]}; });
+      });
+  rearrangement(
+      "select", [](Tensor const& x) { return x.select(1, -1); }, three,
+      [](Tensor const& x) {
+        return picked(x, {x.size(0), x.size(2)}, [](I i) { return At{i[0], 2, i[1]}; });
+      })
+      .bad = {{[] {
+                 ones({2, 3}).select(1, 3);
+               },
+               {"select", "index 3", "axis 1", "[2, 3]"}}};
+  rearrangement(
+      "at", [](Tensor const& x) { return x.transpose(0, 1).at(1); }, three,
+      [](Tensor const& x) {
+        return picked(x, {x.size(0), x.size(2)}, [](I i) { return At{i[0], 1, i[1]}; });
+      });
+  rearrangement(
+      "contiguous", [](Tensor const& x) { return x.t().contiguous().t(); }, three, same);
+  rearrangement(
+      "clone", [](Tensor const& x) { return x.clone(); }, three, same);
+  rearrangement(
+      "split",
+      [](Tensor const& x) {
+        auto p = split(x, 2, 1);
+        return cat({p[1], p[0]}, 1);
+      },
+      three, [](Tensor const& x) { return picked(x, x.shape(), [](I i) {
+                                     return At{i[0], (i[1] + 2) % 3, i[2]};
+                                   }); })
       .bad = {{[] { split(ones({3}), 0); }, {"split", "got 0"}}};
-  OpCase to{.name = "to", .covers = "to", .inputs = {real()}, .shapes = unary_shapes,
+  OpCase to{.name = "to",
+            .covers = "to",
+            .inputs = {real()},
+            .shapes = unary_shapes,
             .op = [](Tensors const& x) { return Tensors{x[0].to(Dtype::f32).to(x[0].dtype())}; },
             .scalar = [](double const* x) { return x[0]; }};
   to.differentiable = false;  // rounds to f32, which differences see; its gradient is in tape_test.cpp
   list().push_back(to);
-  OpCase joined{.name = "cat", .covers = "cat", .inputs = {real(), real(), real()},
-                .shapes = {{{2, 3}, {2, 1}, {2, 3}}, {{1, 0}, {1, 5}, {1, 2}}, {{0, 2}, {0, 3}, {0, 1}}, {{3, 17}, {3, 9}, {3, 8}}},
-                .op = [](Tensors const& x) { return Tensors{cat(x, 1), cat({x[0], x[0]}, 0)}; },
-                .twin = [](Tensors const& x) {
-                  int64_t const a = x[0].size(1), b = x[1].size(1), c = x[2].size(1), rows = x[0].size(0);
-                  std::vector<double> out, twice = x[0].detach().to_vector<double>();
-                  for (int64_t r = 0; r < rows; ++r)
-                    for (auto [t, n] : {std::pair{0, a}, {1, b}, {2, c}})
-                      for (int64_t i = 0; i < n; ++i) out.push_back(x[size_t(t)].at(r, i).item());
-                  twice.insert(twice.end(), twice.begin(), twice.begin() + int64_t(twice.size()));
-                  auto once = x[0].detach().to_vector<double>();
-                  once.insert(once.end(), twice.begin(), twice.begin() + int64_t(once.size()));
-                  return Tensors{tensor(out, {rows, a + b + c}), tensor(once, {2 * rows, a})};
-                }};
+  OpCase joined{.name = "cat",
+                .covers = "cat",
+                .inputs = {real(), real(), real()},
+                .shapes = {{{2, 3}, {2, 1}, {2, 3}},
+                           {{1, 0}, {1, 5}, {1, 2}},
+                           {{0, 2}, {0, 3}, {0, 1}},
+                           {{3, 17}, {3, 9}, {3, 8}}},
+                .op =
+                    [](Tensors const& x) {
+                      return Tensors{cat(x, 1), cat({x[0], x[0]}, 0)};
+                    },
+                .twin =
+                    [](Tensors const& x) {
+                      int64_t const a = x[0].size(1), b = x[1].size(1), c = x[2].size(1), rows = x[0].size(0);
+                      std::vector<double> out, twice = x[0].detach().to_vector<double>();
+                      for (int64_t r = 0; r < rows; ++r)
+                        for (auto [t, n] : {std::pair{0, a}, {1, b}, {2, c}})
+                          for (int64_t i = 0; i < n; ++i) out.push_back(x[size_t(t)].at(r, i).item());
+                      twice.insert(twice.end(), twice.begin(), twice.begin() + int64_t(twice.size()));
+                      auto once = x[0].detach().to_vector<double>();
+                      once.insert(once.end(), twice.begin(), twice.begin() + int64_t(once.size()));
+                      return Tensors{tensor(out, {rows, a + b + c}), tensor(once, {2 * rows, a})};
+                    }};
   joined.elementwise_bits = true;
-  joined.bad = {{[] { cat({}); }, {"cat", "at least one"}}, {[] { cat({ones({2, 3}), ones({3, 3})}, 1); }, {"cat", "tensor 1", "[3, 3]", "[2, 3]", "axis 1"}},
-                {[] { cat({ones({2}), Tensor()}); }, {"cat", "undefined"}}, {[] { cat({ones({2}), ones({2, 2})}); }, {"cat", "tensor 1"}},
-                {[] { cat({scalar(1), scalar(2)}); }, {"cat"}}};
+  joined.bad = {{[] { cat({}); }, {"cat", "at least one"}},
+                {[] {
+                   cat({ones({2, 3}), ones({3, 3})}, 1);
+                 },
+                 {"cat", "tensor 1", "[3, 3]", "[2, 3]", "axis 1"}},
+                {[] {
+                   cat({ones({2}), Tensor()});
+                 },
+                 {"cat", "undefined"}},
+                {[] {
+                   cat({ones({2}), ones({2, 2})});
+                 },
+                 {"cat", "tensor 1"}},
+                {[] {
+                   cat({scalar(1), scalar(2)});
+                 },
+                 {"cat"}}};
   list().push_back(joined);
-  OpCase stacked{.name = "stack", .covers = "stack", .inputs = {real(), real()}, .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{9}, {9}}},
+  OpCase stacked{.name = "stack",
+                 .covers = "stack",
+                 .inputs = {real(), real()},
+                 .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{9}, {9}}},
                  .op = [](Tensors const& x) { return Tensors{stack(x, -1)}; },
-                 .twin = [](Tensors const& x) {
-                   std::vector<double> out;
-                   auto const a = x[0].detach().to_vector<double>(), b = x[1].detach().to_vector<double>();
-                   for (size_t i = 0; i < a.size(); ++i) out.push_back(a[i]), out.push_back(b[i]);
-                   Shape shape = x[0].shape();
-                   shape.push_back(2);
-                   return Tensors{tensor(out, shape)};
-                 }};
+                 .twin =
+                     [](Tensors const& x) {
+                       std::vector<double> out;
+                       auto const a = x[0].detach().to_vector<double>(), b = x[1].detach().to_vector<double>();
+                       for (size_t i = 0; i < a.size(); ++i) out.push_back(a[i]), out.push_back(b[i]);
+                       Shape shape = x[0].shape();
+                       shape.push_back(2);
+                       return Tensors{tensor(out, shape)};
+                     }};
   stacked.bad = {{[] { stack({}); }, {"at least one"}}, {[] { stack({ones({2}), ones({3})}); }, {"[", "2", "3"}}};
   list().push_back(stacked);
   for (bool lower : {true, false})
     for (int64_t offset : {-1, 0, 2})
-      rearrangement(lower ? "tril " + std::to_string(offset) : "triu " + std::to_string(offset),
-                    [=](Tensor const& x) { return lower ? tril(x, offset) : triu(x, offset); }, {{{4, 3}}, {{2, 3, 5}}, {{1, 1}}, {{0, 3}}},
-                    [=](Tensor const& x) {
-                      return picked(x, x.shape(), [&](I i) {
-                        int64_t const d = i[i.size() - 1] - i[i.size() - 2];
-                        return (lower ? d <= offset : d >= offset) ? i : At(i.size(), -1);
-                      });
-                    });
+      rearrangement(
+          lower ? "tril " + std::to_string(offset) : "triu " + std::to_string(offset),
+          [=](Tensor const& x) { return lower ? tril(x, offset) : triu(x, offset); },
+          {{{4, 3}}, {{2, 3, 5}}, {{1, 1}}, {{0, 3}}},
+          [=](Tensor const& x) {
+            return picked(x, x.shape(), [&](I i) {
+              int64_t const d = i[i.size() - 1] - i[i.size() - 2];
+              return (lower ? d <= offset : d >= offset) ? i : At(i.size(), -1);
+            });
+          });
 }
 
 // ---- products -------------------------------------------------------------------------------------------------------
@@ -430,29 +724,63 @@ Tensor matmul_loops(Tensor a, Tensor b) {
 }
 
 void product_cases() {
-  OpCase c{.name = "matmul", .covers = "matmul", .inputs = {real(), real()},
-           .shapes = {{{3, 4}, {4, 5}}, {{2, 3, 4}, {4, 2}}, {{3}, {3}}, {{2, 1, 2, 3}, {3, 3, 2}}, {{4}, {2, 4, 3}}, {{2, 3, 4}, {4}},
-                      {{1, 1}, {1, 1}}, {{7, 9}, {9, 17}}, {{33, 8}, {8, 65}}, {{3, 0}, {0, 2}}, {{0, 3}, {3, 2}}, {{2, 3}, {3, 0}},
-                      {{0, 2, 3}, {0, 3, 2}}, {{5, 70, 40}, {5, 40, 30}}, {{2, 3, 2, 2}, {2, 1, 2, 2}}},
+  OpCase c{.name = "matmul",
+           .covers = "matmul",
+           .inputs = {real(), real()},
+           .shapes = {{{3, 4}, {4, 5}},
+                      {{2, 3, 4}, {4, 2}},
+                      {{3}, {3}},
+                      {{2, 1, 2, 3}, {3, 3, 2}},
+                      {{4}, {2, 4, 3}},
+                      {{2, 3, 4}, {4}},
+                      {{1, 1}, {1, 1}},
+                      {{7, 9}, {9, 17}},
+                      {{33, 8}, {8, 65}},
+                      {{3, 0}, {0, 2}},
+                      {{0, 3}, {3, 2}},
+                      {{2, 3}, {3, 0}},
+                      {{0, 2, 3}, {0, 3, 2}},
+                      {{5, 70, 40}, {5, 40, 30}},
+                      {{2, 3, 2, 2}, {2, 1, 2, 2}}},
            .op = [](Tensors const& x) { return Tensors{matmul(x[0], x[1])}; },
            .twin = [](Tensors const& x) { return Tensors{matmul_loops(x[0], x[1])}; }};
   c.f32 = 2e-5, c.f64 = 1e-12, c.gradient_f32 = 1e-4;
   c.large = {{300, 201}, {201, 170}};
-  c.bad = {{[] { matmul(ones({2, 3}), ones({4, 5})); }, {"matmul", "[2, 3]", "[4, 5]", "size 3", "4", "Remedy"}},
-           {[] { matmul(ones({2, 2, 3}), ones({4, 5})); }, {"matmul", "[2, 2, 3]", "[4, 5]"}},
-           {[] { matmul(ones({2, 2, 3}), ones({3, 3, 5})); }, {"matmul", "[2]", "[3]"}},
+  c.bad = {{[] {
+              matmul(ones({2, 3}), ones({4, 5}));
+            },
+            {"matmul", "[2, 3]", "[4, 5]", "size 3", "4", "Remedy"}},
+           {[] {
+              matmul(ones({2, 2, 3}), ones({4, 5}));
+            },
+            {"matmul", "[2, 2, 3]", "[4, 5]"}},
+           {[] {
+              matmul(ones({2, 2, 3}), ones({3, 3, 5}));
+            },
+            {"matmul", "[2]", "[3]"}},
            {[] { matmul(scalar(1), ones({3})); }, {"matmul", "at least one axis"}},
-           {[] { matmul(arange(3), arange(3)); }, {"matmul", "i64"}}, {[] { matmul(Tensor(), ones({3})); }, {"matmul"}}};
+           {[] { matmul(arange(3), arange(3)); }, {"matmul", "i64"}},
+           {[] { matmul(Tensor(), ones({3})); }, {"matmul"}}};
   list().push_back(c);
   for (bool with_bias : {true, false}) {
-    OpCase l{.name = with_bias ? "linear" : "linear without bias", .covers = "linear", .inputs = {real(), real()},
-             .shapes = {{{3, 4}, {5, 4}}, {{2, 3, 4}, {2, 4}}, {{4}, {3, 4}}, {{1, 1}, {1, 1}}, {{2, 7, 9}, {17, 9}}, {{0, 3}, {2, 3}},
-                        {{3, 0}, {2, 0}}, {{33, 8}, {65, 8}}, {{2, 3}, {0, 3}}},
+    OpCase l{.name = with_bias ? "linear" : "linear without bias",
+             .covers = "linear",
+             .inputs = {real(), real()},
+             .shapes = {{{3, 4}, {5, 4}},
+                        {{2, 3, 4}, {2, 4}},
+                        {{4}, {3, 4}},
+                        {{1, 1}, {1, 1}},
+                        {{2, 7, 9}, {17, 9}},
+                        {{0, 3}, {2, 3}},
+                        {{3, 0}, {2, 0}},
+                        {{33, 8}, {65, 8}},
+                        {{2, 3}, {0, 3}}},
              .op = [=](Tensors const& x) { return Tensors{linear(x[0], x[1], with_bias ? x[2] : Tensor())}; },
-             .twin = [=](Tensors const& x) {
-               Tensor const y = matmul_loops(x[0], x[1].t());
-               return Tensors{with_bias ? y + x[2] : y};
-             }};
+             .twin =
+                 [=](Tensors const& x) {
+                   Tensor const y = matmul_loops(x[0], x[1].t());
+                   return Tensors{with_bias ? y + x[2] : y};
+                 }};
     l.f32 = 2e-5, l.f64 = 1e-12, l.gradient_f32 = 1e-4;
     l.large = {{300, 201}, {170, 201}};
     if (with_bias) {
@@ -460,10 +788,22 @@ void product_cases() {
       for (Shapes& s : l.shapes) s.push_back({s[1][0]});
       l.large.push_back({170});
     }
-    l.bad = {{[] { linear(ones({2, 3}), ones({5, 4})); }, {"linear", "[.., 4]", "[5, 4]", "[2, 3]"}},
-             {[] { linear(ones({2, 4}), ones({5, 4}), ones({4})); }, {"linear", "bias of shape [5]", "[4]"}},
-             {[] { linear(ones({2, 4}), ones({5, 4}, Dtype::f64)); }, {"linear", "f32", "f64"}},
-             {[] { linear(Tensor(), ones({5, 4})); }, {"linear"}}};
+    l.bad = {{[] {
+                linear(ones({2, 3}), ones({5, 4}));
+              },
+              {"linear", "[.., 4]", "[5, 4]", "[2, 3]"}},
+             {[] {
+                linear(ones({2, 4}), ones({5, 4}), ones({4}));
+              },
+              {"linear", "bias of shape [5]", "[4]"}},
+             {[] {
+                linear(ones({2, 4}), ones({5, 4}, Dtype::f64));
+              },
+              {"linear", "f32", "f64"}},
+             {[] {
+                linear(Tensor(), ones({5, 4}));
+              },
+              {"linear"}}};
     list().push_back(l);
   }
 }
@@ -476,13 +816,21 @@ void neural_cases() {
   for (bool log : {false, true}) {
     auto fused = log ? heed::log_softmax : heed::softmax;
     auto twin = log ? naive::log_softmax : naive::softmax;
-    OpCase c{.name = log ? "log_softmax" : "softmax", .covers = log ? "log_softmax" : "softmax", .inputs = {real(-4, 4)},
-             .shapes = {{{3, 5}}, {{1}}, {{2, 3, 4}}, {{7}}, {{2, 8}}, {{3, 9}}, {{2, 17}}, {{3, 33}}, {{0, 4}}, {{5, 130}}},
-             .op = [=](Tensors const& x) { return Tensors{fused(x[0], -1)}; },
-             .twin = [=](Tensors const& x) { return Tensors{twin(x[0], -1)}; }};
+    OpCase c{
+        .name = log ? "log_softmax" : "softmax",
+        .covers = log ? "log_softmax" : "softmax",
+        .inputs = {real(-4, 4)},
+        .shapes = {{{3, 5}}, {{1}}, {{2, 3, 4}}, {{7}}, {{2, 8}}, {{3, 9}}, {{2, 17}}, {{3, 33}}, {{0, 4}}, {{5, 130}}},
+        .op = [=](Tensors const& x) { return Tensors{fused(x[0], -1)}; },
+        .twin = [=](Tensors const& x) { return Tensors{twin(x[0], -1)}; }};
     c.large = {{300, 513}};
-    c.bad = {{[=] { fused(ones({2, 3}), 2); }, {c.name, "got 2"}}, {[=] { fused(scalar(1), 0); }, {c.name}},
-             {[=] { fused(arange(4), 0); }, {c.name, "i64"}}, {[=] { fused(Tensor(), 0); }, {c.name}}};
+    c.bad = {{[=] {
+                fused(ones({2, 3}), 2);
+              },
+              {c.name, "got 2"}},
+             {[=] { fused(scalar(1), 0); }, {c.name}},
+             {[=] { fused(arange(4), 0); }, {c.name, "i64"}},
+             {[=] { fused(Tensor(), 0); }, {c.name}}};
     list().push_back(c);
     c.name += " first axis";
     c.shapes = {{{3, 5}}, {{2, 3, 4}}, {{9, 2}}};
@@ -491,13 +839,24 @@ void neural_cases() {
     c.bad = {};
     list().push_back(c);
   }
-  OpCase lse{.name = "logsumexp naive", .covers = "logsumexp", .inputs = {real(-4, 4)}, .shapes = {{{3, 5}}, {{1}}, {{2, 3, 4}}, {{2, 33}}},
-             .op = [](Tensors const& x) { return Tensors{logsumexp(x[0], -1), logsumexp(x[0], 0, true)}; },
-             .twin = [](Tensors const& x) { return Tensors{naive::logsumexp(x[0], -1), naive::logsumexp(x[0], 0, true)}; }};
+  OpCase lse{.name = "logsumexp naive",
+             .covers = "logsumexp",
+             .inputs = {real(-4, 4)},
+             .shapes = {{{3, 5}}, {{1}}, {{2, 3, 4}}, {{2, 33}}},
+             .op =
+                 [](Tensors const& x) {
+                   return Tensors{logsumexp(x[0], -1), logsumexp(x[0], 0, true)};
+                 },
+             .twin =
+                 [](Tensors const& x) {
+                   return Tensors{naive::logsumexp(x[0], -1), naive::logsumexp(x[0], 0, true)};
+                 }};
   list().push_back(lse);
 
   for (int scales : {0, 1, 2}) {
-    OpCase c{.name = "layer_norm " + std::to_string(scales), .covers = "layer_norm", .inputs = {real()},
+    OpCase c{.name = "layer_norm " + std::to_string(scales),
+             .covers = "layer_norm",
+             .inputs = {real()},
              .shapes = {{{3, 5}}, {{2, 2, 3}}, {{7}}, {{2, 8}}, {{3, 9}}, {{2, 17}}, {{3, 33}}, {{0, 4}}, {{5, 130}}},
              .op = [](Tensors const& x) { return Tensors{layer_norm(x[0], optional(x, 1), optional(x, 2))}; },
              .twin = [](Tensors const& x) { return Tensors{naive::layer_norm(x[0], optional(x, 1), optional(x, 2))}; }};
@@ -510,14 +869,26 @@ void neural_cases() {
     c.gradcheck.tolerance = 2e-6;  // third derivatives grow as the variance shrinks
     c.f32 = 1e-5, c.f64 = 1e-12, c.gradient_f32 = 2e-4;
     c.bad = {{[] { layer_norm(scalar(1)); }, {"layer_norm", "at least one axis"}},
-             {[] { layer_norm(ones({2, 3}), ones({4})); }, {"layer_norm", "weight of shape [3]", "[2, 3]", "[4]"}},
-             {[] { layer_norm(ones({2, 3}), ones({3}), ones({2})); }, {"layer_norm", "bias of shape [3]", "[2]"}},
-             {[] { layer_norm(ones({2, 3}), ones({3}, Dtype::f64)); }, {"layer_norm", "f32", "f64"}},
-             {[] { layer_norm(arange(4)); }, {"layer_norm", "i64"}}, {[] { layer_norm(Tensor()); }, {"layer_norm"}}};
+             {[] {
+                layer_norm(ones({2, 3}), ones({4}));
+              },
+              {"layer_norm", "weight of shape [3]", "[2, 3]", "[4]"}},
+             {[] {
+                layer_norm(ones({2, 3}), ones({3}), ones({2}));
+              },
+              {"layer_norm", "bias of shape [3]", "[2]"}},
+             {[] {
+                layer_norm(ones({2, 3}), ones({3}, Dtype::f64));
+              },
+              {"layer_norm", "f32", "f64"}},
+             {[] { layer_norm(arange(4)); }, {"layer_norm", "i64"}},
+             {[] { layer_norm(Tensor()); }, {"layer_norm"}}};
     list().push_back(c);
   }
   for (int scales : {0, 1}) {
-    OpCase c{.name = "rms_norm " + std::to_string(scales), .covers = "rms_norm", .inputs = {real()},
+    OpCase c{.name = "rms_norm " + std::to_string(scales),
+             .covers = "rms_norm",
+             .inputs = {real()},
              .shapes = {{{3, 5}}, {{2, 2, 3}}, {{7}}, {{2, 8}}, {{3, 9}}, {{2, 17}}, {{3, 33}}, {{0, 4}}, {{5, 130}}},
              .op = [](Tensors const& x) { return Tensors{rms_norm(x[0], optional(x, 1))}; },
              .twin = [](Tensors const& x) { return Tensors{naive::rms_norm(x[0], optional(x, 1))}; }};
@@ -529,51 +900,102 @@ void neural_cases() {
     }
     c.gradcheck.tolerance = 2e-6;
     c.f32 = 1e-5, c.f64 = 1e-12, c.gradient_f32 = 2e-4;
-    c.bad = {{[] { rms_norm(ones({2, 3}), ones({4})); }, {"rms_norm", "weight of shape [3]", "[4]"}}, {[] { rms_norm(scalar(1)); }, {"rms_norm"}}};
+    c.bad = {{[] {
+                rms_norm(ones({2, 3}), ones({4}));
+              },
+              {"rms_norm", "weight of shape [3]", "[4]"}},
+             {[] { rms_norm(scalar(1)); }, {"rms_norm"}}};
     list().push_back(c);
   }
 
   for (Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum})
     for (double smoothing : {0., 0.2})
       for (int64_t ignored : {-100, 2}) {
-        CrossEntropyOptions const options{.ignore_index = ignored, .label_smoothing = smoothing, .reduction = reduction};
-        OpCase c{.name = "cross_entropy " + std::to_string(int(reduction)) + (smoothing > 0 ? " smoothed" : "") + (ignored >= 0 ? " ignoring" : ""),
-                 .covers = "cross_entropy", .inputs = {real(-3, 3), index(5)},
+        CrossEntropyOptions const options{
+            .ignore_index = ignored, .label_smoothing = smoothing, .reduction = reduction};
+        OpCase c{.name = "cross_entropy " + std::to_string(int(reduction)) + (smoothing > 0 ? " smoothed" : "") +
+                         (ignored >= 0 ? " ignoring" : ""),
+                 .covers = "cross_entropy",
+                 .inputs = {real(-3, 3), index(5)},
                  .shapes = {{{6, 5}, {6}}, {{2, 3, 7}, {2, 3}}, {{5}, {}}, {{9, 8}, {9}}, {{17, 33}, {17}}},
                  .op = [=](Tensors const& x) { return Tensors{cross_entropy(x[0], x[1], options)}; },
                  .twin = [=](Tensors const& x) { return Tensors{naive::cross_entropy(x[0], x[1], options)}; }};
         c.large = {{400, 257}, {400}};
-        c.bad = {{[] { cross_entropy(ones({2, 3}), zeros({3}, Dtype::i64)); }, {"cross_entropy", "[2] i64", "[2, 3]", "[3]"}},
-                 {[] { cross_entropy(ones({2, 3}), zeros({2})); }, {"cross_entropy", "i64", "f32"}},
-                 {[] { cross_entropy(ones({2, 3}), full({2}, 3, Dtype::i64)); }, {"cross_entropy", "target 3 of row 0", "3 classes"}},
-                 {[] { cross_entropy(ones({2, 3}), full({2}, -1, Dtype::i64)); }, {"cross_entropy", "target -1 of row 0"}},
+        c.bad = {{[] {
+                    cross_entropy(ones({2, 3}), zeros({3}, Dtype::i64));
+                  },
+                  {"cross_entropy", "[2] i64", "[2, 3]", "[3]"}},
+                 {[] {
+                    cross_entropy(ones({2, 3}), zeros({2}));
+                  },
+                  {"cross_entropy", "i64", "f32"}},
+                 {[] {
+                    cross_entropy(ones({2, 3}), full({2}, 3, Dtype::i64));
+                  },
+                  {"cross_entropy", "target 3 of row 0", "3 classes"}},
+                 {[] {
+                    cross_entropy(ones({2, 3}), full({2}, -1, Dtype::i64));
+                  },
+                  {"cross_entropy", "target -1 of row 0"}},
                  {[] { cross_entropy(scalar(1), zeros({}, Dtype::i64)); }, {"cross_entropy"}},
-                 {[] { cross_entropy(ones({2, 3}), zeros({2}, Dtype::i64), {.label_smoothing = 1.5}); }, {"cross_entropy", "1.5"}},
+                 {[] {
+                    cross_entropy(ones({2, 3}), zeros({2}, Dtype::i64), {.label_smoothing = 1.5});
+                  },
+                  {"cross_entropy", "1.5"}},
                  {[] { cross_entropy(Tensor(), zeros({2}, Dtype::i64)); }, {"cross_entropy"}},
-                 {[] { cross_entropy(ones({2, 3}), Tensor()); }, {"cross_entropy"}}};
+                 {[] {
+                    cross_entropy(ones({2, 3}), Tensor());
+                  },
+                  {"cross_entropy"}}};
         list().push_back(c);
       }
 
-  OpCase lookup{.name = "embedding", .covers = "embedding", .inputs = {index(4), real()},
-                .shapes = {{{2, 3}, {4, 5}}, {{}, {4, 3}}, {{7}, {5, 1}}, {{0}, {4, 8}}, {{9}, {4, 33}}, {{3, 5}, {6, 17}}},
-                .op = [](Tensors const& x) { return Tensors{embedding(x[0], x[1])}; },
-                .twin = [](Tensors const& x) { return Tensors{naive::embedding(x[0], x[1])}; }};
+  OpCase lookup{
+      .name = "embedding",
+      .covers = "embedding",
+      .inputs = {index(4), real()},
+      .shapes = {{{2, 3}, {4, 5}}, {{}, {4, 3}}, {{7}, {5, 1}}, {{0}, {4, 8}}, {{9}, {4, 33}}, {{3, 5}, {6, 17}}},
+      .op = [](Tensors const& x) { return Tensors{embedding(x[0], x[1])}; },
+      .twin = [](Tensors const& x) { return Tensors{naive::embedding(x[0], x[1])}; }};
   lookup.large = {{3000}, {4, 64}};
-  lookup.bad = {{[] { embedding(full({2}, 4, Dtype::i64), ones({4, 3})); }, {"embedding", "index 4 at position 0", "4 rows", "0 to 3"}},
-                {[] { embedding(full({2}, -1, Dtype::i64), ones({4, 3})); }, {"embedding", "index -1"}},
-                {[] { embedding(zeros({2}), ones({4, 3})); }, {"embedding", "i64", "f32"}},
+  lookup.bad = {{[] {
+                   embedding(full({2}, 4, Dtype::i64), ones({4, 3}));
+                 },
+                 {"embedding", "index 4 at position 0", "4 rows", "0 to 3"}},
+                {[] {
+                   embedding(full({2}, -1, Dtype::i64), ones({4, 3}));
+                 },
+                 {"embedding", "index -1"}},
+                {[] {
+                   embedding(zeros({2}), ones({4, 3}));
+                 },
+                 {"embedding", "i64", "f32"}},
                 {[] { embedding(zeros({2}, Dtype::i64), ones({4})); }, {"embedding", "[4]"}},
-                {[] { embedding(Tensor(), ones({4, 3})); }, {"embedding"}}, {[] { embedding(zeros({2}, Dtype::i64), Tensor()); }, {"embedding"}}};
+                {[] {
+                   embedding(Tensor(), ones({4, 3}));
+                 },
+                 {"embedding"}},
+                {[] { embedding(zeros({2}, Dtype::i64), Tensor()); }, {"embedding"}}};
   list().push_back(lookup);
 
-  OpCase drop{.name = "dropout", .covers = "dropout", .inputs = {real()},
+  OpCase drop{.name = "dropout",
+              .covers = "dropout",
+              .inputs = {real()},
               .shapes = {{{3, 5}}, {{}}, {{1}}, {{7}}, {{8}}, {{9}}, {{17}}, {{33}}, {{0}}, {{4, 65}}},
-              .op = [](Tensors const& x) { return Tensors{dropout(x[0], 0.3, Draw{42, 7})}; },
-              .twin = [](Tensors const& x) { return Tensors{naive::dropout(x[0], 0.3, Draw{42, 7})}; }};
+              .op =
+                  [](Tensors const& x) {
+                    return Tensors{dropout(x[0], 0.3, Draw{42, 7})};
+                  },
+              .twin =
+                  [](Tensors const& x) {
+                    return Tensors{naive::dropout(x[0], 0.3, Draw{42, 7})};
+                  }};
   drop.elementwise_bits = true;
   drop.large = {{3, big}};
-  drop.bad = {{[] { dropout(ones({2}), 1.0); }, {"dropout", "got 1"}}, {[] { dropout(ones({2}), -0.1); }, {"dropout", "-0.1"}},
-              {[] { dropout(Tensor(), 0.5); }, {"dropout"}}, {[] { dropout(arange(3), 0.5); }, {"dropout", "i64"}},
+  drop.bad = {{[] { dropout(ones({2}), 1.0); }, {"dropout", "got 1"}},
+              {[] { dropout(ones({2}), -0.1); }, {"dropout", "-0.1"}},
+              {[] { dropout(Tensor(), 0.5); }, {"dropout"}},
+              {[] { dropout(arange(3), 0.5); }, {"dropout", "i64"}},
               {[] { dropout(ones({2}), std::nan("")); }, {"dropout", "nan"}}};
   list().push_back(drop);
 }
@@ -603,19 +1025,30 @@ void attend_cases() {
       if (v.masked) o.mask = x[3];
       return o;
     };
-    OpCase c{.name = std::string("attend ") + v.name, .covers = "attend", .inputs = {real(), real(), real()},
-             .shapes = {{{1, 2, 3, 2}, {1, 1, 4, 2}, {1, 1, 4, 3}},     // heads share keys
-                        {{2, 2, 4, 3}, {2, 2, 4, 3}, {2, 2, 4, 3}},
-                        {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}},
-                        {{1, 1, 5, 2}, {1, 1, 3, 2}, {1, 1, 3, 1}},     // more queries than keys: some see nothing if causal
-                        {{1, 4, 17, 8}, {1, 2, 33, 8}, {1, 2, 33, 9}},
-                        {{2, 1, 9, 7}, {2, 1, 9, 7}, {2, 1, 9, 17}},
-                        {{1, 1, 70, 16}, {1, 1, 90, 16}, {1, 1, 90, 16}},
-                        {{0, 2, 3, 2}, {0, 2, 3, 2}, {0, 2, 3, 2}},
-                        {{1, 2, 0, 2}, {1, 2, 3, 2}, {1, 2, 3, 2}},
-                        {{1, 2, 3, 2}, {1, 2, 0, 2}, {1, 2, 0, 2}}},
-             .op = [with](Tensors const& x) { auto y = attend(x[0], x[1], x[2], with(x)); return Tensors{y.out, y.lse}; },
-             .twin = [with](Tensors const& x) { auto y = naive::attend(x[0], x[1], x[2], with(x)); return Tensors{y.out, y.lse}; }};
+    OpCase c{
+        .name = std::string("attend ") + v.name,
+        .covers = "attend",
+        .inputs = {real(), real(), real()},
+        .shapes = {{{1, 2, 3, 2}, {1, 1, 4, 2}, {1, 1, 4, 3}},  // heads share keys
+                   {{2, 2, 4, 3}, {2, 2, 4, 3}, {2, 2, 4, 3}},
+                   {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}},
+                   {{1, 1, 5, 2}, {1, 1, 3, 2}, {1, 1, 3, 1}},  // more queries than keys: some see nothing if causal
+                   {{1, 4, 17, 8}, {1, 2, 33, 8}, {1, 2, 33, 9}},
+                   {{2, 1, 9, 7}, {2, 1, 9, 7}, {2, 1, 9, 17}},
+                   {{1, 1, 70, 16}, {1, 1, 90, 16}, {1, 1, 90, 16}},
+                   {{0, 2, 3, 2}, {0, 2, 3, 2}, {0, 2, 3, 2}},
+                   {{1, 2, 0, 2}, {1, 2, 3, 2}, {1, 2, 3, 2}},
+                   {{1, 2, 3, 2}, {1, 2, 0, 2}, {1, 2, 0, 2}}},
+        .op =
+            [with](Tensors const& x) {
+              auto y = attend(x[0], x[1], x[2], with(x));
+              return Tensors{y.out, y.lse};
+            },
+        .twin =
+            [with](Tensors const& x) {
+              auto y = naive::attend(x[0], x[1], x[2], with(x));
+              return Tensors{y.out, y.lse};
+            }};
     c.large = {{1, 2, 150, 16}, {1, 2, 150, 16}, {1, 2, 150, 16}};
     if (v.masked) {
       c.inputs.push_back(mask());
@@ -628,20 +1061,64 @@ void attend_cases() {
     list().push_back(c);
   }
   list().back().bad = {
-      {[] { attend(ones({2, 3}), ones({2, 3}), ones({2, 3})); }, {"attend", "rank 4", "q [2, 3]"}},
-      {[] { attend(ones({1, 3, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2})); }, {"attend", "not a multiple", "q [1, 3, 2, 2]", "k [1, 2, 2, 2]"}},
-      {[] { attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 3}), ones({1, 2, 2, 2})); }, {"attend", "last axis"}},
-      {[] { attend(ones({1, 2, 2, 2}), ones({2, 2, 2, 2}), ones({2, 2, 2, 2})); }, {"attend", "batch"}},
-      {[] { attend(ones({1, 2, 2, 2}), ones({1, 2, 3, 2}), ones({1, 2, 2, 2})); }, {"attend", "heads or length"}},
-      {[] { attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}, Dtype::f64), ones({1, 2, 2, 2})); }, {"attend", "f64"}},
-      {[] { attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), {.left = -1}); }, {"attend", "left -1"}},
-      {[] { attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), {.dropout = 1}); }, {"attend", "got 1"}},
-      {[] { attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), {.mask = ones({2, 2})}); }, {"attend", "bool mask", "f32"}},
-      {[] { attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), {.mask = ones({3, 2}) > 0.0}); }, {"attend", "[3, 2]"}},
-      {[] { attend(Tensor(), ones({1, 2, 2, 2}), ones({1, 2, 2, 2})); }, {"attend", "undefined"}}};
-  OpCase self{.name = "attend to itself", .covers = "attend", .inputs = {real()}, .shapes = {{{1, 2, 4, 3}}, {{1, 1, 17, 8}}},
-              .op = [](Tensors const& x) { auto y = attend(x[0], x[0], x[0], {.causal = true}); return Tensors{y.out, y.lse}; },
-              .twin = [](Tensors const& x) { auto y = naive::attend(x[0], x[0], x[0], {.causal = true}); return Tensors{y.out, y.lse}; }};
+      {[] {
+         attend(ones({2, 3}), ones({2, 3}), ones({2, 3}));
+       },
+       {"attend", "rank 4", "q [2, 3]"}},
+      {[] {
+         attend(ones({1, 3, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}));
+       },
+       {"attend", "not a multiple", "q [1, 3, 2, 2]", "k [1, 2, 2, 2]"}},
+      {[] {
+         attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 3}), ones({1, 2, 2, 2}));
+       },
+       {"attend", "last axis"}},
+      {[] {
+         attend(ones({1, 2, 2, 2}), ones({2, 2, 2, 2}), ones({2, 2, 2, 2}));
+       },
+       {"attend", "batch"}},
+      {[] {
+         attend(ones({1, 2, 2, 2}), ones({1, 2, 3, 2}), ones({1, 2, 2, 2}));
+       },
+       {"attend", "heads or length"}},
+      {[] {
+         attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}, Dtype::f64), ones({1, 2, 2, 2}));
+       },
+       {"attend", "f64"}},
+      {[] {
+         attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), {.left = -1});
+       },
+       {"attend", "left -1"}},
+      {[] {
+         attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), {.dropout = 1});
+       },
+       {"attend", "got 1"}},
+      {[] {
+         attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), {.mask = ones({2, 2})});
+       },
+       {"attend", "bool mask", "f32"}},
+      {[] {
+         attend(ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}), {.mask = ones({3, 2}) > 0.0});
+       },
+       {"attend", "[3, 2]"}},
+      {[] {
+         attend(Tensor(), ones({1, 2, 2, 2}), ones({1, 2, 2, 2}));
+       },
+       {"attend", "undefined"}}};
+  OpCase self{.name = "attend to itself",
+              .covers = "attend",
+              .inputs = {real()},
+              .shapes = {{{1, 2, 4, 3}}, {{1, 1, 17, 8}}},
+              .op =
+                  [](Tensors const& x) {
+                    auto y = attend(x[0], x[0], x[0], {.causal = true});
+                    return Tensors{y.out, y.lse};
+                  },
+              .twin =
+                  [](Tensors const& x) {
+                    auto y = naive::attend(x[0], x[0], x[0], {.causal = true});
+                    return Tensors{y.out, y.lse};
+                  }};
   self.f32 = 1e-5, self.f64 = 1e-12, self.gradient_f32 = 1e-4;
   list().push_back(self);
   OpCase only_lse = self;
@@ -651,15 +1128,19 @@ void attend_cases() {
   only_lse.op = [](Tensors const& x) { return Tensors{attend(x[0], x[1], x[1].detach()).lse}; };
   only_lse.twin = [](Tensors const& x) { return Tensors{naive::attend(x[0], x[1], x[1].detach()).lse}; };
   list().push_back(only_lse);
-  OpCase weights{.name = "attention_weights", .covers = "attention_weights", .inputs = {real(), real()},
-                 .shapes = {{{1, 2, 3, 2}, {1, 1, 4, 2}}, {{1, 1, 5, 2}, {1, 1, 3, 2}}, {{2, 2, 9, 7}, {2, 2, 9, 7}}},
-                 .op = [](Tensors const& x) { return Tensors{attention_weights(x[0], x[1], {.causal = true, .left = 3})}; },
-                 .twin = [](Tensors const& x) {
-                   // Values that are an identity show the weights.
-                   Tensor const eye = (arange(x[1].size(2)).unsqueeze(1) == arange(x[1].size(2))).to(x[1].dtype());
-                   Tensor const v = eye.expand({x[1].size(0), x[1].size(1), x[1].size(2), x[1].size(2)});
-                   return Tensors{naive::attend(x[0], x[1], v, {.causal = true, .left = 3}).out};
-                 }};
+  OpCase weights{
+      .name = "attention_weights",
+      .covers = "attention_weights",
+      .inputs = {real(), real()},
+      .shapes = {{{1, 2, 3, 2}, {1, 1, 4, 2}}, {{1, 1, 5, 2}, {1, 1, 3, 2}}, {{2, 2, 9, 7}, {2, 2, 9, 7}}},
+      .op = [](Tensors const& x) { return Tensors{attention_weights(x[0], x[1], {.causal = true, .left = 3})}; },
+      .twin =
+          [](Tensors const& x) {
+            // Values that are an identity show the weights.
+            Tensor const eye = (arange(x[1].size(2)).unsqueeze(1) == arange(x[1].size(2))).to(x[1].dtype());
+            Tensor const v = eye.expand({x[1].size(0), x[1].size(1), x[1].size(2), x[1].size(2)});
+            return Tensors{naive::attend(x[0], x[1], v, {.causal = true, .left = 3}).out};
+          }};
   weights.f32 = 1e-5, weights.f64 = 1e-12, weights.gradient_f32 = 1e-4;
   list().push_back(weights);
 }
@@ -685,7 +1166,8 @@ void every_case(F f) {
   for (OpCase const& c : cases()) f(c);
 }
 
-/// Declared names in the file between two marks: what follows "Tensor", "Attended" or "std::vector<Tensor>" and precedes "(".
+/// Declared names in the file between two marks: what follows "Tensor", "Attended" or "std::vector<Tensor>" and
+/// precedes "(".
 std::set<std::string> declared(std::string const& path, std::string const& from, std::string const& to) {
   std::ifstream file(std::string(HEED_SOURCE_DIR) + path);
   REQUIRE(file);
@@ -712,7 +1194,9 @@ std::set<std::string> declared(std::string const& path, std::string const& from,
 
 }  // namespace
 
-TEST_CASE("values: every op against its twin, on every level, in f32 and f64, for odd, empty and broadcast shapes") { every_case(check_values); }
+TEST_CASE("values: every op against its twin, on every level, in f32 and f64, for odd, empty and broadcast shapes") {
+  every_case(check_values);
+}
 
 TEST_CASE("gradients: every differentiable op against central differences, and f32 against f64") {
   every_case([](OpCase const& c) {
@@ -726,7 +1210,9 @@ TEST_CASE("second derivatives against central differences of the gradient") {
   });
 }
 
-TEST_CASE("strides: transposed, stepped and expanded operands give what contiguous ones give") { every_case(check_strides); }
+TEST_CASE("strides: transposed, stepped and expanded operands give what contiguous ones give") {
+  every_case(check_strides);
+}
 
 TEST_CASE("any subset of the operands may require gradients") {
   every_case([](OpCase const& c) {
@@ -743,14 +1229,25 @@ TEST_CASE("kinks: the gradient where an op has none") {
     std::function<Tensor(Tensor const&)> op;
     double at, slope;
   };
-  Kink const kinks[] = {{heed::abs, 0, 0}, {heed::relu, 0, 0}, {[](Tensor const& x) { return leaky_relu(x, 0.25); }, 0, 0.25},
-                        {[](Tensor const& x) { return elu(x, 1); }, 0, 1}, {[](Tensor const& x) { return clamp(x, -1, 1); }, 1, 1},
-                        {[](Tensor const& x) { return clamp(x, -1, 1); }, -1, 1}, {[](Tensor const& x) { return clamp(x, -1, 1); }, 2, 0},
-                        {heed::sqrt, 0, inf}, {heed::sign, 0, 0}, {heed::round, 0.5, 0}, {heed::floor, 1, 0},
+  Kink const kinks[] = {{heed::abs, 0, 0},
+                        {heed::relu, 0, 0},
+                        {[](Tensor const& x) { return leaky_relu(x, 0.25); }, 0, 0.25},
+                        {[](Tensor const& x) { return elu(x, 1); }, 0, 1},
+                        {[](Tensor const& x) { return clamp(x, -1, 1); }, 1, 1},
+                        {[](Tensor const& x) { return clamp(x, -1, 1); }, -1, 1},
+                        {[](Tensor const& x) { return clamp(x, -1, 1); }, 2, 0},
+                        {heed::sqrt, 0, inf},
+                        {heed::sign, 0, 0},
+                        {heed::round, 0.5, 0},
+                        {heed::floor, 1, 0},
                         {[](Tensor const& x) { return maximum(x, ones_like(x)); }, 1, 0.5},
                         {[](Tensor const& x) { return minimum(x, ones_like(x)); }, 1, 0.5},
-                        {[](Tensor const& x) { return pow(x, 0); }, 0, 0}, {[](Tensor const& x) { return pow(x, 2); }, 0, 0},
-                        {[](Tensor const& x) { return amax(stack({x, x, x * 0.5}), {0}); }, 1, 1}};
+                        {[](Tensor const& x) { return pow(x, 0); }, 0, 0},
+                        {[](Tensor const& x) { return pow(x, 2); }, 0, 0},
+                        {[](Tensor const& x) {
+                           return amax(stack({x, x, x * 0.5}), {0});
+                         },
+                         1, 1}};
   on_every_isa([&](Isa level) {
     for (Dtype dtype : {Dtype::f32, Dtype::f64})
       for (Kink const& kink : kinks) {
@@ -824,7 +1321,8 @@ TEST_CASE("attend: what is masked is never read, and a query that sees nothing g
         for (int64_t j = 0; j < s; ++j) seen[size_t(2 * s + j)] = 0;
         AttendOptions options;
         options.mask = tensor(seen, {6, s}).to(Dtype::boolean);
-        Tensor const q = numbers({2, 2, 6, 8}, 1, dtype), k = numbers({2, 2, s, 8}, 2, dtype), v = numbers({2, 2, s, 8}, 3, dtype);
+        Tensor const q = numbers({2, 2, 6, 8}, 1, dtype), k = numbers({2, 2, s, 8}, 2, dtype),
+                     v = numbers({2, 2, s, 8}, 3, dtype);
         auto run = [&](double with, bool naive) {
           Tensor const query = q.clone().requires_grad_();
           Tensor key = k.clone(), value = v.clone();
@@ -835,7 +1333,8 @@ TEST_CASE("attend: what is masked is never read, and a query that sees nothing g
           key.requires_grad_();
           value.requires_grad_();
           auto const y = naive ? naive::attend(query, key, value, options) : attend(query, key, value, options);
-          auto d = grad({y.out, y.lse}, {query, key, value}, {numbers(y.out.shape(), 4, dtype), numbers(y.lse.shape(), 5, dtype)});
+          auto d = grad({y.out, y.lse}, {query, key, value},
+                        {numbers(y.out.shape(), 4, dtype), numbers(y.lse.shape(), 5, dtype)});
           d.push_back(y.out);
           d.push_back(y.lse);
           return d;
@@ -844,7 +1343,8 @@ TEST_CASE("attend: what is masked is never read, and a query that sees nothing g
         for (double with : {nan_, inf, -inf})
           for (bool naive : {false, true}) {
             auto const dirty = run(with, naive);
-            for (size_t i = 0; i < clean.size(); ++i) CHECK(differs(dirty[i], clean[i], dtype == Dtype::f32 ? 2e-5 : 1e-12) == "");
+            for (size_t i = 0; i < clean.size(); ++i)
+              CHECK(differs(dirty[i], clean[i], dtype == Dtype::f32 ? 2e-5 : 1e-12) == "");
           }
         for (int64_t j : {int64_t{1}, s - 1})
           for (size_t i : {1, 2})
@@ -864,7 +1364,8 @@ TEST_CASE("attend: a window and a causal mask are the mask they stand for") {
       for (int64_t i = 0; i < 20; ++i)
         for (int64_t j = 0; j < 30; ++j) {
           int64_t const at = i + 10;  // queries are aligned with the last keys
-          seen[size_t(i * 30 + j)] = (left == AttendOptions::unlimited || at - j <= left) && (right == AttendOptions::unlimited || j - at <= right);
+          seen[size_t(i * 30 + j)] = (left == AttendOptions::unlimited || at - j <= left) &&
+                                     (right == AttendOptions::unlimited || j - at <= right);
         }
       AttendOptions window, mask;
       window.left = left;
@@ -874,7 +1375,11 @@ TEST_CASE("attend: a window and a causal mask are the mask they stand for") {
       if (right == 0) {
         window.right = AttendOptions::unlimited;
         window.causal = true;
-        CHECK(same_bits(attend(q, k, v, window).out, [&] { auto w = window; w.causal = false, w.right = 0; return attend(q, k, v, w).out; }()));
+        CHECK(same_bits(attend(q, k, v, window).out, [&] {
+          auto w = window;
+          w.causal = false, w.right = 0;
+          return attend(q, k, v, w).out;
+        }()));
       }
     }
 }
@@ -892,12 +1397,14 @@ TEST_CASE("timings: --bench[=filter] prints them in place of the other checks") 
 }
 
 TEST_CASE("the catalogue has no op without a case") {
-  std::set<std::string> const not_differentiable = {
-      "empty",      "full",       "zeros",     "ones",       "zeros_like", "ones_like", "arange",    "tensor",    "scalar",
-      "rand",       "randn",      "randint",   "operator==", "operator!=", "operator<", "operator<=", "operator>", "operator>=",
-      "operator&",  "operator|",  "operator!", "argmax",     "argmin"};
-  std::set<std::string> const members_elsewhere = {"grad", "detach", "requires_grad_", "to", "copy_", "fill_", "zero_",
-                                                   "add_", "sub_",   "mul_",           "div_"};  // tape_test.cpp
+  std::set<std::string> const not_differentiable = {"empty",      "full",      "zeros",      "ones",       "zeros_like",
+                                                    "ones_like",  "arange",    "tensor",     "scalar",     "rand",
+                                                    "randn",      "randint",   "operator==", "operator!=", "operator<",
+                                                    "operator<=", "operator>", "operator>=", "operator&",  "operator|",
+                                                    "operator!",  "argmax",    "argmin"};
+  std::set<std::string> const members_elsewhere = {
+      "grad",  "detach", "requires_grad_", "to",   "copy_", "fill_",
+      "zero_", "add_",   "sub_",           "mul_", "div_"};  // tape_test.cpp
   std::set<std::string> with_gradient, names;
   for (OpCase const& c : cases()) {
     CHECK_MESSAGE(names.insert(c.name).second, "two cases are called ", c.name);
@@ -909,6 +1416,7 @@ TEST_CASE("the catalogue has no op without a case") {
   CHECK(members.size() > 20);
   for (std::string const& op : ops) CHECK_MESSAGE(with_gradient.count(op) + not_differentiable.count(op) == 1, op);
   for (std::string const& op : members) CHECK_MESSAGE(with_gradient.count(op) + members_elsewhere.count(op) == 1, op);
-  for (std::string const& op : with_gradient) CHECK_MESSAGE(ops.count(op) + members.count(op) > 0, op, " is not in the catalogue");
+  for (std::string const& op : with_gradient)
+    CHECK_MESSAGE(ops.count(op) + members.count(op) > 0, op, " is not in the catalogue");
   for (std::string const& op : not_differentiable) CHECK_MESSAGE(ops.count(op) == 1, op, " is not in the catalogue");
 }

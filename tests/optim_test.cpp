@@ -4,40 +4,27 @@
 #include <heed/engine/io/file.h>
 #include <heed/nn/nn.h>
 #include <heed/optim/optim.h>
+#include <heed/tests/support/op_case.h>
 #include <heed/tests/support/skip.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <numeric>
-
-#include <unistd.h>
 
 using namespace heed;
 using namespace heed::optim;
 
 namespace {
 
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (Error const& error) {
-    return error.what();
-  }
-  return {};
-}
+using test::error_of;
+using test::same_bits;
 
 bool contains(std::string const& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
-bool same_bits(Tensor const& a, Tensor const& b) {
-  Tensor const x = a.detach().contiguous(), y = b.detach().contiguous();
-  return x.dtype() == y.dtype() && x.shape() == y.shape() &&
-         std::memcmp(x.raw(), y.raw(), size_t(x.numel()) * size_of(x.dtype())) == 0;
-}
 bool same_bits(std::vector<nn::NamedTensor> const& a, std::vector<nn::NamedTensor> const& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](auto const& x, auto const& y) { return x.name == y.name && same_bits(x.tensor, y.tensor); });
@@ -129,7 +116,8 @@ TEST_CASE("SGD: closed forms and the formulas with momentum") {
   for (bool nesterov : {false, true}) {
     double const dampening = nesterov ? 0 : 0.25;
     Tensor q = parameter_of({2});
-    SGD optimizer(group_of(q, 0.01), {.learning_rate = 0.1, .momentum = 0.9, .dampening = dampening, .nesterov = nesterov});
+    SGD optimizer(group_of(q, 0.01),
+                  {.learning_rate = 0.1, .momentum = 0.9, .dampening = dampening, .nesterov = nesterov});
     double x = 2, b = 0;
     for (int t = 1; t <= 30; ++t) {
       q.set_grad(q.detach() * 3.0);
@@ -164,7 +152,8 @@ TEST_CASE("groups: matrices decay, vectors do not; rates scale; what has no grad
   CHECK(all_parameters(mlp).at(0).parameters.size() == 4);
 
   Tensor a = parameter_of({1}), b = parameter_of({1}), idle = parameter_of({1});
-  SGD optimizer({{.parameters = {{"a", a}, {"idle", idle}}, .rate_scale = 1}, {.parameters = {{"b", b}}, .rate_scale = 0.5, .weight_decay = 0.2}},
+  SGD optimizer({{.parameters = {{"a", a}, {"idle", idle}}, .rate_scale = 1},
+                 {.parameters = {{"b", b}}, .rate_scale = 0.5, .weight_decay = 0.2}},
                 {.learning_rate = 0.1});
   a.set_grad(ones({1}, Dtype::f64));
   b.set_grad(ones({1}, Dtype::f64));
@@ -236,15 +225,16 @@ TEST_CASE("trainer: rate, loss and gradient norm of every step; evaluation when 
   SGD optimizer(all_parameters(toy), {});
   std::vector<StepReport> reports;
   int evaluations = 0;
-  Trainer trainer(toy, optimizer, {.steps = 5, .schedule = {0.5, 0.5, 0, 5}, .clip = 0, .evaluate_every = 2},
-                  [&] {
-                    CHECK(toy.training());
-                    return toy.loss();
-                  },
-                  [&] {
-                    CHECK(!toy.training());
-                    return double(++evaluations);
-                  });
+  Trainer trainer(
+      toy, optimizer, {.steps = 5, .schedule = {0.5, 0.5, 0, 5}, .clip = 0, .evaluate_every = 2},
+      [&] {
+        CHECK(toy.training());
+        return toy.loss();
+      },
+      [&] {
+        CHECK(!toy.training());
+        return double(++evaluations);
+      });
   trainer.on_step([&](StepReport const& r) {
     reports.push_back(r);
     return true;
@@ -272,7 +262,8 @@ TEST_CASE("trainer: clipping, patience, callbacks and losses that are not finite
     Toy toy;
     SGD optimizer(all_parameters(toy), {});
     options.schedule = {0.1, 0.1, 0, options.steps};
-    Trainer trainer(toy, optimizer, options, [&] { return toy.loss() * factor; }, std::move(evaluate));
+    Trainer trainer(
+        toy, optimizer, options, [&] { return toy.loss() * factor; }, std::move(evaluate));
     if (callback) trainer.on_step(std::move(callback));
     TrainingState state;
     trainer.run(state);
@@ -297,8 +288,14 @@ TEST_CASE("trainer: clipping, patience, callbacks and losses that are not finite
 
 TEST_CASE("log: CSV and JSON lines, cut back to where a run resumes") {
   Folder const folder;
-  StepReport report{.step = 1, .steps = 9, .loss = 2.5, .learning_rate = 1e-3, .gradient_norm = 0.75, .evaluated = false,
-                    .validation = 0, .seconds = 0.125};
+  StepReport report{.step = 1,
+                    .steps = 9,
+                    .loss = 2.5,
+                    .learning_rate = 1e-3,
+                    .gradient_norm = 0.75,
+                    .evaluated = false,
+                    .validation = 0,
+                    .seconds = 0.125};
   for (std::string name : {"log.csv", "log.jsonl"}) {
     std::string const path = folder(name);
     auto write = [&](int64_t keep, int64_t from, int64_t to) {
@@ -313,15 +310,20 @@ TEST_CASE("log: CSV and JSON lines, cut back to where a run resumes") {
     write(0, 1, 3);
     std::string const text = read_file(path);
     if (name == "log.csv")
-      CHECK(text == "step,loss,learning_rate,gradient_norm,validation,seconds\n"
-                    "1,2.500000,1.000000e-03,0.750000,,0.125\n"
-                    "2,2.500000,1.000000e-03,0.750000,1.500000,0.125\n"
-                    "3,2.500000,1.000000e-03,0.750000,,0.125\n");
-    else
       CHECK(text ==
-            R"({"step":1,"loss":2.500000,"learning_rate":1.000000e-03,"gradient_norm":0.750000,"validation":null,"seconds":0.125})" "\n"
-            R"({"step":2,"loss":2.500000,"learning_rate":1.000000e-03,"gradient_norm":0.750000,"validation":1.500000,"seconds":0.125})" "\n"
-            R"({"step":3,"loss":2.500000,"learning_rate":1.000000e-03,"gradient_norm":0.750000,"validation":null,"seconds":0.125})" "\n");
+            "step,loss,learning_rate,gradient_norm,validation,seconds\n"
+            "1,2.500000,1.000000e-03,0.750000,,0.125\n"
+            "2,2.500000,1.000000e-03,0.750000,1.500000,0.125\n"
+            "3,2.500000,1.000000e-03,0.750000,,0.125\n");
+    else
+      CHECK(
+          text ==
+          R"({"step":1,"loss":2.500000,"learning_rate":1.000000e-03,"gradient_norm":0.750000,"validation":null,"seconds":0.125})"
+          "\n"
+          R"({"step":2,"loss":2.500000,"learning_rate":1.000000e-03,"gradient_norm":0.750000,"validation":1.500000,"seconds":0.125})"
+          "\n"
+          R"({"step":3,"loss":2.500000,"learning_rate":1.000000e-03,"gradient_norm":0.750000,"validation":null,"seconds":0.125})"
+          "\n");
     write(2, 3, 3);
     CHECK(read_file(path) == text);
     std::ofstream(path, std::ios::app) << "half a li";
@@ -357,17 +359,19 @@ struct Run {
 
   void train(int64_t until) {
     TrainerOptions options{.steps = until, .schedule = {1e-2, 1e-3, 3, 12}, .clip = 1, .evaluate_every = 4};
-    Trainer trainer(model, optimizer, options,
-                    [this] {
-                      Batch const batch = data.random_batch(5, draws);
-                      return cross_entropy(model(batch.inputs), batch.targets);
-                    },
-                    [this] {
-                      NoGrad const off;
-                      double total = 0;
-                      for (Batch const& batch : data.validation_batches(4)) total += cross_entropy(model(batch.inputs), batch.targets).item();
-                      return total;
-                    });
+    Trainer trainer(
+        model, optimizer, options,
+        [this] {
+          Batch const batch = data.random_batch(5, draws);
+          return cross_entropy(model(batch.inputs), batch.targets);
+        },
+        [this] {
+          NoGrad const off;
+          double total = 0;
+          for (Batch const& batch : data.validation_batches(4))
+            total += cross_entropy(model(batch.inputs), batch.targets).item();
+          return total;
+        });
     trainer.run(state);
   }
   void save(std::string const& path) {
@@ -431,7 +435,8 @@ TEST_CASE("checkpoint: the file holds a tied tensor once, under PyTorch's names"
   CHECK(!content.find("head.weight"));
   CHECK(content.find("optimizer.exp_avg.blocks.1.attn.q_proj.weight"));
   CHECK(std::find(content.metadata.begin(), content.metadata.end(),
-                  std::pair<std::string, std::string>("alias.head.weight", "token_embedding.weight")) != content.metadata.end());
+                  std::pair<std::string, std::string>("alias.head.weight", "token_embedding.weight")) !=
+        content.metadata.end());
 }
 
 TEST_CASE("checkpoint: files that do not fit are errors and change nothing") {
@@ -455,7 +460,17 @@ TEST_CASE("checkpoint: files that do not fit are errors and change nothing") {
   Checkpoint const checkpoint = Checkpoint::load(path);
   nn::GPTConfig wider = Run::config();
   wider.dim = 24;
-  for (auto const& config : {wider, [] { auto c = Run::config(); c.layers = 3; return c; }(), [] { auto c = Run::config(); c.rope = true; return c; }()}) {
+  for (auto const& config : {wider,
+                             [] {
+                               auto c = Run::config();
+                               c.layers = 3;
+                               return c;
+                             }(),
+                             [] {
+                               auto c = Run::config();
+                               c.rope = true;
+                               return c;
+                             }()}) {
     nn::GPT other(config);
     AdamW optimizer(decay_matrices_only(other, 0.1), {});
     auto const before = copy_of(nn::state_dict(other)), moments = copy_of(optimizer.state());
@@ -487,7 +502,9 @@ TEST_CASE("vocabulary: characters of UTF-8 text, bytes of any other") {
   CHECK(contains(unknown, "'e'"));
   CHECK(contains(unknown, "number 1"));
 
-  std::string const bytes = "ab\xff\xfe" "a\xc3";
+  std::string const bytes =
+      "ab\xff\xfe"
+      "a\xc3";
   auto const b = CharacterVocabulary::of(bytes);
   CHECK(b.size() == 5);
   CHECK(b.decode(b.encode(bytes)) == bytes);
@@ -526,7 +543,8 @@ TEST_CASE("data: windows cover the validation part once; training draws stay in 
       for (int i = 0; i < 50; ++i) {
         Batch const batch = data.random_batch(400, generator);
         auto const inputs = batch.inputs.to_vector<int64_t>(), targets = batch.targets.to_vector<int64_t>();
-        CHECK(std::equal(inputs.begin(), inputs.end(), targets.begin(), [](int64_t a, int64_t b) { return b == a + 1; }));
+        CHECK(
+            std::equal(inputs.begin(), inputs.end(), targets.begin(), [](int64_t a, int64_t b) { return b == a + 1; }));
         least = std::min(least, *std::min_element(inputs.begin(), inputs.end()));
         largest = std::max(largest, *std::max_element(targets.begin(), targets.end()));
       }

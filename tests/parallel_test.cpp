@@ -1,4 +1,5 @@
-// The thread pool: every chunk once, exceptions, nesting, several callers, changes of size, fork. Meaningful under TSan.
+// The thread pool: every chunk once, exceptions, nesting, several callers, changes of size, fork. Meaningful under
+// TSan.
 #include <doctest/doctest.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
@@ -112,7 +113,8 @@ TEST_CASE("nested regions run inline") {
   CHECK(strangers == 0);
   CHECK(count == std::vector<int>(64 * 64, 1));
   // An exception in a nested region passes through both.
-  CHECK_THROWS_AS(parallel_for(8, 1, [](int64_t, int64_t) { parallel_for(8, 1, [](int64_t, int64_t) { throw 1; }); }), int);
+  CHECK_THROWS_AS(parallel_for(8, 1, [](int64_t, int64_t) { parallel_for(8, 1, [](int64_t, int64_t) { throw 1; }); }),
+                  int);
   CHECK(visits(50, 1) == std::vector<int>(50, 1));
 }
 

@@ -78,10 +78,14 @@ TEST_CASE("unused inputs") {
 TEST_CASE("several outputs of one call and of one op") {
   Tensor const x = leaf({2});
   Tensor const a = x * 3.0, b = x * x, inner = a * 1.0;
-  auto const g = grad({a, b, inner}, {x, a}, {tensor(Values{1}, {1}), tensor(Values{10}, {1}), tensor(Values{100}, {1})});
+  auto const g =
+      grad({a, b, inner}, {x, a}, {tensor(Values{1}, {1}), tensor(Values{10}, {1}), tensor(Values{100}, {1})});
   CHECK(values(g[0]) == Values{3 + 10 * 4 + 300});
   CHECK(values(g[1]) == Values{101});  // an output may itself be an input
-  CHECK(contains(error_of([&] { grad({x * 2.0, x * 3.0}, {x}, {ones({1}, Dtype::f64)}); }), "expected 2 output gradients, got 1"));
+  CHECK(contains(error_of([&] {
+                   grad({x * 2.0, x * 3.0}, {x}, {ones({1}, Dtype::f64)});
+                 }),
+                 "expected 2 output gradients, got 1"));
   // attend() has two; either may go unused.
   for (int used : {0, 1, 2}) {
     Tensor const q = numbers({1, 1, 2, 2}, 1).requires_grad_();
@@ -100,7 +104,8 @@ TEST_CASE("retain_graph, and backward through a freed graph") {
   Values const once = gradient(x);
   y.backward();
   CHECK(gradient(x) == Values{2 * once[0]});
-  for (auto again : {+[](Tensor const& y, Tensor const&) { y.backward(); }, +[](Tensor const& y, Tensor const& x) { grad({y}, {x}); }}) {
+  for (auto again : {+[](Tensor const&y, Tensor const&) { y.backward(); },
+                     +[](Tensor const&y, Tensor const&x) { grad({y}, {x}); }}) {
     auto const text = error_of([&] { again(y, x); });
     CHECK(contains(text, "freed by an earlier backward"));
     CHECK(contains(text, ".retain_graph = true"));
@@ -134,7 +139,8 @@ TEST_CASE("an in-place change of a saved tensor is an error, never a wrong gradi
   Tensor const s = sum(e);
   Tensor alias = e.detach();
   alias.zero_();
-  CHECK(contains(error_of([&] { s.backward(); }), "exp: a tensor of shape [2] saved for backward was changed in place"));
+  CHECK(
+      contains(error_of([&] { s.backward(); }), "exp: a tensor of shape [2] saved for backward was changed in place"));
   // Through a view of it.
   Tensor const w = x * 1.0;
   Tensor const t = sum(square(w));
@@ -299,7 +305,8 @@ TEST_CASE("the gradient passed to backward") {
   (x * 3.0).backward(tensor(Values{10, 100}, {2}));
   CHECK(gradient(x) == Values{30, 300});
   CHECK(contains(error_of([&] { (x * 3.0).backward(); }), "expected an output of one element, got shape [2]"));
-  CHECK(contains(error_of([&] { (x * 3.0).backward(ones({3}, Dtype::f64)); }), "expected a gradient of shape [2] f64, got [3] f64"));
+  CHECK(contains(error_of([&] { (x * 3.0).backward(ones({3}, Dtype::f64)); }),
+                 "expected a gradient of shape [2] f64, got [3] f64"));
   CHECK(contains(error_of([&] { (x * 3.0).backward(ones({2})); }), "got [2] f32"));
   CHECK(contains(error_of([&] { backward(Tensor()); }), "backward: expected a tensor"));
 }
@@ -373,12 +380,18 @@ TEST_CASE("create_graph: third derivatives") {
     for (int order = 1; order <= 3; ++order) y = sum(grad({y}, {s}, {}, {.create_graph = true})[0] * c);
     return y;
   };
-  CHECK(differs(norm([](Tensor const& x) { return layer_norm(x); }), norm([](Tensor const& x) { return naive::layer_norm(x); }), 1e-9) == "");
-  CHECK(differs(norm([](Tensor const& x) { return logsumexp(x, 1); }), norm([](Tensor const& x) { return naive::logsumexp(x, 1); }), 1e-10) == "");
+  CHECK(differs(norm([](Tensor const& x) { return layer_norm(x); }),
+                norm([](Tensor const& x) { return naive::layer_norm(x); }), 1e-9) == "");
+  CHECK(differs(norm([](Tensor const& x) { return logsumexp(x, 1); }),
+                norm([](Tensor const& x) { return naive::logsumexp(x, 1); }), 1e-10) == "");
 }
 
 TEST_CASE("a graph a million ops deep: forward, backward, and dropped without one") {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  int const depth = 200'000;  // these builds are an order slower
+#else
   int const depth = 1'000'000;
+#endif
   auto const start = std::chrono::steady_clock::now();
   for (bool walk : {true, false}) {
     Tensor const x = leaf({1});
@@ -459,7 +472,10 @@ TEST_CASE("module paths stand in the errors of forward and backward") {
   {
     Scope const outer("blocks.3");
     Scope const inner("blocks.3.attn");
-    CHECK(contains(error_of([] { matmul(ones({2, 3}), ones({2, 3})); }), "matmul (blocks.3.attn): shapes [2, 3] and [2, 3]"));
+    CHECK(contains(error_of([] {
+                     matmul(ones({2, 3}), ones({2, 3}));
+                   }),
+                   "matmul (blocks.3.attn): shapes [2, 3] and [2, 3]"));
     y = square(x * 1.0);
   }
   CHECK(scope_path().empty());

@@ -81,7 +81,8 @@ TEST_CASE("reshape is a view where strides allow, else a copy") {
   CHECK(error_of([] { ones({6}).reshape({1, 1, 1, 1, 1, 1, 1, 1, 6}); }) != "");
   // Every reshape of an expanded or stepped tensor reads the right elements.
   Tensor const odd = counted({2, 6, 3}).slice(1, 0, 6, 2).unsqueeze(1).expand({2, 2, 3, 3});
-  for (Shape const& to : {Shape{36}, Shape{4, 9}, Shape{12, 3}, Shape{2, 18}, Shape{2, 2, 9}, Shape{4, 3, 3}, Shape{2, 2, 3, 1, 3}, Shape{6, 6}})
+  for (Shape const& to : {Shape{36}, Shape{4, 9}, Shape{12, 3}, Shape{2, 18}, Shape{2, 2, 9}, Shape{4, 3, 3},
+                          Shape{2, 2, 3, 1, 3}, Shape{6, 6}})
     CHECK(values(odd.reshape(to)) == values(odd));
 }
 
@@ -234,7 +235,7 @@ TEST_CASE("integers") {
   Tensor const bytes = tensor(std::vector<uint8_t>{1, 44, 255}, {3});
   CHECK(values(bytes + bytes) == Values{2, 88, 254});
   CHECK(values((bytes == 44.0).to(Dtype::u8)) == Values{0, 1, 0});
-  CHECK(values((bytes == 300.0).to(Dtype::u8)) == Values{0, 0, 0});   // not 300 mod 256
+  CHECK(values((bytes == 300.0).to(Dtype::u8)) == Values{0, 0, 0});  // not 300 mod 256
   CHECK(values((bytes > -1.0).to(Dtype::u8)) == Values{1, 1, 1});
   CHECK(values((bytes < 1e30).to(Dtype::u8)) == Values{1, 1, 1});
   CHECK(values((arange(3) < 0.5).to(Dtype::u8)) == Values{1, 0, 0});
@@ -247,7 +248,8 @@ TEST_CASE("comparisons give bool, and NaN is unordered") {
     INFO(std::string(name(level)));
     for (Dtype dtype : {Dtype::f32, Dtype::f64}) {
       Values left, right;
-      for (int i = 0; i < 40; ++i) left.push_back(i % 3 == 0 ? nan_ : i % 5), right.push_back(i % 7 == 0 ? nan_ : i % 4);
+      for (int i = 0; i < 40; ++i)
+        left.push_back(i % 3 == 0 ? nan_ : i % 5), right.push_back(i % 7 == 0 ? nan_ : i % 4);
       Tensor const a = tensor(left, {40}).to(dtype), b = tensor(right, {40}).to(dtype);
       CHECK((a < b).dtype() == Dtype::boolean);
       auto check_all = [&](Tensor const& got, auto compare) {
@@ -341,10 +343,12 @@ TEST_CASE("broadcast, strides, axes as functions") {
   CHECK(broadcast("f", {2, 1, 3}, {4, 1}) == Shape{2, 4, 3});
   CHECK(broadcast("f", {}, {2}) == Shape{2});
   CHECK(broadcast("f", {0}, {1}) == Shape{0});
-  CHECK(contains(error_of([] { broadcast("f", {0}, {2}); }), "f: shapes [0] and [2] do not broadcast: axis -1 has sizes 0 and 2"));
+  CHECK(contains(error_of([] { broadcast("f", {0}, {2}); }),
+                 "f: shapes [0] and [2] do not broadcast: axis -1 has sizes 0 and 2"));
   CHECK(broadcast_strides({3, 1}, {1, 1}, {2, 3, 4}) == Strides{0, 1, 0});
   CHECK(normalize_axis("f", -1, 3) == 2);
-  CHECK(contains(error_of([] { normalize_axis("f", 3, 3); }), "expected an axis from -3 to 2 for a tensor of rank 3, got 3"));
+  CHECK(contains(error_of([] { normalize_axis("f", 3, 3); }),
+                 "expected an axis from -3 to 2 for a tensor of rank 3, got 3"));
 }
 
 TEST_CASE("random numbers: reproducible, per draw, with the right moments on every level") {
@@ -389,11 +393,13 @@ TEST_CASE("random numbers: reproducible, per draw, with the right moments on eve
   std::thread([&] {  // each thread has a generator of its own
     seed(5);
     CHECK(same_bits(rand({4}), mine));
-  }).join();
+  })
+      .join();
 }
 
 TEST_CASE("Philox: the published test vectors") {
   CHECK(philox4x32({0, 0, 0, 0}, {0, 0}) == std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
   uint32_t const all = 0xffffffff;
-  CHECK(philox4x32({all, all, all, all}, {all, all}) == std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+  CHECK(philox4x32({all, all, all, all}, {all, all}) ==
+        std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
 }

@@ -33,7 +33,7 @@ void check_operands(Tensor const& q, Tensor const& k, Tensor const& v, AttendOpt
     return Complaint{fmt::format("expected a window of counts, got left {} and right {}", options.left, options.right),
                      "pass how many keys are visible on each side, 0 or more"};
   });
-  check(options.dropout >= 0 && options.dropout < 1, "attend", [&] {
+  check(options.dropout >= 0 && attend_threshold(std::min(options.dropout, 1.0)) < 65536, "attend", [&] {
     return Complaint{fmt::format("expected a dropout from 0 to below 1, got {}", options.dropout), "pass the share to drop"};
   });
   if (options.mask.defined()) {

@@ -212,8 +212,11 @@ Tensor logsumexp(Tensor const& x, int axis, bool keep) {
   Plan const p = plan("logsumexp", x, {axis});
   Tensor y = shaped(reduce("logsumexp", p, LogsumexpKernel{}), p, keep);
   if (tracked(x))
-    record("logsumexp", y, {&x}, [x = Saved(x), axis, kept = p.kept](Tensor const& g, Node const& node) {
-      return std::array{g.reshape(kept) * softmax(x.get(node), axis)};
+    record("logsumexp", y, {&x}, [x = Saved(x), y = SavedOutput(y), kept = p.kept](Tensor const& g, Node const& node) {
+      // e^(x − y), and 0 where a row holds nothing but −∞.
+      Tensor const top = y.get(node).reshape(kept);
+      Tensor const finite = where(top == -std::numeric_limits<double>::infinity(), 0.0, top);
+      return std::array{g.reshape(kept) * exp(x.get(node) - finite)};
     });
   return y;
 }

@@ -2,9 +2,6 @@
 #include <heed/engine/engine.h>
 #include <heed/nn/nn.h>
 #include <heed/optim/optim.h>
-
-#include "peak.h"
-
 #include <spawn.h>
 #include <sys/wait.h>
 
@@ -18,6 +15,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "peak.h"
 
 extern char** environ;
 
@@ -53,7 +52,8 @@ Times measure(double seconds, std::function<void()> const& body) {
 }
 
 /// Prints one measurement; `extra` is more JSON, beginning with a comma.
-void print(char const* name, int threads, Times const& t, double per_call, char const* unit, std::string const& extra = {}) {
+void print(char const* name, int threads, Times const& t, double per_call, char const* unit,
+           std::string const& extra = {}) {
   double const scale = (std::string(unit) == "ns" ? 1e9 : 1e3) / per_call;
   std::printf(R"({"name":"%s","threads":%d,"unit":"%s","min":%.6g,"median":%.6g,"count":%d%s})"
               "\n",
@@ -85,29 +85,38 @@ void bench_small(Settings const& settings, int threads) {
   Tensor x = ones({1}), other = ones({1});
   x.requires_grad_();
   constexpr int adds = 1000, chain = 100;
-  print("op/add_recorded", threads, measure(settings.seconds / 4, [&] {
-          for (int i = 0; i < adds; ++i) x + other;
-        }), adds, "ns");
-  print("op/add_chain_backward", threads, measure(settings.seconds / 4, [&] {
-          for (int r = 0; r < 10; ++r) {
-            Tensor y = x;
-            for (int i = 0; i < chain; ++i) y = y + other;
-            x.set_grad({});
-            y.backward();
-          }
-        }), 10 * chain, "ns");
+  print("op/add_recorded", threads,
+        measure(settings.seconds / 4,
+                [&] {
+                  for (int i = 0; i < adds; ++i) x + other;
+                }),
+        adds, "ns");
+  print("op/add_chain_backward", threads,
+        measure(settings.seconds / 4,
+                [&] {
+                  for (int r = 0; r < 10; ++r) {
+                    Tensor y = x;
+                    for (int i = 0; i < chain; ++i) y = y + other;
+                    x.set_grad({});
+                    y.backward();
+                  }
+                }),
+        10 * chain, "ns");
 }
 
 /// From exec to the end of a process that multiplies two 64×64 matrices.
 void bench_start(Settings const& settings) {
   char program[] = "/proc/self/exe", command[] = "--start";
   char* const arguments[] = {program, command, nullptr};
-  print("start/first_matmul", 1, measure(settings.seconds / 4, [&] {
-          pid_t child = 0;
-          if (posix_spawn(&child, program, nullptr, nullptr, arguments, environ) != 0) std::exit(1);
-          int status = 0;
-          waitpid(child, &status, 0);
-        }), 1, "ms");
+  print("start/first_matmul", 1,
+        measure(settings.seconds / 4,
+                [&] {
+                  pid_t child = 0;
+                  if (posix_spawn(&child, program, nullptr, nullptr, arguments, environ) != 0) std::exit(1);
+                  int status = 0;
+                  waitpid(child, &status, 0);
+                }),
+        1, "ms");
 }
 
 /// One training step of nanoGPT's CPU configuration: forward, loss, gradients cleared, backward, AdamW.
@@ -171,14 +180,18 @@ Settings parse(int argc, char** argv) {
     std::string const key = argv[i];
     if (key == "--help" || i + 1 == argc) usage(key == "--help" ? 0 : 2);
     std::string const value = argv[++i];
-    if (key == "--filter") settings.filter = value;
-    else if (key == "--seconds") settings.seconds = std::atof(value.c_str());
-    else if (key == "--text") settings.text = value;
+    if (key == "--filter")
+      settings.filter = value;
+    else if (key == "--seconds")
+      settings.seconds = std::atof(value.c_str());
+    else if (key == "--text")
+      settings.text = value;
     else if (key == "--threads") {
       settings.threads.clear();
       for (size_t from = 0; from < value.size(); from = std::min(value.find(',', from), value.size() - 1) + 1)
         settings.threads.push_back(std::max(1, std::atoi(value.c_str() + from)));
-    } else usage(2);
+    } else
+      usage(2);
   }
   return settings;
 }

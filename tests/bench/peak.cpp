@@ -15,7 +15,7 @@
 namespace heed::bench {
 namespace {
 
-constexpr int chains = 12;  // latency 4 or 5 × 2 units need 8 to 10 independent ones
+constexpr int chains = 12;                       // latency 4 or 5 × 2 units need 8 to 10 independent ones
 constexpr float factor = 0.999F, step = 0.001F;  // x → 0.999·x + 0.001 stays near 1
 
 // Each runs `rounds` rounds of `chains` multiply-adds and returns something that depends on all of them.
@@ -114,7 +114,8 @@ double peak_gflops(Isa level, int threads) {
   std::vector<double> best(size_t(threads), 0.0);
   auto work = [&](size_t thread) {
     --waiting;
-    while (waiting > 0) {}
+    while (waiting > 0) {
+    }
     for (int burst = 0; burst < bursts; ++burst) {
       auto const start = std::chrono::steady_clock::now();
       sink = run(rounds);

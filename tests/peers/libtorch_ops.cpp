@@ -8,7 +8,9 @@
 #include <functional>
 #include <vector>
 
-static double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+static double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 static void measure(char const* name, double seconds, int per_call, std::function<void()> const& body) {
   body();

@@ -114,8 +114,8 @@ struct Check {
       for (size_t i = 0; i < m; ++i)
         for (size_t j = 0; j < n; ++j)
           if (!close(columns[j][i], rows[i][j]))
-            return fmt::format("d output[{}]/d input {}[{}]: differences give {}, backward gives {}", i, elements[j].input,
-                               elements[j].index, columns[j][i], rows[i][j]);
+            return fmt::format("d output[{}]/d input {}[{}]: differences give {}, backward gives {}", i,
+                               elements[j].input, elements[j].index, columns[j][i], rows[i][j]);
       return "";
     }
     for (int round = 0; round < options.directions; ++round) {

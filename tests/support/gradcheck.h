@@ -18,8 +18,8 @@ struct GradcheckOptions {
   int directions = 3;
 };
 
-/// Compares the gradients of every floating output with respect to the inputs that require one. Inputs are f64; `f` must
-/// give the same result for the same input. Returns what differs, or nothing.
+/// Compares the gradients of every floating output with respect to the inputs that require one. Inputs are f64; `f`
+/// must give the same result for the same input. Returns what differs, or nothing.
 std::string gradcheck(Function const& f, std::vector<Tensor> const& inputs, GradcheckOptions options = {});
 
 /// gradcheck of the gradients themselves, recorded with create_graph, with respect to the inputs and to the cotangents.

@@ -56,10 +56,13 @@ Tensor draw_one(Input const& in, Shape const& shape, Dtype dtype, uint32_t key) 
       for (double& v : values) v = v < 0.6;
       return tensor(values, shape).to(in.kind == Input::Kind::mask ? Dtype::boolean : dtype);
     case Input::Kind::distinct:
-      for (size_t i = 0; i < n; ++i) values[i] = double(float(in.low + (in.high - in.low) * (double(i) + 0.5) / double(n)));
-      for (size_t i = n; i > 1; --i) std::swap(values[i - 1], values[philox4x32({uint32_t(i), 1, 0, 0}, {key, 6})[0] % i]);
+      for (size_t i = 0; i < n; ++i)
+        values[i] = double(float(in.low + (in.high - in.low) * (double(i) + 0.5) / double(n)));
+      for (size_t i = n; i > 1; --i)
+        std::swap(values[i - 1], values[philox4x32({uint32_t(i), 1, 0, 0}, {key, 6})[0] % i]);
       break;
-    case Input::Kind::real: break;
+    case Input::Kind::real:
+      break;
   }
   return tensor(values, shape).to(dtype);
 }
@@ -146,13 +149,15 @@ std::vector<Tensor> draw(OpCase const& c, Shapes const& shapes, Dtype dtype, boo
 
 std::string differs(Tensor const& got, Tensor const& want, double tolerance) {
   if (!got.defined() || !want.defined()) return got.defined() == want.defined() ? "" : "one is undefined";
-  if (!(got.shape() == want.shape())) return fmt::format("shape {} for {}", to_string(got.shape()), to_string(want.shape()));
+  if (!(got.shape() == want.shape()))
+    return fmt::format("shape {} for {}", to_string(got.shape()), to_string(want.shape()));
   if (is_floating(got.dtype()) != is_floating(want.dtype()))
     return fmt::format("type {} for {}", name(got.dtype()), name(want.dtype()));
   auto const a = got.detach().to_vector<double>(), b = want.detach().to_vector<double>();
   for (size_t i = 0; i < a.size(); ++i) {
     if (std::isnan(a[i]) && std::isnan(b[i])) continue;
-    if (a[i] == b[i] || (is_floating(got.dtype()) && std::abs(a[i] - b[i]) <= tolerance * (1 + std::abs(b[i])))) continue;
+    if (a[i] == b[i] || (is_floating(got.dtype()) && std::abs(a[i] - b[i]) <= tolerance * (1 + std::abs(b[i]))))
+      continue;
     return fmt::format("element {} of {} is {:.17g}, expected {:.17g}", i, to_string(got.shape()), a[i], b[i]);
   }
   return "";
@@ -184,7 +189,8 @@ void check_values(OpCase const& c) {
   on_every_isa([&](Isa level) {
     // Below the best level, a shape or two that reach vector body and tail.
     size_t count = c.shapes.size();
-    if (level != Isa(0) && int(level) + 1 < int(all_isas().size()) && has_isa(Isa(int(level) + 1))) count = std::min(count, size_t(8));
+    if (level != Isa(0) && int(level) + 1 < int(all_isas().size()) && has_isa(Isa(int(level) + 1)))
+      count = std::min(count, size_t(8));
     for (size_t s = 0; s < count; ++s)
       for (Dtype dtype : {Dtype::f32, Dtype::f64}) {
         INFO(c.name, " ", std::string(name(dtype)), " ", std::string(name(level)), " ", shapes_text(c.shapes[s]));
@@ -252,7 +258,8 @@ void check_strides(OpCase const& c) {
       double const tolerance = dtype == Dtype::f32 ? c.f32 : c.f64;
       for (size_t k = 0; k < plain.size(); ++k)
         for (int how : {0, 1}) {
-          INFO(c.name, " ", std::string(name(dtype)), " ", shapes_text(c.shapes[s]), " operand ", k, std::string(how ? " stepped" : " transposed"));
+          INFO(c.name, " ", std::string(name(dtype)), " ", shapes_text(c.shapes[s]), " operand ", k,
+               std::string(how ? " stepped" : " transposed"));
           auto in = plain;
           in[k] = restrided(plain[k], how);
           if (plain[k].requires_grad()) in[k].requires_grad_();
@@ -405,8 +412,8 @@ void bench(OpCase const& c) {
       NoGrad const off;
       c.op(in);
     });
-    fmt::print("{:28} {}  forward {:8.3f} ns/element {:7.2f} GB/s", c.name, name(dtype), forward * 1e9 / double(elements),
-               bytes / forward * 1e-9);
+    fmt::print("{:28} {}  forward {:8.3f} ns/element {:7.2f} GB/s", c.name, name(dtype),
+               forward * 1e9 / double(elements), bytes / forward * 1e-9);
     if (c.differentiable) {
       double const both = seconds([&] { gradients_of(c, in); });
       fmt::print("  with backward {:8.3f} ns/element", both * 1e9 / double(elements));

@@ -2,13 +2,13 @@
 // strides, broadcasting, odd and empty sizes, every instruction set, threads, special values, bad input, and timings.
 #pragma once
 
-#include "gradcheck.h"
-#include "skip.h"
-
 #include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "gradcheck.h"
+#include "skip.h"
 
 namespace heed::test {
 
@@ -48,21 +48,21 @@ struct BadCall {
 };
 
 struct OpCase {
-  std::string name;                     // unique
-  std::string covers;                   // what it is called in the catalogue
+  std::string name;    // unique
+  std::string covers;  // what it is called in the catalogue
   std::vector<Input> inputs;
-  std::vector<Shapes> shapes;           // shapes of the operands: the first is small, the rest odd, broadcast, empty
+  std::vector<Shapes> shapes;  // shapes of the operands: the first is small, the rest odd, broadcast, empty
   Function op;
-  Function twin = {};                   // the same in other operations or plain loops, given f64
+  Function twin = {};                                // the same in other operations or plain loops, given f64
   std::function<double(double const*)> scalar = {};  // or element by element
   bool differentiable = true;
   bool second_order = true;
-  bool elementwise_bits = false;        // the result's bits do not depend on strides
-  double f32 = 3e-6, f64 = 1e-13;       // error relative to 1 + |value|
-  double gradient_f32 = 3e-5;           // of f32 gradients against f64 ones
+  bool elementwise_bits = false;   // the result's bits do not depend on strides
+  double f32 = 3e-6, f64 = 1e-13;  // error relative to 1 + |value|
+  double gradient_f32 = 3e-5;      // of f32 gradients against f64 ones
   GradcheckOptions gradcheck = {};
-  Shapes large = {};                    // enough for several chunks, and what --bench times
-  std::vector<Special> special = {};    // NaN, ±Inf, −0, denormals
+  Shapes large = {};                  // enough for several chunks, and what --bench times
+  std::vector<Special> special = {};  // NaN, ±Inf, −0, denormals
   std::vector<BadCall> bad = {};
 };
 
@@ -83,7 +83,8 @@ void bench(OpCase const& c);
 /// The filter of `--bench[=filter]` (or of HEED_BENCH), empty for all; none where timings were not asked for.
 std::optional<std::string> bench_filter();
 
-/// Whether `got` is `want` within `tolerance`·(1 + |want|): shapes equal, NaN beside NaN, infinities equal; integers exactly.
+/// Whether `got` is `want` within `tolerance`·(1 + |want|): shapes equal, NaN beside NaN, infinities equal; integers
+/// exactly.
 std::string differs(Tensor const& got, Tensor const& want, double tolerance);
 /// Same shape, type and bits.
 bool same_bits(Tensor const& a, Tensor const& b);
