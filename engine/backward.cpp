@@ -38,8 +38,8 @@ void accumulate(Tensor& sum, Tensor gradient, bool create) {
 
 }  // namespace
 
-/// Two passes, neither recursive: find() counts the consumers of every node that matters, run() hands gradients along the
-/// edges, each node as soon as its last consumer has delivered.
+/// Two passes, neither recursive: find() counts the consumers of every node that matters, run() hands gradients along
+/// the edges, each node as soon as its last consumer has delivered.
 class Walk {
  public:
   Walk(Mode mode, std::vector<Tensor> const& targets) : mode_(mode), results_(targets.size()), id_(++last_id_) {
@@ -74,7 +74,8 @@ class Walk {
     return std::any_of(targets_.begin(), targets_.end(), [&](Edge const& t) { return same(t, edge); });
   }
 
-  /// Depth-first from `root`; a node is needed when a gradient through it reaches a target (or, without targets, a leaf).
+  /// Depth-first from `root`; a node is needed when a gradient through it reaches a target (or, without targets, a
+  /// leaf).
   void find(Edge const& root) {
     if (!root.node) return;
     if (!(mode_.stop_at_targets && is_target(root))) {
@@ -93,8 +94,10 @@ class Walk {
         bool const target = mode_.only_targets && is_target(edge);
         node.needed_ |= target || (edge.leaf && !mode_.only_targets);
         if (edge.leaf || (target && mode_.stop_at_targets)) continue;
-        if (++enter(*edge.node) == 1) stack.push_back({edge.node.get(), 0});
-        else node.needed_ |= edge.node->needed_;
+        if (++enter(*edge.node) == 1)
+          stack.push_back({edge.node.get(), 0});
+        else
+          node.needed_ |= edge.node->needed_;
       }
     }
   }
@@ -116,7 +119,8 @@ class Walk {
                        "pass .retain_graph = true to the first one, or run the forward again"};
     });
     gradients.assign(size_t(node.edge_count_), Tensor());
-    bool const any = std::any_of(node.gradients_, node.gradients_ + node.output_count_, [](Tensor const& g) { return g.defined(); });
+    bool const any =
+        std::any_of(node.gradients_, node.gradients_ + node.output_count_, [](Tensor const& g) { return g.defined(); });
     if (any) node.run(node.gradients_, gradients.data());
     for (int i = 0; i < node.output_count_; ++i) node.gradients_[i] = Tensor();
     if (!mode_.retain) {
@@ -219,10 +223,12 @@ std::vector<Tensor> grad(std::vector<Tensor> const& outputs, std::vector<Tensor>
                        "mark it with requires_grad_() before the forward"};
     });
   }
-  Walk walk({.retain = options.retain_graph || options.create_graph, .create = options.create_graph, .only_targets = true},
-            inputs);
+  Walk walk(
+      {.retain = options.retain_graph || options.create_graph, .create = options.create_graph, .only_targets = true},
+      inputs);
   for (size_t i = 0; i < outputs.size(); ++i)
-    walk.start(outputs[i], start_gradient("grad", outputs[i], output_gradients.empty() ? Tensor() : output_gradients[i]));
+    walk.start(outputs[i],
+               start_gradient("grad", outputs[i], output_gradients.empty() ? Tensor() : output_gradients[i]));
   auto gradients = walk.run();
   for (size_t i = 0; i < inputs.size(); ++i)
     check(options.allow_unused || gradients[i].defined(), "grad", [&] {

@@ -9,8 +9,10 @@ namespace heed {
 
 struct BackwardOptions {
   bool retain_graph = false;  // keep what was saved, so that the same graph can be walked again
-  bool create_graph = false;  // record the walk itself, so that the gradients can be differentiated; implies retain_graph
-  bool allow_unused = false;  // grad(): an input that the outputs do not depend on gives an undefined tensor, not an Error
+  bool create_graph =
+      false;  // record the walk itself, so that the gradients can be differentiated; implies retain_graph
+  bool allow_unused =
+      false;  // grad(): an input that the outputs do not depend on gives an undefined tensor, not an Error
 };
 
 /// Accumulates Σ d(output)/d(leaf) · gradient into `leaf.grad()` of every leaf that requires one.

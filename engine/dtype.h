@@ -20,11 +20,16 @@ namespace detail {
 
 template <class T>
 constexpr Dtype dtype_of = Dtype::f32;
-template <> inline constexpr Dtype dtype_of<double> = Dtype::f64;
-template <> inline constexpr Dtype dtype_of<int32_t> = Dtype::i32;
-template <> inline constexpr Dtype dtype_of<int64_t> = Dtype::i64;
-template <> inline constexpr Dtype dtype_of<uint8_t> = Dtype::u8;
-template <> inline constexpr Dtype dtype_of<bool> = Dtype::boolean;
+template <>
+inline constexpr Dtype dtype_of<double> = Dtype::f64;
+template <>
+inline constexpr Dtype dtype_of<int32_t> = Dtype::i32;
+template <>
+inline constexpr Dtype dtype_of<int64_t> = Dtype::i64;
+template <>
+inline constexpr Dtype dtype_of<uint8_t> = Dtype::u8;
+template <>
+inline constexpr Dtype dtype_of<bool> = Dtype::boolean;
 
 constexpr bool is_floating(Dtype d) { return d == Dtype::f32 || d == Dtype::f64; }
 std::string_view name(Dtype d);
@@ -33,12 +38,18 @@ std::string_view name(Dtype d);
 template <class F>
 decltype(auto) dispatch(Dtype d, F&& f) {
   switch (d) {
-    case Dtype::f64: return f(Type<double>{});
-    case Dtype::i32: return f(Type<int32_t>{});
-    case Dtype::i64: return f(Type<int64_t>{});
-    case Dtype::u8: return f(Type<uint8_t>{});
-    case Dtype::boolean: return f(Type<bool>{});
-    case Dtype::f32: break;
+    case Dtype::f64:
+      return f(Type<double>{});
+    case Dtype::i32:
+      return f(Type<int32_t>{});
+    case Dtype::i64:
+      return f(Type<int64_t>{});
+    case Dtype::u8:
+      return f(Type<uint8_t>{});
+    case Dtype::boolean:
+      return f(Type<bool>{});
+    case Dtype::f32:
+      break;
   }
   return f(Type<float>{});
 }

@@ -33,7 +33,8 @@ struct Complaint {
 /// Throws unless `ok`; `describe()` gives the Complaint and runs only on failure.
 template <class Describe>
 void check(bool ok, std::string_view op, Describe&& describe) {
-  if (!ok) [[unlikely]] fail(op, describe());
+  if (!ok) [[unlikely]]
+    fail(op, describe());
 }
 
 }  // namespace heed

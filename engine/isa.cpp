@@ -51,9 +51,7 @@ int detail::choose_isa() {
   return int(level);
 }
 
-void set_isa(Isa level) {
-  detail::current_isa.store(int(requested(name(level))), std::memory_order_relaxed);
-}
+void set_isa(Isa level) { detail::current_isa.store(int(requested(name(level))), std::memory_order_relaxed); }
 
 bool has_isa(Isa level) {
 #if defined(__x86_64__)

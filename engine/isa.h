@@ -7,8 +7,7 @@
 #include <type_traits>
 
 #if defined(__x86_64__)
-#define HEED_FOR_EACH_ISA(apply, ...) \
-  apply(baseline, __VA_ARGS__) apply(avx2, __VA_ARGS__) apply(avx512, __VA_ARGS__)
+#define HEED_FOR_EACH_ISA(apply, ...) apply(baseline, __VA_ARGS__) apply(avx2, __VA_ARGS__) apply(avx512, __VA_ARGS__)
 #elif defined(__aarch64__)
 #define HEED_FOR_EACH_ISA(apply, ...) apply(neon, __VA_ARGS__)
 #else
@@ -17,7 +16,7 @@
 
 #ifdef HEED_ISA_LEVEL
 namespace heed {
-inline namespace HEED_ISA_LEVEL {}  // inline from the first mention on, as the language demands
+inline namespace HEED_ISA_LEVEL {}  // namespace HEED_ISA_LEVEL
 }  // namespace heed
 #endif
 
@@ -49,13 +48,13 @@ std::span<Isa const> all_isas();
 /// HEED_KERNELS(GemmKernels, gemm_kernels) in ops/<op>.h, at file scope: declares the table that ops/<op>.simd.cpp
 /// defines once per level as `constinit GemmKernels const gemm_kernels{…}` inside `namespace heed::HEED_ISA_LEVEL`,
 /// and heed::kernels(GemmKernels const*), by which heed::kernels<GemmKernels>() finds the one in use.
-#define HEED_KERNELS(Table, table)                                                  \
-  HEED_FOR_EACH_ISA(HEED_KERNELS_EXTERN, Table, table)                              \
-  namespace heed {                                                                  \
-  inline Table const& kernels(Table const*) {                                       \
+#define HEED_KERNELS(Table, table)                                                             \
+  HEED_FOR_EACH_ISA(HEED_KERNELS_EXTERN, Table, table)                                         \
+  namespace heed {                                                                             \
+  inline Table const& kernels(Table const*) {                                                  \
     constexpr Table const* levels[] = {HEED_FOR_EACH_ISA(HEED_KERNELS_ADDRESS, Table, table)}; \
-    return *levels[int(isa())];                                                     \
-  }                                                                                 \
+    return *levels[int(isa())];                                                                \
+  }                                                                                            \
   }
 #define HEED_KERNELS_EXTERN(level, Table, table) \
   namespace heed::level {                        \
@@ -76,8 +75,10 @@ struct PerType {
   Part<double> f64;
   template <class T>
   constexpr Part<T> const& of() const {
-    if constexpr (std::is_same_v<T, float>) return f32;
-    else return f64;
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return f64;
   }
 };
 }  // namespace heed

@@ -47,12 +47,16 @@ struct Mask {
   using Bool = typename LaneTraits<V>::Bool;
   Bool b;
   friend Mask operator&(Mask x, Mask y) {
-    if constexpr (LaneTraits<V>::width == 1) return {x.b && y.b};
-    else return {x.b & y.b};
+    if constexpr (LaneTraits<V>::width == 1)
+      return {x.b && y.b};
+    else
+      return {x.b & y.b};
   }
   friend Mask operator|(Mask x, Mask y) {
-    if constexpr (LaneTraits<V>::width == 1) return {x.b || y.b};
-    else return {x.b | y.b};
+    if constexpr (LaneTraits<V>::width == 1)
+      return {x.b || y.b};
+    else
+      return {x.b | y.b};
   }
   friend Mask operator!(Mask x) { return {!x.b}; }
 };
@@ -67,16 +71,19 @@ struct Lane {
   Lane() = default;
   Lane(V value) : v(value) {}
   template <class A>
-    requires(std::is_arithmetic_v<A> && !std::is_same_v<A, V>)
-  Lane(A value) : v(Scalar(value)) {}
+  requires(std::is_arithmetic_v<A> && !std::is_same_v<A, V>) Lane(A value) : v(Scalar(value)) {}
 
   static Lane load(Scalar const* from) {
-    if constexpr (width == 1) return *from;
-    else return V::load_unaligned(from);
+    if constexpr (width == 1)
+      return *from;
+    else
+      return V::load_unaligned(from);
   }
   void store(Scalar* to) const {
-    if constexpr (width == 1) *to = v;
-    else v.store_unaligned(to);
+    if constexpr (width == 1)
+      *to = v;
+    else
+      v.store_unaligned(to);
   }
   /// The first `count` elements, 0 <= count <= width; the others are `fill`. Nothing past them is read.
   static Lane load_first(Scalar const* from, int count, Scalar fill = 0) {
@@ -131,8 +138,10 @@ struct Lane {
   friend Lane operator*(Lane a, Lane b) { return a.v * b.v; }
   friend Lane operator/(Lane a, Lane b) { return a.v / b.v; }
   friend Lane operator-(Lane a) {
-    if constexpr (width == 1) return -a.v;
-    else return a.v ^ V(Scalar(-0.));
+    if constexpr (width == 1)
+      return -a.v;
+    else
+      return a.v ^ V(Scalar(-0.));
   }
   Lane& operator+=(Lane b) { return *this = *this + b; }
   Lane& operator-=(Lane b) { return *this = *this - b; }
@@ -167,10 +176,13 @@ Lane<V> fma(Lane<V> a, Lane<V> b, Lane<V> c) {
 #if defined(__FMA__) || defined(__aarch64__)
   if constexpr (Lane<V>::width == 1) return std::fma(a.v, b.v, c.v);
 #if defined(__AVX512F__)
-  else if constexpr (std::is_same_v<typename Lane<V>::Scalar, float>) return V(_mm512_fmadd_ps(a.v, b.v, c.v));
-  else return V(_mm512_fmadd_pd(a.v, b.v, c.v));
+  else if constexpr (std::is_same_v<typename Lane<V>::Scalar, float>)
+    return V(_mm512_fmadd_ps(a.v, b.v, c.v));
+  else
+    return V(_mm512_fmadd_pd(a.v, b.v, c.v));
 #else
-  else return xsimd::fma(a.v, b.v, c.v);
+  else
+    return xsimd::fma(a.v, b.v, c.v);
 #endif
 #else
   return a * b + c;
@@ -180,27 +192,37 @@ Lane<V> fma(Lane<V> a, Lane<V> b, Lane<V> c) {
 /// mask ? a : b; literals convert.
 template <class V>
 Lane<V> select(Mask<V> mask, std::type_identity_t<Lane<V>> a, std::type_identity_t<Lane<V>> b) {
-  if constexpr (Lane<V>::width == 1) return mask.b ? a : b;
-  else return xsimd::select(mask.b, a.v, b.v);
+  if constexpr (Lane<V>::width == 1)
+    return mask.b ? a : b;
+  else
+    return xsimd::select(mask.b, a.v, b.v);
 }
 
 template <class V>
 bool any(Mask<V> mask) {
-  if constexpr (LaneTraits<V>::width == 1) return mask.b;
-  else return xsimd::any(mask.b);
+  if constexpr (LaneTraits<V>::width == 1)
+    return mask.b;
+  else
+    return xsimd::any(mask.b);
 }
 template <class V>
 bool all(Mask<V> mask) {
-  if constexpr (LaneTraits<V>::width == 1) return mask.b;
-  else return xsimd::all(mask.b);
+  if constexpr (LaneTraits<V>::width == 1)
+    return mask.b;
+  else
+    return xsimd::all(mask.b);
 }
 
 /// A constant where a formula needs a value of x's kind: one name for Lane, Dual and Tensor.
 template <class V>
-Lane<V> constant_like(Lane<V>, double c) { return c; }
+Lane<V> constant_like(Lane<V>, double c) {
+  return c;
+}
 
 template <class V>
-Mask<V> isnan(Lane<V> x) { return x != x; }
+Mask<V> isnan(Lane<V> x) {
+  return x != x;
+}
 
 /// a > b ? a : b. When one is NaN the result is b: max(0., x) passes a NaN of x on, max(x, 0.) drops it.
 template <class V>
@@ -211,9 +233,13 @@ Lane<V> max(Lane<V> a, Lane<V> b) {
   return select(a > b, a, b);
 }
 template <class V>
-Lane<V> max(Lane<V> a, double b) { return max(a, Lane<V>(b)); }
+Lane<V> max(Lane<V> a, double b) {
+  return max(a, Lane<V>(b));
+}
 template <class V>
-Lane<V> max(double a, Lane<V> b) { return max(Lane<V>(a), b); }
+Lane<V> max(double a, Lane<V> b) {
+  return max(Lane<V>(a), b);
+}
 
 /// a < b ? a : b, with the same rule.
 template <class V>
@@ -224,15 +250,21 @@ Lane<V> min(Lane<V> a, Lane<V> b) {
   return select(a < b, a, b);
 }
 template <class V>
-Lane<V> min(Lane<V> a, double b) { return min(a, Lane<V>(b)); }
+Lane<V> min(Lane<V> a, double b) {
+  return min(a, Lane<V>(b));
+}
 template <class V>
-Lane<V> min(double a, Lane<V> b) { return min(Lane<V>(a), b); }
+Lane<V> min(double a, Lane<V> b) {
+  return min(Lane<V>(a), b);
+}
 
-#define HEED_LANE_EXACT(name, scalar, batch)                 \
-  template <class V>                                         \
-  Lane<V> name(Lane<V> x) {                                  \
-    if constexpr (Lane<V>::width == 1) return scalar(x.v);   \
-    else return xsimd::batch(x.v);                           \
+#define HEED_LANE_EXACT(name, scalar, batch) \
+  template <class V>                         \
+  Lane<V> name(Lane<V> x) {                  \
+    if constexpr (Lane<V>::width == 1)       \
+      return scalar(x.v);                    \
+    else                                     \
+      return xsimd::batch(x.v);              \
   }
 HEED_LANE_EXACT(abs, std::fabs, abs)
 HEED_LANE_EXACT(sqrt, std::sqrt, sqrt)
@@ -245,12 +277,16 @@ HEED_LANE_EXACT(round, std::nearbyint, nearbyint)
 
 /// 1 / sqrt(x), both correctly rounded: no approximate instruction, so the same bits on every level.
 template <class V>
-Lane<V> rsqrt(Lane<V> x) { return 1. / sqrt(x); }
+Lane<V> rsqrt(Lane<V> x) {
+  return 1. / sqrt(x);
+}
 
 template <class V>
 Lane<V> copysign(Lane<V> x, Lane<V> sign) {
-  if constexpr (Lane<V>::width == 1) return std::copysign(x.v, sign.v);
-  else return xsimd::copysign(x.v, sign.v);
+  if constexpr (Lane<V>::width == 1)
+    return std::copysign(x.v, sign.v);
+  else
+    return xsimd::copysign(x.v, sign.v);
 }
 
 namespace lane_detail {
@@ -278,29 +314,41 @@ inline constexpr bool is_f32 = std::is_same_v<typename Lane<V>::Scalar, float>;
 /// The bits of an f32 as int32: an int32_t or a batch of them, for + - & ^ << and the arithmetic >>.
 template <class V>
 auto bits(Lane<V> x) {
-  if constexpr (Lane<V>::width == 1) return __builtin_bit_cast(int32_t, x.v);
-  else return xsimd::bitwise_cast<xsimd::batch<int32_t, typename V::arch_type>>(x.v);
+  if constexpr (Lane<V>::width == 1)
+    return __builtin_bit_cast(int32_t, x.v);
+  else
+    return xsimd::bitwise_cast<xsimd::batch<int32_t, typename V::arch_type>>(x.v);
 }
 template <class V, class I>
 Lane<V> from_bits(I i) {
-  if constexpr (Lane<V>::width == 1) return __builtin_bit_cast(float, i);
-  else return xsimd::bitwise_cast<V>(i);
+  if constexpr (Lane<V>::width == 1)
+    return __builtin_bit_cast(float, i);
+  else
+    return xsimd::bitwise_cast<V>(i);
 }
 template <class V, class I>
 Lane<V> from_int(I i) {
-  if constexpr (Lane<V>::width == 1) return float(i);
-  else return xsimd::to_float(i);
+  if constexpr (Lane<V>::width == 1)
+    return float(i);
+  else
+    return xsimd::to_float(i);
 }
 
 /// 2^n for a whole n of [-126, 127]: n + 1.5·2^23 has n in its last bits.
 template <class V>
-Lane<V> two_to(Lane<V> n) { return from_bits<V>(bits(n + (12582912. + 127.)) << 23); }
+Lane<V> two_to(Lane<V> n) {
+  return from_bits<V>(bits(n + (12582912. + 127.)) << 23);
+}
 
 /// c₀ + c₁x + c₂x² + … by Horner's rule. (Estrin's pairs gain on baseline only, and cost on AVX.)
 template <class V>
-Lane<V> polynomial(Lane<V>, double c) { return c; }
+Lane<V> polynomial(Lane<V>, double c) {
+  return c;
+}
 template <class V, class... C>
-Lane<V> polynomial(Lane<V> x, double c, C... higher) { return fma(polynomial(x, higher...), x, Lane<V>(c)); }
+Lane<V> polynomial(Lane<V> x, double c, C... higher) {
+  return fma(polynomial(x, higher...), x, Lane<V>(c));
+}
 
 /// x = n·ln 2 + r, |r| <= ln 2 / 2; ln 2 in two parts, the first of 9 bits so that n times it is exact.
 template <class V>
@@ -328,8 +376,9 @@ Lane<V> exp_inner(Lane<V> x) {
 template <class V>
 Lane<V> log_inner(Lane<V> f, Lane<V> e) {
   Lane<V> const z = f * f;
-  Lane<V> y = f * z * polynomial(f, 0.3333331054, -0.2499998643, 0.2000222236, -0.1666925868, 0.1421871471,
-                                 -0.1238421234, 0.1187259302, -0.1179067871, 0.06917139054);
+  Lane<V> y = f * z *
+              polynomial(f, 0.3333331054, -0.2499998643, 0.2000222236, -0.1666925868, 0.1421871471, -0.1238421234,
+                         0.1187259302, -0.1179067871, 0.06917139054);
   y = fma(e, Lane<V>(-2.12194440054690583e-4), y);
   y = fma(z, Lane<V>(-0.5), y);
   return fma(e, Lane<V>(0.693359375), f + y);
@@ -448,10 +497,12 @@ Lane<V> erf(Lane<V> x) {
     return lane_detail::each(x, std::erf);
   } else {
     Lane<V> const a = min(4., abs(x));
-    Lane<V> const small = fma(a, lane_detail::polynomial(a * a, 0.128379167, -0.3761263385, 0.1128369733, -0.02685950026,
-                                                    0.00520128646, -0.0008145601663, 8.382407258e-5), a);
-    Lane<V> const q = lane_detail::polynomial(a, 0.0001664990589, 1.12779702, 0.6369764756, 0.1041133202, -0.02231503386,
-                                         0.003065443843, -0.0001982147769);
+    Lane<V> const small = fma(a,
+                              lane_detail::polynomial(a * a, 0.128379167, -0.3761263385, 0.1128369733, -0.02685950026,
+                                                      0.00520128646, -0.0008145601663, 8.382407258e-5),
+                              a);
+    Lane<V> const q = lane_detail::polynomial(a, 0.0001664990589, 1.12779702, 0.6369764756, 0.1041133202,
+                                              -0.02231503386, 0.003065443843, -0.0001982147769);
     return copysign(select(a < 0.92, small, 1. - lane_detail::exp_inner(-q)), x);
   }
 }
@@ -465,7 +516,8 @@ Lane<V> sin(Lane<V> x) {
     Lane<V> const a = abs(x);
     if (any(a > lane_detail::sine_limit)) return lane_detail::each(x, std::sin);
     auto const part = lane_detail::sine_quadrant(a, 0);
-    return lane_detail::from_bits<V>(lane_detail::bits(part.value) ^ part.sign ^ (lane_detail::bits(x) & int32_t(0x80000000)));
+    return lane_detail::from_bits<V>(lane_detail::bits(part.value) ^ part.sign ^
+                                     (lane_detail::bits(x) & int32_t(0x80000000)));
   }
 }
 template <class V>
@@ -482,16 +534,24 @@ Lane<V> cos(Lane<V> x) {
 
 /// By the C library, element by element: C99's special cases, under 1 ulp.
 template <class V>
-Lane<V> pow(Lane<V> x, Lane<V> y) { return lane_detail::each(x, y, std::pow); }
+Lane<V> pow(Lane<V> x, Lane<V> y) {
+  return lane_detail::each(x, y, std::pow);
+}
 template <class V>
-Lane<V> pow(Lane<V> x, double y) { return pow(x, Lane<V>(y)); }
+Lane<V> pow(Lane<V> x, double y) {
+  return pow(x, Lane<V>(y));
+}
 template <class V>
-Lane<V> pow(double x, Lane<V> y) { return pow(Lane<V>(x), y); }
+Lane<V> pow(double x, Lane<V> y) {
+  return pow(Lane<V>(x), y);
+}
 
 template <class V>
 typename Lane<V>::Scalar reduce_add(Lane<V> a) {
-  if constexpr (Lane<V>::width == 1) return a.v;
-  else return xsimd::hadd(a.v);
+  if constexpr (Lane<V>::width == 1)
+    return a.v;
+  else
+    return xsimd::hadd(a.v);
 }
 template <class V>
 typename Lane<V>::Scalar reduce_max(Lane<V> a) {

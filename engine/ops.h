@@ -1,5 +1,6 @@
-// The catalogue: every operation once, with formula, shapes and errors. Unless said otherwise an operation takes f32 and
-// f64, promotes mixed types as PyTorch does, broadcasts as NumPy does, and has a gradient that can be differentiated again.
+// The catalogue: every operation once, with formula, shapes and errors. Unless said otherwise an operation takes f32
+// and f64, promotes mixed types as PyTorch does, broadcasts as NumPy does, and has a gradient that can be
+// differentiated again.
 #pragma once
 
 #include <heed/engine/random.h>
@@ -35,7 +36,8 @@ Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
 /// A tensor of rank 0.
 Tensor scalar(double value, Dtype dtype = Dtype::f32);
 
-// ---- random (random.h): element i depends on (seed, offset, i) alone -------------------------------------------------
+// ---- random (random.h): element i depends on (seed, offset, i) alone
+// -------------------------------------------------
 /// Uniform on [0, 1).
 Tensor rand(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
 /// Standard normal, by Box–Muller (1958).
@@ -170,7 +172,8 @@ Tensor tril(Tensor const& x, int64_t offset = 0);
 Tensor triu(Tensor const& x, int64_t offset = 0);
 
 // ---- products -------------------------------------------------------------------------------------------------------
-/// [.., M, K]·[.., K, N] → [.., M, N], leading axes broadcast; rank 1 is a row (left) or column (right) and loses that axis.
+/// [.., M, K]·[.., K, N] → [.., M, N], leading axes broadcast; rank 1 is a row (left) or column (right) and loses that
+/// axis.
 Tensor matmul(Tensor const& a, Tensor const& b);
 /// x·weightᵀ + bias: x [.., K], weight [N, K], bias [N] or undefined.
 Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias = {});
@@ -195,18 +198,19 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
 
 /// Rows of `table` [V, C] by `index` (i64, any shape) → [.., C]; the gradient is dense.
 Tensor embedding(Tensor const& index, Tensor const& table);
-/// x·keep/(1 − p), keep ~ Bernoulli(1 − p) by a counter-based draw, so that nothing is stored (Srivastava et al., 2014).
+/// x·keep/(1 − p), keep ~ Bernoulli(1 − p) by a counter-based draw, so that nothing is stored (Srivastava et al.,
+/// 2014).
 Tensor dropout(Tensor const& x, double p, Generator& generator = default_generator());
 Tensor dropout(Tensor const& x, double p, Draw draw);
 
 struct AttendOptions {
   static constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
-  double scale = 0;             // of the scores; 0 means 1/√D
-  bool causal = false;          // query i sees keys j ≤ i + S − T: aligned at the end, as a cache needs it
-  int64_t left = unlimited;     // and keys no further than this to the left
-  int64_t right = unlimited;    // or right of that position; both inclusive
-  Tensor mask = {};             // bool, broadcast to [B, H, T, S]; true attends
-  double dropout = 0;           // of the weights; keyed by (draw, b, h, i, j)
+  double scale = 0;           // of the scores; 0 means 1/√D
+  bool causal = false;        // query i sees keys j ≤ i + S − T: aligned at the end, as a cache needs it
+  int64_t left = unlimited;   // and keys no further than this to the left
+  int64_t right = unlimited;  // or right of that position; both inclusive
+  Tensor mask = {};           // bool, broadcast to [B, H, T, S]; true attends
+  double dropout = 0;         // of the weights; keyed by (draw, b, h, i, j)
   Draw draw = {0, 0};
 };
 struct Attended {
@@ -215,7 +219,8 @@ struct Attended {
 };
 /// softmax(q·kᵀ·scale)·v without the T×S matrix: q [B, H, T, D], k [B, G, S, D], v [B, G, S, E], H a multiple of G, and
 /// head h reads key head ⌊h·G/H⌋ (Vaswani et al., 2017; Ainslie et al., 2023; tiling by online softmax: Milakov and
-/// Gimelshein, 2018; Dao et al., 2022). A query that sees nothing gives 0; masked keys and values are never read as numbers.
+/// Gimelshein, 2018; Dao et al., 2022). A query that sees nothing gives 0; masked keys and values are never read as
+/// numbers.
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
 /// The weights [B, H, T, S] that attend() applies to v: materialised, for looking and for second derivatives.
 Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options = {});

@@ -13,7 +13,8 @@
 namespace heed {
 namespace {
 
-constexpr int spin_limit = 4000;  // pauses before a thread parks: roughly 50–100 µs, longer than the gap between two ops
+constexpr int spin_limit =
+    4000;  // pauses before a thread parks: roughly 50–100 µs, longer than the gap between two ops
 constexpr int max_threads = 256;
 
 void pause() {
@@ -38,9 +39,9 @@ void wait_for_change(std::atomic<T>& word, T old, std::atomic<int>* sleepers) {
 
 thread_local bool inside_region = false;
 
-/// One region at a time. `ticket` packs (region number << 32 | next chunk); a thread that moves it from (r, c) to (r, c+1)
-/// owns chunk c of region r, and the region's fields cannot change before that chunk is counted off in `remaining`.
-/// A caller therefore never waits for a worker that has claimed nothing.
+/// One region at a time. `ticket` packs (region number << 32 | next chunk); a thread that moves it from (r, c) to (r,
+/// c+1) owns chunk c of region r, and the region's fields cannot change before that chunk is counted off in
+/// `remaining`. A caller therefore never waits for a worker that has claimed nothing.
 class Pool {
  public:
   explicit Pool(int threads) { resize(threads); }
@@ -150,7 +151,8 @@ Pool& the_pool() {
   std::lock_guard lock(pool_lock);
   if (!pool.load()) {
     static bool const registered = [] {
-      // After fork the child has no workers: it builds a pool of its own. The old one is left, since its locks may be held.
+      // After fork the child has no workers: it builds a pool of its own. The old one is left, since its locks may be
+      // held.
       pthread_atfork([] { pool_lock.lock(); }, [] { pool_lock.unlock(); },
                      [] {
                        pool.store(nullptr);
@@ -181,7 +183,8 @@ void set_thread_count(int count) {
                      "pass the number of processors to use"};
   });
   check(!inside_region, "set_thread_count", [] {
-    return Complaint{"it was called from inside a parallel region, which uses the threads", "call it between operations"};
+    return Complaint{"it was called from inside a parallel region, which uses the threads",
+                     "call it between operations"};
   });
   wanted_threads.store(count);
   if (Pool* const ready = pool.load()) ready->resize(count);

@@ -17,8 +17,9 @@ namespace detail {
 void run_chunks(int64_t n, int64_t grain, void (*body)(void*, int64_t, int64_t), void* data);
 }  // namespace detail
 
-/// Calls body(begin, end) over [0, n) in chunks of `grain`, workers claiming chunks dynamically; returns when all are done.
-/// Nested calls run inline; the first exception of a chunk reaches the caller. A chunk should be worth 5 µs or more.
+/// Calls body(begin, end) over [0, n) in chunks of `grain`, workers claiming chunks dynamically; returns when all are
+/// done. Nested calls run inline; the first exception of a chunk reaches the caller. A chunk should be worth 5 µs or
+/// more.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, Body&& body) {
   if (n <= 0) return;

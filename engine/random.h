@@ -1,5 +1,6 @@
 // Counter-based random numbers: element i of draw (seed, offset) is the same number on every device, for any tiling and
-// any number of threads. Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).
+// any number of threads. Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3"
+// (2011).
 #pragma once
 
 #include <array>
@@ -18,7 +19,8 @@ constexpr std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, st
   return counter;
 }
 
-/// Names one random tensor. Words 4i … 4i+3 of it are philox4x32({i low, i high, offset low, offset high}, {seed low, seed high}).
+/// Names one random tensor. Words 4i … 4i+3 of it are philox4x32({i low, i high, offset low, offset high}, {seed low,
+/// seed high}).
 struct Draw {
   uint64_t seed, offset;
 };

@@ -6,8 +6,8 @@
 
 namespace heed {
 
-/// While it lives, operations of this thread belong to the module at `path` ("blocks.3.attn"). `path` must outlive what is
-/// recorded under it: a literal, or the result of intern().
+/// While it lives, operations of this thread belong to the module at `path` ("blocks.3.attn"). `path` must outlive what
+/// is recorded under it: a literal, or the result of intern().
 class Scope {
  public:
   explicit Scope(std::string_view path) noexcept;

@@ -51,7 +51,8 @@ int64_t numel(Shape const& shape) {
   bool empty = false;
   for (int64_t size : shape) {
     check(size >= 0, "shape", [&] {
-      return Complaint{fmt::format("expected sizes of 0 or more, got {}", to_string(shape)), "check the size computation"};
+      return Complaint{fmt::format("expected sizes of 0 or more, got {}", to_string(shape)),
+                       "check the size computation"};
     });
     empty |= size == 0;
   }
@@ -113,9 +114,9 @@ Strides broadcast_strides(Shape const& shape, Strides const& strides, Shape cons
 
 int normalize_axis(std::string_view op, int axis, int rank) {
   check(axis >= -rank && axis < rank, op, [&] {
-    return Complaint{fmt::format("expected an axis from {} to {} for a tensor of rank {}, got {}", -rank, rank - 1, rank,
-                                 axis),
-                     "count axes from 0, or from -1 at the end"};
+    return Complaint{
+        fmt::format("expected an axis from {} to {} for a tensor of rank {}, got {}", -rank, rank - 1, rank, axis),
+        "count axes from 0, or from -1 at the end"};
   });
   return axis < 0 ? axis + rank : axis;
 }

@@ -119,8 +119,9 @@ void give(void* memory, int index) noexcept {
 }
 
 [[noreturn]] void out_of_memory(size_t bytes) {
-  fail("allocate", {fmt::format("{} bytes are not to be had ({} bytes of storages are live)", bytes, bytes_in_use.load()),
-                    "use a smaller batch or block, or free tensors first"});
+  fail("allocate",
+       {fmt::format("{} bytes are not to be had ({} bytes of storages are live)", bytes, bytes_in_use.load()),
+        "use a smaller batch or block, or free tensors first"});
 }
 
 std::atomic<int> poison{-1};
@@ -142,8 +143,10 @@ void* pool_allocate(size_t bytes) {
 }
 
 void pool_release(void* block, size_t bytes) noexcept {
-  if (caching) give(block, class_of(bytes));
-  else std::free(block);
+  if (caching)
+    give(block, class_of(bytes));
+  else
+    std::free(block);
 }
 
 Ref<Storage> Storage::allocate(size_t bytes) {
@@ -179,8 +182,10 @@ void Storage::dispose() noexcept {
       }
   }
   size_t const whole = bytes_ + (guarded_ ? 2 * guard_bytes : 0);
-  if (caching) give(block, class_of(whole));
-  else std::free(block);
+  if (caching)
+    give(block, class_of(whole));
+  else
+    std::free(block);
   this->~Storage();
   pool_release(this, sizeof(Storage));
 }

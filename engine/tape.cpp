@@ -11,9 +11,10 @@ thread_local bool burying = false;
 
 void check_version(Tensor const& tensor, uint32_t version, Node const& node) {
   check(tensor.storage().version() == version, node.op(), [&] {
-    return Complaint{fmt::format("a tensor of shape {} saved for backward was changed in place: version {} was saved, it is now {}",
-                                 to_string(tensor.shape()), version, tensor.storage().version()),
-                     "use the out-of-place operation, or clone() before the change"};
+    return Complaint{
+        fmt::format("a tensor of shape {} saved for backward was changed in place: version {} was saved, it is now {}",
+                    to_string(tensor.shape()), version, tensor.storage().version()),
+        "use the out-of-place operation, or clone() before the change"};
   });
 }
 
@@ -89,8 +90,9 @@ void check_in_place(char const* op, Tensor const& x) {
                      "use the out-of-place operation, or clone() the view"};
   });
   check(x.body()->storage->use_count() == 1, op, [] {
-    return Complaint{"views or saved results share the tensor's storage, and their gradients would not know of a recorded change",
-                     "use the out-of-place operation, or clone() before the change"};
+    return Complaint{
+        "views or saved results share the tensor's storage, and their gradients would not know of a recorded change",
+        "use the out-of-place operation, or clone() before the change"};
   });
 }
 

@@ -73,7 +73,8 @@ class Node : public Counted {
   Node* next_dead_ = nullptr;
 };
 
-/// A tensor kept for backward, with the version of its storage: a later in-place change is an Error, never a wrong gradient.
+/// A tensor kept for backward, with the version of its storage: a later in-place change is an Error, never a wrong
+/// gradient.
 class Saved {
  public:
   Saved() = default;
@@ -85,8 +86,8 @@ class Saved {
   uint32_t version_ = 0;
 };
 
-/// As Saved, for an output of the recorded operation: it holds the elements only, since holding the handle would make the
-/// node own itself.
+/// As Saved, for an output of the recorded operation: it holds the elements only, since holding the handle would make
+/// the node own itself.
 class SavedOutput {
  public:
   SavedOutput() = default;
@@ -128,8 +129,10 @@ class NodeOf final : public Node {
  private:
   void run(Tensor const* output_gradients, Tensor* input_gradients) override {
     std::array<Tensor, N> results;
-    if constexpr (M == 1) results = (*f_)(output_gradients[0], static_cast<Node const&>(*this));
-    else results = (*f_)(output_gradients, static_cast<Node const&>(*this));
+    if constexpr (M == 1)
+      results = (*f_)(output_gradients[0], static_cast<Node const&>(*this));
+    else
+      results = (*f_)(output_gradients, static_cast<Node const&>(*this));
     for (size_t i = 0; i < N; ++i) input_gradients[i] = std::move(results[i]);
   }
   void release() noexcept override { f_.reset(); }
@@ -165,9 +168,9 @@ class NodeOfMany final : public Node {
 
 }  // namespace detail
 
-/// Records that `y` came from `inputs` (undefined ones allowed) by `op`. `gradient(g, node)` gives one tensor an input, built
-/// from ops, so that it can itself be recorded; a result may be undefined, and may still have the broadcast shape.
-/// Call it under `if (tracked(…))`, so that nothing is saved in vain. `op` must be a string literal.
+/// Records that `y` came from `inputs` (undefined ones allowed) by `op`. `gradient(g, node)` gives one tensor an input,
+/// built from ops, so that it can itself be recorded; a result may be undefined, and may still have the broadcast
+/// shape. Call it under `if (tracked(…))`, so that nothing is saved in vain. `op` must be a string literal.
 template <size_t N, class F>
 void record(char const* op, Tensor& y, Tensor const* const (&inputs)[N], F gradient) {
   y.body()->node = Ref<Node>(new detail::NodeOf<N, 1, F>(op, inputs, std::move(gradient)));
@@ -198,7 +201,8 @@ void check_in_place(char const* op, Tensor const& x);
 // twin_inputs() and differentiated with the walk itself recorded (backward.cpp).
 /// Aliases of the inputs, each with a tape entry of its own, so that an input used twice gets two gradients.
 std::vector<Tensor> twin_inputs(std::vector<Tensor> const& inputs);
-/// Recorded gradients of Σ outputs[k]·output_gradients[k] with respect to `inputs`; undefined where an input wants none.
+/// Recorded gradients of Σ outputs[k]·output_gradients[k] with respect to `inputs`; undefined where an input wants
+/// none.
 std::vector<Tensor> twin_gradients(std::vector<Tensor> const& outputs, std::vector<Tensor> const& inputs,
                                    std::vector<Tensor> const& output_gradients);
 

@@ -9,7 +9,8 @@ TensorBody::~TensorBody() = default;
 void TensorBody::dispose() noexcept { delete this; }
 
 Tensor::Tensor(Shape const& shape, Dtype dtype)
-    : Tensor(Storage::allocate(size_t(heed::numel(shape)) * size_of(dtype)), 0, shape, contiguous_strides(shape), dtype) {}
+    : Tensor(Storage::allocate(size_t(heed::numel(shape)) * size_of(dtype)), 0, shape, contiguous_strides(shape),
+             dtype) {}
 
 Tensor::Tensor(Ref<Storage> storage, int64_t offset, Shape const& shape, Strides const& strides, Dtype dtype)
     : body_(new TensorBody) {
@@ -54,7 +55,9 @@ void const* Tensor::one_element() const {
 }
 
 void check_defined(std::string_view op, Tensor const& tensor) {
-  check(tensor.defined(), op, [] { return Complaint{"expected a tensor, got an undefined one", "assign it before use"}; });
+  check(tensor.defined(), op, [] {
+    return Complaint{"expected a tensor, got an undefined one", "assign it before use"};
+  });
 }
 
 namespace {

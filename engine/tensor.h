@@ -136,12 +136,14 @@ class Tensor {
 
  private:
   TensorBody& defined_body() const {
-    if (!body_) [[unlikely]] undefined();
+    if (!body_) [[unlikely]]
+      undefined();
     return *body_;
   }
   [[noreturn]] static void undefined();
   void check_type(Dtype wanted) const {
-    if (wanted != dtype()) [[unlikely]] wrong_type(wanted);
+    if (wanted != dtype()) [[unlikely]]
+      wrong_type(wanted);
   }
   [[noreturn]] void wrong_type(Dtype wanted) const;
   void const* one_element() const;

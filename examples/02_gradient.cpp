@@ -25,7 +25,8 @@ int main() {
   Tensor weight = zeros({1, 1}).requires_grad_(), bias = zeros({1}).requires_grad_();
   for (int step = 0; step <= 60; ++step) {
     Tensor const loss = mean(square(linear(inputs, weight, bias) - targets));
-    if (step % 20 == 0) std::printf("step %2d  loss %.4f  weight %.3f  bias %.3f\n", step, loss.item(), weight.item(), bias.item());
+    if (step % 20 == 0)
+      std::printf("step %2d  loss %.4f  weight %.3f  bias %.3f\n", step, loss.item(), weight.item(), bias.item());
     weight.set_grad({}), bias.set_grad({});
     loss.backward();
     NoGrad const off;  // changing a variable is not part of the function being differentiated

@@ -8,18 +8,17 @@ using namespace heed;
 // The squared ReLU, max(x, 0)² (So et al., "Primer", 2021), composed: nothing more is needed, gradients included.
 Tensor squared_relu_composed(Tensor const& x) { return square(relu(x)); }
 
-// The same as one recorded operation: the forward is computed without recording, and record() says how a gradient g of the
-// output becomes a gradient of the input: 2·max(x, 0)·g. Saved keeps x and its version, so that a change in place is
-// noticed. The gradient is written in operations, so it has a gradient too.
+// The same as one recorded operation: the forward is computed without recording, and record() says how a gradient g of
+// the output becomes a gradient of the input: 2·max(x, 0)·g. Saved keeps x and its version, so that a change in place
+// is noticed. The gradient is written in operations, so it has a gradient too.
 Tensor squared_relu(Tensor const& x) {
   Tensor y = [&] {
     NoGrad const off;
     return square(relu(x));
   }();
   if (tracked(x))
-    record("squared_relu", y, {&x}, [x = Saved(x)](Tensor const& g, Node const& node) {
-      return std::array{2 * relu(x.get(node)) * g};
-    });
+    record("squared_relu", y, {&x},
+           [x = Saved(x)](Tensor const& g, Node const& node) { return std::array{2 * relu(x.get(node)) * g}; });
   return y;
 }
 

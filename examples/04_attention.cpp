@@ -1,4 +1,5 @@
-// Lesson 4: attention from scratch. Every position asks a question (query), every position offers an answer (key, value).
+// Lesson 4: attention from scratch. Every position asks a question (query), every position offers an answer (key,
+// value).
 #include <heed/engine/engine.h>
 
 #include <cmath>
@@ -45,8 +46,10 @@ int main() {
   std::printf("equal keys give the mean of the values: off by %.1e\n", mean_gap);
   Tensor changed = v.detach().clone();
   changed.select(2, length - 1).fill_(100);
-  Tensor const before = attention(q, k, v, true).slice(2, 0, length - 1), after = attention(q, k, changed, true).slice(2, 0, length - 1);
-  std::printf("causal: the last value reaches no earlier output: off by %.1e\n", amax(abs(before - after).flatten(), {0}).item());
+  Tensor const before = attention(q, k, v, true).slice(2, 0, length - 1),
+               after = attention(q, k, changed, true).slice(2, 0, length - 1);
+  std::printf("causal: the last value reaches no earlier output: off by %.1e\n",
+              amax(abs(before - after).flatten(), {0}).item());
   Tensor const weights = attention_weights(q, k, {.causal = true});
   std::printf("weights of a query sum to 1: off by %.1e\n", amax(abs(sum(weights, {-1}) - 1.0).flatten(), {0}).item());
   return forward < 1e-5 && worst < 1e-3 && mean_gap < 1e-5 ? 0 : 1;

@@ -1,5 +1,5 @@
-// Lesson 5: over-dependence. While a small model learns to copy, its attention piles up on few positions: entropy falls, a
-// few keys take most of the weight, and removing the one key that a query looks at most ruins the answer.
+// Lesson 5: over-dependence. While a small model learns to copy, its attention piles up on few positions: entropy
+// falls, a few keys take most of the weight, and removing the one key that a query looks at most ruins the answer.
 #include <heed/nn/nn.h>
 #include <heed/optim/optim.h>
 
@@ -27,7 +27,8 @@ int main() {
   nn::GPT model({.vocabulary = vocabulary, .layers = 2, .heads = 2, .dim = 32, .block = length});
   optim::AdamW optimizer(optim::all_parameters(model), {.learning_rate = 3e-3});
   Generator generator(5);
-  std::printf("%5s %7s | %s\n", "step", "loss", "last layer, mean of its heads: entropy  effective keys  largest  strongest sink");
+  std::printf("%5s %7s | %s\n", "step", "loss",
+              "last layer, mean of its heads: entropy  effective keys  largest  strongest sink");
   double first_entropy = 0, last_entropy = 0;
   Tensor weights;
   for (int step = 0; step <= 300; ++step) {
@@ -46,7 +47,8 @@ int main() {
       mean.entropy += head.entropy / 2, mean.effective_count += head.effective_count / 2;
       mean.largest += head.largest / 2, mean.sink += head.sink / 2;
     }
-    std::printf("%5d %7.3f | %38.2f %15.1f %8.2f %15.2f\n", step, loss.item(), mean.entropy, mean.effective_count, mean.largest, mean.sink);
+    std::printf("%5d %7.3f | %38.2f %15.1f %8.2f %15.2f\n", step, loss.item(), mean.entropy, mean.effective_count,
+                mean.largest, mean.sink);
     if (step == 0) first_entropy = mean.entropy;
     last_entropy = mean.entropy;
   }
@@ -56,6 +58,7 @@ int main() {
   Tensor const full = matmul(weights, values), robbed = matmul(without_the_most_attended(weights), values);
   double const change = (sum(square(full - robbed)) / sum(square(full))).item();
   std::printf("\nWithout its most-attended key a head's output changes by %.0f %% of its energy.\n", 100 * change);
-  std::printf("Entropy fell from %.2f to %.2f nats: the model depends on few positions.\n", first_entropy, last_entropy);
+  std::printf("Entropy fell from %.2f to %.2f nats: the model depends on few positions.\n", first_entropy,
+              last_entropy);
   return last_entropy < first_entropy && change > 0.1 ? 0 : 1;
 }

@@ -7,7 +7,8 @@
 
 namespace heed::nn {
 
-/// Reads or writes the fields of a configuration, one call a field: its name, the value, and a line of help with the unit.
+/// Reads or writes the fields of a configuration, one call a field: its name, the value, and a line of help with the
+/// unit.
 class ConfigVisitor {
  public:
   virtual ~ConfigVisitor() = default;

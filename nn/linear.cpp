@@ -10,7 +10,8 @@ namespace heed::nn {
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias) {
   check(in >= 1 && out >= 1, "Linear", [&] {
-    return Complaint{fmt::format("expected positive widths, got {} and {}", in, out), "pass the sizes of the last axes"};
+    return Complaint{fmt::format("expected positive widths, got {} and {}", in, out),
+                     "pass the sizes of the last axes"};
   });
   weight = empty({out, in});
   double const bound = 1 / std::sqrt(double(in));

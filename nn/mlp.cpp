@@ -13,15 +13,20 @@ std::string_view name(Activation activation) { return activation_names[int(activ
 Activation activation_named(std::string_view text) {
   for (int i = 0; i < int(std::size(activation_names)); ++i)
     if (activation_names[i] == text) return Activation(i);
-  fail("activation", {fmt::format("expected one of {}, got '{}'", fmt::join(activation_names, ", "), text), "use a name of the list"});
+  fail("activation", {fmt::format("expected one of {}, got '{}'", fmt::join(activation_names, ", "), text),
+                      "use a name of the list"});
 }
 
 Tensor activate(Activation activation, Tensor const& x) {
   switch (activation) {
-    case Activation::gelu_tanh: return gelu_tanh(x);
-    case Activation::relu: return relu(x);
-    case Activation::silu: return silu(x);
-    case Activation::gelu: break;
+    case Activation::gelu_tanh:
+      return gelu_tanh(x);
+    case Activation::relu:
+      return relu(x);
+    case Activation::silu:
+      return silu(x);
+    case Activation::gelu:
+      break;
   }
   return gelu(x);
 }

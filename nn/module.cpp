@@ -25,7 +25,9 @@ class PathVisitor : public Visitor {
   void parameter(std::string_view, Tensor&) override {}
 
  protected:
-  std::string name_of(std::string_view leaf) const { return path_.empty() ? std::string(leaf) : fmt::format("{}.{}", path_, leaf); }
+  std::string name_of(std::string_view leaf) const {
+    return path_.empty() ? std::string(leaf) : fmt::format("{}.{}", path_, leaf);
+  }
   std::string path_;
 
  private:
@@ -84,7 +86,8 @@ void Visitor::child(std::string_view name, Module& module) {
 
 void bind_paths(Module& root, std::string_view path) {
   for_each_module(root, [&](std::string const& below, Module& module) {
-    module.path_ = intern(path.empty() || below.empty() ? fmt::format("{}{}", path, below) : fmt::format("{}.{}", path, below));
+    module.path_ =
+        intern(path.empty() || below.empty() ? fmt::format("{}{}", path, below) : fmt::format("{}.{}", path, below));
   });
 }
 
@@ -127,9 +130,11 @@ void load_state_dict(Module& root, std::vector<NamedTensor> const& state) {
   auto append = [](std::string& list, std::string const& item) { list += (list.empty() ? "" : ", ") + item; };
   for (auto const& [name, tensor] : own) {
     auto const found = given.find(name);
-    if (found == given.end()) append(missing, name);
+    if (found == given.end())
+      append(missing, name);
     else if (!(found->second->shape() == tensor.shape()))
-      append(different, fmt::format("{} (expected {}, got {})", name, to_string(tensor.shape()), to_string(found->second->shape())));
+      append(different, fmt::format("{} (expected {}, got {})", name, to_string(tensor.shape()),
+                                    to_string(found->second->shape())));
     given.erase(name);
   }
   for (auto const& [name, tensor] : state)

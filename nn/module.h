@@ -13,7 +13,8 @@ namespace heed::nn {
 
 class Module;
 
-/// What a module shows of itself, in declaration order. Counting, saving, loading, freezing and binding paths are visitors.
+/// What a module shows of itself, in declaration order. Counting, saving, loading, freezing and binding paths are
+/// visitors.
 class Visitor {
  public:
   virtual ~Visitor() = default;
@@ -46,8 +47,8 @@ class Module {
   std::string_view path_;
 };
 
-/// Gives a layer its call operator: it opens the module's scope, so that errors, hooks and profiles know where they are, and
-/// calls forward().
+/// Gives a layer its call operator: it opens the module's scope, so that errors, hooks and profiles know where they
+/// are, and calls forward().
 template <class Self>
 class Layer : public Module {
  public:
@@ -75,8 +76,8 @@ std::vector<NamedTensor> state_dict(Module& root);
 std::vector<NamedTensor> named_parameters(Module& root);
 std::vector<Tensor> parameters(Module& root);
 int64_t count_parameters(Module& root);
-/// Copies `state` into the module's tensors. An Error, before anything is written, where a name is missing or unknown, or a
-/// shape differs.
+/// Copies `state` into the module's tensors. An Error, before anything is written, where a name is missing or unknown,
+/// or a shape differs.
 void load_state_dict(Module& root, std::vector<NamedTensor> const& state);
 void zero_grad(Module& root);
 /// Converts every parameter and buffer in place: handles that optimisers hold stay valid.

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <heed/engine/engine.h>
+#include <heed/nn/diagnose/over_dependence.h>
 #include <heed/nn/init.h>
 #include <heed/nn/module.h>
 #include <heed/nn/position/rope.h>
 #include <heed/nn/transformer.h>
-#include <heed/nn/diagnose/over_dependence.h>

@@ -55,7 +55,8 @@ GPTConfig checked(GPTConfig config) {
   positive("dim", config.dim);
   positive("block", config.block);
   check(config.dropout >= 0 && config.dropout < 1, "GPT", [&] {
-    return Complaint{fmt::format("expected a dropout from 0 to below 1, got {}", config.dropout), "choose a probability"};
+    return Complaint{fmt::format("expected a dropout from 0 to below 1, got {}", config.dropout),
+                     "choose a probability"};
   });
   check(config.hidden >= 0, "GPT", [&] {
     return Complaint{fmt::format("expected hidden of 0 or more, got {}", config.hidden), "pass 0 for four times dim"};
@@ -77,10 +78,18 @@ GPT::GPT(GPTConfig const& given)
   constexpr double deviation = 0.02;
   init::normal_(token_embedding.weight, deviation);
   if (position_embedding) init::normal_(position_embedding->weight, deviation);
-  MultiHeadAttentionConfig const attention{.dim = config.dim, .heads = config.heads, .kv_heads = config.kv_heads,
-                                           .bias = config.bias, .causal = true, .rope = config.rope, .dropout = config.dropout};
-  MLPConfig const mlp{.dim = config.dim, .hidden = config.hidden, .activation = activation_named(config.activation),
-                      .bias = config.bias, .dropout = config.dropout};
+  MultiHeadAttentionConfig const attention{.dim = config.dim,
+                                           .heads = config.heads,
+                                           .kv_heads = config.kv_heads,
+                                           .bias = config.bias,
+                                           .causal = true,
+                                           .rope = config.rope,
+                                           .dropout = config.dropout};
+  MLPConfig const mlp{.dim = config.dim,
+                      .hidden = config.hidden,
+                      .activation = activation_named(config.activation),
+                      .bias = config.bias,
+                      .dropout = config.dropout};
   double const residual_deviation = deviation / std::sqrt(2.0 * double(config.layers));
   for (int64_t i = 0; i < config.layers; ++i) {
     Block& block = *blocks.emplace_back(std::make_unique<Block>(attention, mlp, config.bias));
@@ -88,19 +97,22 @@ GPT::GPT(GPTConfig const& given)
       init::normal_(inner->weight, deviation);
     for (Linear* last : {&block.attn.out_proj, &block.mlp.proj}) init::normal_(last->weight, residual_deviation);
     if (config.bias)
-      for (Linear* any : {&block.attn.q_proj, &block.attn.k_proj, &block.attn.v_proj, &block.attn.out_proj, &block.mlp.fc,
-                          &block.mlp.proj})
+      for (Linear* any : {&block.attn.q_proj, &block.attn.k_proj, &block.attn.v_proj, &block.attn.out_proj,
+                          &block.mlp.fc, &block.mlp.proj})
         init::constant_(any->bias, 0);
   }
-  if (config.tied) tie(head.weight, token_embedding.weight);
-  else init::normal_(head.weight, deviation);
+  if (config.tied)
+    tie(head.weight, token_embedding.weight);
+  else
+    init::normal_(head.weight, deviation);
   bind_paths(*this);
 }
 
 Tensor GPT::forward(Tensor const& tokens, GPTContext const& context) const {
   check(tokens.defined() && tokens.rank() == 2 && tokens.dtype() == Dtype::i64, "GPT", [&] {
-    return Complaint{fmt::format("expected tokens [B, T] i64, got {}", tokens.defined() ? to_string(tokens.shape()) : "none"),
-                     "pass a batch of token indices"};
+    return Complaint{
+        fmt::format("expected tokens [B, T] i64, got {}", tokens.defined() ? to_string(tokens.shape()) : "none"),
+        "pass a batch of token indices"};
   });
   int64_t const t = tokens.size(1), past = context.cache ? context.cache->at(0).length : 0;
   check(past + t <= config.block || config.rope, "GPT", [&] {
@@ -123,9 +135,7 @@ void GPT::visit(Visitor& visitor) {
   visitor.child("head", head);
 }
 
-GPTCache GPT::make_cache(int64_t positions) const {
-  return GPTCache(blocks.size(), KeyValueCache(positions));
-}
+GPTCache GPT::make_cache(int64_t positions) const { return GPTCache(blocks.size(), KeyValueCache(positions)); }
 
 namespace {
 
@@ -135,7 +145,8 @@ int64_t draw_token(Tensor const& logits, SampleOptions const& options, Generator
   std::vector<double> const score = (logits.to(Dtype::f64) / options.temperature).to_vector<double>();
   std::vector<int64_t> order(score.size());
   std::iota(order.begin(), order.end(), int64_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return score[size_t(a)] > score[size_t(b)]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return score[size_t(a)] > score[size_t(b)]; });
   if (options.top_k > 0 && options.top_k < int64_t(order.size())) order.resize(size_t(options.top_k));
   double total = 0;
   for (int64_t i : order) total += std::exp(score[size_t(i)] - score[size_t(order[0])]);
@@ -149,8 +160,8 @@ int64_t draw_token(Tensor const& logits, SampleOptions const& options, Generator
 
 }  // namespace
 
-std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prompt, int64_t count, SampleOptions options,
-                              Generator& generator) {
+std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prompt, int64_t count,
+                              SampleOptions options, Generator& generator) {
   check(!prompt.empty(), "generate", [] {
     return Complaint{"expected a prompt of one token or more, got none", "start with any token"};
   });

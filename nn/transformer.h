@@ -52,8 +52,8 @@ struct GPTContext {
 };
 
 /// Token (and learned position) embedding, pre-norm blocks, a final norm, and a head: tokens [B, T] i64 → logits
-/// [B, T, vocabulary] (Radford et al., 2019). Weights start as N(0, 0.02²), the last ones of each residual branch divided
-/// by √(2·layers).
+/// [B, T, vocabulary] (Radford et al., 2019). Weights start as N(0, 0.02²), the last ones of each residual branch
+/// divided by √(2·layers).
 class GPT : public Layer<GPT> {
  public:
   explicit GPT(GPTConfig const& config);
@@ -76,7 +76,7 @@ struct SampleOptions {
 };
 
 /// `count` tokens that continue `prompt`, by a key-value cache; older positions are dropped where the block is full.
-std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prompt, int64_t count, SampleOptions options,
-                              Generator& generator);
+std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prompt, int64_t count,
+                              SampleOptions options, Generator& generator);
 
 }  // namespace heed::nn

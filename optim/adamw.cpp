@@ -9,20 +9,26 @@ namespace heed::optim {
 
 AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions const& options)
     : Optimizer(std::move(groups), options.learning_rate), options_(options) {
-  check(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1 && options.epsilon >= 0, "AdamW", [&] {
-    return Complaint{fmt::format("expected betas from 0 to below 1 and ε ≥ 0, got {}, {} and {}", options.beta1, options.beta2,
-                                 options.epsilon),
-                     "use 0.9, 0.999 and 1e-8"};
-  });
+  check(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1 && options.epsilon >= 0,
+        "AdamW", [&] {
+          return Complaint{fmt::format("expected betas from 0 to below 1 and ε ≥ 0, got {}, {} and {}", options.beta1,
+                                       options.beta2, options.epsilon),
+                           "use 0.9, 0.999 and 1e-8"};
+        });
   add_slot("exp_avg");
   add_slot("exp_avg_sq");
 }
 
-void AdamW::update(Tensor const& parameter, Tensor const& gradient, size_t index, ParameterGroup const& group, double rate,
-                   double gradient_scale) {
-  AdamwStep const step{.lr = rate, .beta1 = options_.beta1, .beta2 = options_.beta2, .eps = options_.epsilon,
-                       .weight_decay = group.weight_decay, .correction1 = 1 - std::pow(options_.beta1, double(steps())),
-                       .correction2 = 1 - std::pow(options_.beta2, double(steps())), .grad_scale = gradient_scale};
+void AdamW::update(Tensor const& parameter, Tensor const& gradient, size_t index, ParameterGroup const& group,
+                   double rate, double gradient_scale) {
+  AdamwStep const step{.lr = rate,
+                       .beta1 = options_.beta1,
+                       .beta2 = options_.beta2,
+                       .eps = options_.epsilon,
+                       .weight_decay = group.weight_decay,
+                       .correction1 = 1 - std::pow(options_.beta1, double(steps())),
+                       .correction2 = 1 - std::pow(options_.beta2, double(steps())),
+                       .grad_scale = gradient_scale};
   dispatch_floating("AdamW", parameter.dtype(), [&]<class T>(Type<T>) {
     kernels<OptimiseKernels>().of<T>().adamw(parameter.data<T>(), gradient.data<T>(), moment(0, index).data<T>(),
                                              moment(1, index).data<T>(), parameter.numel(), step);

@@ -44,8 +44,10 @@ void Checkpoint::put_model(nn::Module& model) {
   std::unordered_map<TensorBody*, std::string> first_name;
   for (auto const& [name, tensor] : nn::state_dict(model)) {
     auto const [found, fresh] = first_name.try_emplace(tensor.body(), name);
-    if (fresh) content_.tensors.emplace_back(name, tensor.detach());
-    else put_text(fmt::format("{}{}", alias_prefix, name), found->second);
+    if (fresh)
+      content_.tensors.emplace_back(name, tensor.detach());
+    else
+      put_text(fmt::format("{}{}", alias_prefix, name), found->second);
   }
 }
 
@@ -57,7 +59,8 @@ void Checkpoint::get_model(nn::Module& model) const {
     if (key.starts_with(alias_prefix)) {
       Tensor const* const tensor = content_.find(original);
       check(tensor, "Checkpoint", [&] {
-        return Complaint{fmt::format("'{}' stands for '{}', which '{}' lacks", key, original, path_), "use an undamaged file"};
+        return Complaint{fmt::format("'{}' stands for '{}', which '{}' lacks", key, original, path_),
+                         "use an undamaged file"};
       });
       state.push_back({key.substr(alias_prefix.size()), *tensor});
     }
@@ -65,7 +68,8 @@ void Checkpoint::get_model(nn::Module& model) const {
 }
 
 void Checkpoint::put_training(Optimizer const& optimizer, TrainingState const& state) {
-  for (auto const& [name, tensor] : optimizer.state()) content_.tensors.emplace_back(fmt::format("{}{}", optimizer_prefix, name), tensor);
+  for (auto const& [name, tensor] : optimizer.state())
+    content_.tensors.emplace_back(fmt::format("{}{}", optimizer_prefix, name), tensor);
   put_text("training.optimizer_steps", fmt::format("{}", optimizer.steps()));
   put_text("training.step", fmt::format("{}", state.step));
   put_text("training.best_validation_bits", fmt::format("{}", std::bit_cast<uint64_t>(state.best_validation)));

@@ -1,4 +1,5 @@
-// Checkpoints: one safetensors file with the model under its parameter names, and beside it all that a resumed run needs.
+// Checkpoints: one safetensors file with the model under its parameter names, and beside it all that a resumed run
+// needs.
 #pragma once
 
 #include <heed/engine/io/safetensors.h>
@@ -13,8 +14,8 @@
 
 namespace heed::optim {
 
-/// The content of a checkpoint file: parameters by name (a shared one once, its other names as metadata "alias.<name>"),
-/// the optimiser's moments as "optimizer.<kind>.<parameter>", everything else as metadata.
+/// The content of a checkpoint file: parameters by name (a shared one once, its other names as metadata
+/// "alias.<name>"), the optimiser's moments as "optimizer.<kind>.<parameter>", everything else as metadata.
 class Checkpoint {
  public:
   Checkpoint() = default;

@@ -64,7 +64,8 @@ std::vector<int64_t> CharacterVocabulary::encode(std::string_view text) const {
   for_each_character(text, !bytes && (wide || is_utf8(text)), [&](std::string_view c) {
     auto const found = index.find(c);
     check(found != index.end(), "encode", [&] {
-      return Complaint{fmt::format("the character '{}' (number {}) is not among the {} that the model knows", c, tokens.size(), size()),
+      return Complaint{fmt::format("the character '{}' (number {}) is not among the {} that the model knows", c,
+                                   tokens.size(), size()),
                        "use characters of the training text"};
     });
     tokens.push_back(found->second);
@@ -76,7 +77,8 @@ std::string CharacterVocabulary::decode(std::vector<int64_t> const& tokens) cons
   std::string text;
   for (int64_t token : tokens) {
     check(token >= 0 && token < size(), "decode", [&] {
-      return Complaint{fmt::format("token {} is outside the vocabulary of {}", token, size()), "decode with the model's own vocabulary"};
+      return Complaint{fmt::format("token {} is outside the vocabulary of {}", token, size()),
+                       "decode with the model's own vocabulary"};
     });
     text += characters_[size_t(token)];
   }
@@ -91,8 +93,8 @@ TokenDataset::TokenDataset(std::vector<int64_t> tokens, int64_t block, double va
   auto const n = int64_t(tokens_.size());
   training_ = int64_t(double(n) * (1 - validation_share));
   check(std::min(training_, n - training_) > block, "TokenDataset", [&] {
-    return Complaint{fmt::format("expected more than {} tokens in the training and the validation part, got {} and {}", block,
-                                 training_, n - training_),
+    return Complaint{fmt::format("expected more than {} tokens in the training and the validation part, got {} and {}",
+                                 block, training_, n - training_),
                      n == 0 ? "the text is empty: pass another" : "pass a longer text, or choose a smaller block"};
   });
 }

@@ -12,7 +12,8 @@ namespace heed::optim {
 std::vector<ParameterGroup> decay_matrices_only(nn::Module& model, double weight_decay) {
   std::vector<ParameterGroup> groups(2);
   groups[0].weight_decay = weight_decay;
-  for (auto& parameter : nn::named_parameters(model)) groups[parameter.tensor.rank() >= 2 ? 0 : 1].parameters.push_back(parameter);
+  for (auto& parameter : nn::named_parameters(model))
+    groups[parameter.tensor.rank() >= 2 ? 0 : 1].parameters.push_back(parameter);
   return groups;
 }
 
@@ -23,17 +24,22 @@ std::vector<ParameterGroup> all_parameters(nn::Module& model, double weight_deca
 Optimizer::Optimizer(std::vector<ParameterGroup> groups, double learning_rate)
     : groups_(std::move(groups)), learning_rate_(learning_rate) {
   check(learning_rate >= 0, "Optimizer", [&] {
-    return Complaint{fmt::format("expected a learning rate of 0 or more, got {}", learning_rate), "choose a small positive rate"};
+    return Complaint{fmt::format("expected a learning rate of 0 or more, got {}", learning_rate),
+                     "choose a small positive rate"};
   });
   size_t count = 0;
   for (ParameterGroup const& group : groups_)
     for (auto const& parameter : group.parameters) {
-      check(parameter.tensor.is_leaf() && parameter.tensor.is_contiguous() && is_floating(parameter.tensor.dtype()), "Optimizer", [&] {
-        return Complaint{fmt::format("'{}' is not a contiguous floating leaf", parameter.name), "pass a model's parameters"};
-      });
+      check(parameter.tensor.is_leaf() && parameter.tensor.is_contiguous() && is_floating(parameter.tensor.dtype()),
+            "Optimizer", [&] {
+              return Complaint{fmt::format("'{}' is not a contiguous floating leaf", parameter.name),
+                               "pass a model's parameters"};
+            });
       ++count;
     }
-  check(count > 0, "Optimizer", [] { return Complaint{"expected at least one parameter, got none", "pass parameters(model)"}; });
+  check(count > 0, "Optimizer", [] {
+    return Complaint{"expected at least one parameter, got none", "pass parameters(model)"};
+  });
 }
 
 void Optimizer::add_slot(char const* kind) {
@@ -49,7 +55,8 @@ void Optimizer::step(double gradient_scale) {
   for (ParameterGroup const& group : groups_)
     for (auto const& parameter : group.parameters) {
       if (Tensor const gradient = parameter.tensor.grad(); gradient.defined()) {
-        update(parameter.tensor, gradient.contiguous(), index, group, learning_rate_ * group.rate_scale, gradient_scale);
+        update(parameter.tensor, gradient.contiguous(), index, group, learning_rate_ * group.rate_scale,
+               gradient_scale);
         parameter.tensor.storage().bump_version();
       }
       ++index;

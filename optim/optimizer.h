@@ -49,8 +49,8 @@ class Optimizer {
   void add_slot(char const* kind);
 
  private:
-  virtual void update(Tensor const& parameter, Tensor const& gradient, size_t index, ParameterGroup const& group, double rate,
-                      double gradient_scale) = 0;
+  virtual void update(Tensor const& parameter, Tensor const& gradient, size_t index, ParameterGroup const& group,
+                      double rate, double gradient_scale) = 0;
   std::vector<ParameterGroup> groups_;
   std::vector<Slot> slots_;
   double learning_rate_;
@@ -59,7 +59,10 @@ class Optimizer {
 
 /// √Σ g² over every gradient; fixed order.
 double gradient_norm(std::vector<ParameterGroup> const& groups);
-/// What gradients are to be multiplied by so that their norm is at most `max_norm` (Pascanu et al., 2013); 1 where it is 0.
-inline double clip_scale(double norm, double max_norm) { return max_norm > 0 && norm > max_norm ? max_norm / (norm + 1e-6) : 1; }
+/// What gradients are to be multiplied by so that their norm is at most `max_norm` (Pascanu et al., 2013); 1 where it
+/// is 0.
+inline double clip_scale(double norm, double max_norm) {
+  return max_norm > 0 && norm > max_norm ? max_norm / (norm + 1e-6) : 1;
+}
 
 }  // namespace heed::optim

@@ -6,8 +6,8 @@
 
 namespace heed::optim {
 
-/// Linear from peak/warmup at step 0 to `peak` at step warmup−1, then half a cosine down to `floor` at step `total`, and
-/// `floor` after (Loshchilov and Hutter, 2017).
+/// Linear from peak/warmup at step 0 to `peak` at step warmup−1, then half a cosine down to `floor` at step `total`,
+/// and `floor` after (Loshchilov and Hutter, 2017).
 struct WarmupCosine {
   double peak, floor;
   int64_t warmup, total;

@@ -11,13 +11,19 @@
 
 namespace heed::optim {
 
-Trainer::Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& options, NextLoss next_loss, Evaluate evaluate)
-    : model_(model), optimizer_(optimizer), options_(options), next_loss_(std::move(next_loss)), evaluate_(std::move(evaluate)) {
-  check(options.steps >= 1 && options.clip >= 0 && options.evaluate_every >= 0 && options.patience >= 0, "Trainer", [&] {
-    return Complaint{fmt::format("expected steps ≥ 1 and clip, evaluate_every, patience ≥ 0, got {}, {}, {}, {}", options.steps,
-                                 options.clip, options.evaluate_every, options.patience),
-                     "pass 0 to turn clipping, evaluation or patience off"};
-  });
+Trainer::Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& options, NextLoss next_loss,
+                 Evaluate evaluate)
+    : model_(model),
+      optimizer_(optimizer),
+      options_(options),
+      next_loss_(std::move(next_loss)),
+      evaluate_(std::move(evaluate)) {
+  check(options.steps >= 1 && options.clip >= 0 && options.evaluate_every >= 0 && options.patience >= 0, "Trainer",
+        [&] {
+          return Complaint{fmt::format("expected steps ≥ 1 and clip, evaluate_every, patience ≥ 0, got {}, {}, {}, {}",
+                                       options.steps, options.clip, options.evaluate_every, options.patience),
+                           "pass 0 to turn clipping, evaluation or patience off"};
+        });
 }
 
 void Trainer::run(TrainingState& state) {
@@ -28,8 +34,13 @@ void Trainer::run(TrainingState& state) {
     optimizer_.set_learning_rate(options_.schedule.at(state.step));
     optimizer_.zero_grad();
     Tensor const loss = next_loss_();
-    StepReport report{.step = state.step + 1, .steps = options_.steps, .loss = loss.item(),
-                      .learning_rate = optimizer_.learning_rate(), .gradient_norm = 0, .evaluated = false, .validation = 0,
+    StepReport report{.step = state.step + 1,
+                      .steps = options_.steps,
+                      .loss = loss.item(),
+                      .learning_rate = optimizer_.learning_rate(),
+                      .gradient_norm = 0,
+                      .evaluated = false,
+                      .validation = 0,
                       .seconds = 0};
     check(std::isfinite(report.loss), "Trainer", [&] {
       return Complaint{fmt::format("the loss became {} at step {}", report.loss, report.step),
@@ -91,12 +102,16 @@ Trainer::Callback log_to(std::string const& path, int64_t keep_steps) {
   return [file, json, path](StepReport const& r) {
     std::string const validation = r.evaluated ? fmt::format("{:.6f}", r.validation) : json ? "null" : "";
     std::string const line =
-        json ? fmt::format(R"({{"step":{},"loss":{:.6f},"learning_rate":{:.6e},"gradient_norm":{:.6f},"validation":{},"seconds":{:.3f}}})",
-                           r.step, r.loss, r.learning_rate, r.gradient_norm, validation, r.seconds)
-             : fmt::format("{},{:.6f},{:.6e},{:.6f},{},{:.3f}", r.step, r.loss, r.learning_rate, r.gradient_norm, validation, r.seconds);
+        json
+            ? fmt::format(
+                  R"({{"step":{},"loss":{:.6f},"learning_rate":{:.6e},"gradient_norm":{:.6f},"validation":{},"seconds":{:.3f}}})",
+                  r.step, r.loss, r.learning_rate, r.gradient_norm, validation, r.seconds)
+            : fmt::format("{},{:.6f},{:.6e},{:.6f},{},{:.3f}", r.step, r.loss, r.learning_rate, r.gradient_norm,
+                          validation, r.seconds);
     bool const written = std::fputs((line + "\n").c_str(), file.get()) >= 0 && std::fflush(file.get()) == 0;
     check(written, "log_to", [&] {
-      return Complaint{fmt::format("'{}' cannot be written to", path), "free space on the disk, or choose another directory"};
+      return Complaint{fmt::format("'{}' cannot be written to", path),
+                       "free space on the disk, or choose another directory"};
     });
     return true;
   };

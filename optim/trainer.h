@@ -12,7 +12,7 @@ namespace heed::optim {
 
 /// What a run has come to: with the model, the optimiser and the generators it is all that a resumed run needs.
 struct TrainingState {
-  int64_t step = 0;             // steps taken
+  int64_t step = 0;  // steps taken
   double best_validation = 1e300;
   int64_t stale_evaluations = 0;  // evaluations since the best one
 };
@@ -43,9 +43,11 @@ class Trainer {
   /// Returns false to stop after this step.
   using Callback = std::function<bool(StepReport const&)>;
 
-  Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& options, NextLoss next_loss, Evaluate evaluate = {});
+  Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& options, NextLoss next_loss,
+          Evaluate evaluate = {});
   void on_step(Callback callback) { callbacks_.push_back(std::move(callback)); }
-  /// Trains from `state.step` to options.steps, or until patience or a callback ends it. An Error where the loss is not finite.
+  /// Trains from `state.step` to options.steps, or until patience or a callback ends it. An Error where the loss is not
+  /// finite.
   void run(TrainingState& state);
 
  private:

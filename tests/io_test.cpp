@@ -579,11 +579,21 @@ TEST_CASE("every truncation and any damage to bytes loads or is refused") {
       auto const r = random(i, j);
       size_t const at = r[0] % bytes.size();
       switch (r[1] % 5) {
-        case 0: bytes[at] = char(bytes[at] ^ (1 << r[2] % 8)); break;
-        case 1: bytes[at] = char(r[2]); break;
-        case 2: bytes[at] = likely[r[2] % likely.size()]; break;
-        case 3: bytes.erase(at, 1 + r[2] % 3); break;
-        case 4: bytes.insert(at, 1, likely[r[2] % likely.size()]); break;
+        case 0:
+          bytes[at] = char(bytes[at] ^ (1 << r[2] % 8));
+          break;
+        case 1:
+          bytes[at] = char(r[2]);
+          break;
+        case 2:
+          bytes[at] = likely[r[2] % likely.size()];
+          break;
+        case 3:
+          bytes.erase(at, 1 + r[2] % 3);
+          break;
+        case 4:
+          bytes.insert(at, 1, likely[r[2] % likely.size()]);
+          break;
       }
       if (i % 2 && r[1] % 5 > 2) {  // keep the length honest, so that the damage reaches the parser
         uint64_t length = 0;

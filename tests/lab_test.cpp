@@ -1,4 +1,5 @@
-// The program heed-lab as a person uses it: a run in a temporary folder, stopped, resumed, inspected, and fed bad input.
+// The program heed-lab as a person uses it: a run in a temporary folder, stopped, resumed, inspected, and fed bad
+// input.
 #include <doctest/doctest.h>
 #include <heed/engine/io/file.h>
 #include <heed/engine/io/safetensors.h>
@@ -37,7 +38,8 @@ struct Outcome {
 
 /// Runs a shell line in which `lab` stands for the program.
 Outcome shell(Folder const& folder, std::string const& line) {
-  std::string const script = "cd '" + folder.path.string() + "' && lab() { '" HEED_LAB "' \"$@\"; }; { " + line + "; } > out.log 2> err.log";
+  std::string const script =
+      "cd '" + folder.path.string() + "' && lab() { '" HEED_LAB "' \"$@\"; }; { " + line + "; } > out.log 2> err.log";
   setenv("HEED_LAB_SCRIPT", script.c_str(), 1);
   int const status = std::system("exec bash -c \"$HEED_LAB_SCRIPT\"");
   return {WEXITSTATUS(status), read_file(folder / "out.log"), read_file(folder / "err.log")};
@@ -80,9 +82,11 @@ TEST_CASE("resumed, interrupted and uninterrupted runs end with the same bits, f
   REQUIRE(shell(folder, train + "four --threads 4").status == 0);
   REQUIRE(shell(folder, train + "stopped --stop-at 23; lab train --resume --out stopped --threads 2").status == 0);
   // Ctrl-C once some steps are done; the checkpoint is there, and resuming needs no option but the folder.
-  Outcome const interrupted = shell(folder, "'" HEED_LAB "' train --preset tiny --dropout 0.1 --text text.txt --out killed --steps 60 & pid=$!; "
-                                            "until [ $(wc -l < killed/log.csv 2>/dev/null || echo 0) -gt 5 ]; do sleep 0.01; done; "
-                                            "kill -INT $pid; wait $pid");
+  Outcome const interrupted =
+      shell(folder, "'" HEED_LAB
+                    "' train --preset tiny --dropout 0.1 --text text.txt --out killed --steps 60 & pid=$!; "
+                    "until [ $(wc -l < killed/log.csv 2>/dev/null || echo 0) -gt 5 ]; do sleep 0.01; done; "
+                    "kill -INT $pid; wait $pid");
   CHECK((interrupted.status == 130 || interrupted.status == 0));  // 0 where it was done before the signal came
   REQUIRE(shell(folder, "lab train --resume --out killed").status == 0);
   std::string const whole = read_file(folder / "whole/checkpoint.safetensors");
@@ -101,8 +105,10 @@ TEST_CASE("resumed, interrupted and uninterrupted runs end with the same bits, f
 
 TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing written") {
   Folder const folder;
-  REQUIRE(shell(folder, "lab train --preset tiny --text text.txt --out run --steps 5; : > empty.txt; echo short > short.txt; "
-                        "head -c 5000 run/checkpoint.safetensors > cut.safetensors").status == 0);
+  REQUIRE(shell(folder,
+                "lab train --preset tiny --text text.txt --out run --steps 5; : > empty.txt; echo short > short.txt; "
+                "head -c 5000 run/checkpoint.safetensors > cut.safetensors")
+              .status == 0);
   std::string const before = read_file(folder / "run/checkpoint.safetensors");
   struct Case {
     char const *line, *says;
@@ -147,7 +153,8 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
 
   // A level that the processor lacks (the emulated or older machine) is an Error as well.
   if (heed::all_isas().size() > 1 && !heed::has_isa(heed::all_isas().back()))
-    CHECK(shell(folder, "HEED_ISA=" + std::string(heed::name(heed::all_isas().back())) + " lab inspect run").status == 2);
+    CHECK(shell(folder, "HEED_ISA=" + std::string(heed::name(heed::all_isas().back())) + " lab inspect run").status ==
+          2);
   else
     heed::test::skip("the processor has every level");
 }

@@ -21,21 +21,31 @@ constexpr int max_links = 40;
 std::string_view remedy(int code, bool writing) {
   switch (code) {
     case ENOSPC:
-    case EDQUOT: return "free space or choose another directory";
-    case EFBIG: return "raise the limit on file sizes (ulimit -f) or choose another file system";
+    case EDQUOT:
+      return "free space or choose another directory";
+    case EFBIG:
+      return "raise the limit on file sizes (ulimit -f) or choose another file system";
     case EACCES:
     case EPERM:
       return writing ? "make the file and its directory writable or choose another path"
                      : "ask for permission to read it";
-    case EROFS: return "choose a directory on a file system that can be written";
-    case ENOENT: return writing ? "create the directory first or correct the path" : "correct the path";
-    case ENOTDIR: return "correct the path: a name before the last is not a directory";
-    case EISDIR: return "name a file inside the directory";
-    case ELOOP: return "correct the symbolic links: they go in a circle";
-    case ENAMETOOLONG: return "choose a shorter name";
+    case EROFS:
+      return "choose a directory on a file system that can be written";
+    case ENOENT:
+      return writing ? "create the directory first or correct the path" : "correct the path";
+    case ENOTDIR:
+      return "correct the path: a name before the last is not a directory";
+    case EISDIR:
+      return "name a file inside the directory";
+    case ELOOP:
+      return "correct the symbolic links: they go in a circle";
+    case ENAMETOOLONG:
+      return "choose a shorter name";
     case EMFILE:
-    case ENFILE: return "close files or raise the limit on open ones (ulimit -n)";
-    default: return "check the disk and the path";
+    case ENFILE:
+      return "close files or raise the limit on open ones (ulimit -n)";
+    default:
+      return "check the disk and the path";
   }
 }
 

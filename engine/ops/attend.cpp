@@ -1,9 +1,8 @@
 // attend(): scaled-dot-product attention without the T×S matrix.
-#include <heed/engine/ops/attend.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/attend.h>
 #include <heed/engine/tape.h>
 
 #include <cmath>
@@ -12,19 +11,24 @@ namespace heed {
 namespace {
 
 Complaint shapes_complaint(Tensor const& q, Tensor const& k, Tensor const& v, char const* rule) {
-  return {fmt::format("{}; got q {}, k {}, v {}", rule, to_string(q.shape()), to_string(k.shape()), to_string(v.shape())),
-          "pass q [B, H, T, D], k [B, G, S, D], v [B, G, S, E] with H a multiple of G"};
+  return {
+      fmt::format("{}; got q {}, k {}, v {}", rule, to_string(q.shape()), to_string(k.shape()), to_string(v.shape())),
+      "pass q [B, H, T, D], k [B, G, S, D], v [B, G, S, E] with H a multiple of G"};
 }
 
 void check_operands(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
   for (Tensor const* t : {&q, &k, &v}) check_defined("attend", *t);
-  check(q.rank() == 4 && k.rank() == 4 && v.rank() == 4, "attend", [&] { return shapes_complaint(q, k, v, "expected rank 4"); });
+  check(q.rank() == 4 && k.rank() == 4 && v.rank() == 4, "attend",
+        [&] { return shapes_complaint(q, k, v, "expected rank 4"); });
   check(q.dtype() == k.dtype() && q.dtype() == v.dtype(), "attend", [&] {
-    return Complaint{fmt::format("expected one type, got q {}, k {}, v {}", name(q.dtype()), name(k.dtype()), name(v.dtype())),
-                     "convert them with .to()"};
+    return Complaint{
+        fmt::format("expected one type, got q {}, k {}, v {}", name(q.dtype()), name(k.dtype()), name(v.dtype())),
+        "convert them with .to()"};
   });
-  check(q.size(0) == k.size(0) && k.size(0) == v.size(0), "attend", [&] { return shapes_complaint(q, k, v, "batch sizes differ"); });
-  check(q.size(3) == k.size(3), "attend", [&] { return shapes_complaint(q, k, v, "q and k differ in their last axis"); });
+  check(q.size(0) == k.size(0) && k.size(0) == v.size(0), "attend",
+        [&] { return shapes_complaint(q, k, v, "batch sizes differ"); });
+  check(q.size(3) == k.size(3), "attend",
+        [&] { return shapes_complaint(q, k, v, "q and k differ in their last axis"); });
   check(k.size(1) == v.size(1) && k.size(2) == v.size(2), "attend",
         [&] { return shapes_complaint(q, k, v, "k and v differ in heads or length"); });
   check(k.size(1) > 0 ? q.size(1) % k.size(1) == 0 : q.size(1) == 0, "attend",
@@ -34,15 +38,17 @@ void check_operands(Tensor const& q, Tensor const& k, Tensor const& v, AttendOpt
                      "pass how many keys are visible on each side, 0 or more"};
   });
   check(options.dropout >= 0 && attend_threshold(std::min(options.dropout, 1.0)) < 65536, "attend", [&] {
-    return Complaint{fmt::format("expected a dropout from 0 to below 1, got {}", options.dropout), "pass the share to drop"};
+    return Complaint{fmt::format("expected a dropout from 0 to below 1, got {}", options.dropout),
+                     "pass the share to drop"};
   });
   if (options.mask.defined()) {
     Shape const scores{q.size(0), q.size(1), q.size(2), k.size(2)};
-    check(options.mask.dtype() == Dtype::boolean && broadcast("attend", options.mask.shape(), scores) == scores, "attend", [&] {
-      return Complaint{fmt::format("expected a bool mask that broadcasts to {}, got {} {}", to_string(scores),
-                                   to_string(options.mask.shape()), name(options.mask.dtype())),
-                       "true attends; compare to make a bool mask (mask != 0)"};
-    });
+    check(options.mask.dtype() == Dtype::boolean && broadcast("attend", options.mask.shape(), scores) == scores,
+          "attend", [&] {
+            return Complaint{fmt::format("expected a bool mask that broadcasts to {}, got {} {}", to_string(scores),
+                                         to_string(options.mask.shape()), name(options.mask.dtype())),
+                             "true attends; compare to make a bool mask (mask != 0)"};
+          });
   }
 }
 
@@ -51,19 +57,32 @@ double scale_of(Tensor const& q, AttendOptions const& options) {
 }
 
 /// The kernel wants the last axis contiguous; the others may have any stride.
-Tensor rows_contiguous(Tensor const& x) {
-  return x.size(3) <= 1 || x.strides()[3] == 1 ? x : x.contiguous();
-}
+Tensor rows_contiguous(Tensor const& x) { return x.size(3) <= 1 || x.strides()[3] == 1 ? x : x.contiguous(); }
 
 AttendStrides strides_of(Tensor const& x) { return {x.strides()[0], x.strides()[1], x.strides()[2]}; }
 
 template <class T>
 AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
-  AttendArgs<T> a{.batch = q.size(0), .heads = q.size(1), .kv_heads = k.size(1), .tq = q.size(2), .tk = k.size(2),
-                  .d = q.size(3), .dv = v.size(3), .q = q.data<T>(), .q_batch = q.strides()[0], .q_head = q.strides()[1],
-                  .q_row = q.strides()[2], .k = k.data<T>(), .k_batch = k.strides()[0], .k_head = k.strides()[1],
-                  .k_row = k.strides()[2], .v = v.data<T>(), .v_batch = v.strides()[0], .v_head = v.strides()[1],
-                  .v_row = v.strides()[2], .scale = T(scale_of(q, options))};
+  AttendArgs<T> a{.batch = q.size(0),
+                  .heads = q.size(1),
+                  .kv_heads = k.size(1),
+                  .tq = q.size(2),
+                  .tk = k.size(2),
+                  .d = q.size(3),
+                  .dv = v.size(3),
+                  .q = q.data<T>(),
+                  .q_batch = q.strides()[0],
+                  .q_head = q.strides()[1],
+                  .q_row = q.strides()[2],
+                  .k = k.data<T>(),
+                  .k_batch = k.strides()[0],
+                  .k_head = k.strides()[1],
+                  .k_row = k.strides()[2],
+                  .v = v.data<T>(),
+                  .v_batch = v.strides()[0],
+                  .v_head = v.strides()[1],
+                  .v_row = v.strides()[2],
+                  .scale = T(scale_of(q, options))};
   a.left = options.left;
   a.right = options.causal ? 0 : options.right;
   if (options.mask.defined()) {
@@ -83,7 +102,8 @@ Tensor heads_together(int64_t b, int64_t h, int64_t t, int64_t e, Dtype dtype) {
 }
 
 Tensor with_layout_of(Tensor const& x) {
-  return x.is_contiguous() ? Tensor(x.shape(), x.dtype()) : heads_together(x.size(0), x.size(1), x.size(2), x.size(3), x.dtype());
+  return x.is_contiguous() ? Tensor(x.shape(), x.dtype())
+                           : heads_together(x.size(0), x.size(1), x.size(2), x.size(3), x.dtype());
 }
 
 }  // namespace
@@ -99,35 +119,43 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
     outputs[0].body()->is_view = false;
   }
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-    kernels<AttendKernels>().of<T>().forward(arguments<T>(q, k, v, options), outputs[0].data<T>(), strides_of(outputs[0]), outputs[1].data<T>());
+    kernels<AttendKernels>().of<T>().forward(arguments<T>(q, k, v, options), outputs[0].data<T>(),
+                                             strides_of(outputs[0]), outputs[1].data<T>());
   });
   if (tracked(q, k, v))
-    record_outputs("attend", outputs, {&q, &k, &v},
-                   [q = Saved(q), k = Saved(k), v = Saved(v), out = SavedOutput(outputs[0], 0),
-                    lse = SavedOutput(outputs[1], 1), mask = Saved(options.mask), options](Tensor const* g, Node const& node)
-                       -> std::array<Tensor, 3> {
-                     mask.get(node);
-                     if (recording()) {
-                       auto const in = twin_inputs({q.get(node), k.get(node), v.get(node)});
-                       auto const twin = naive::attend(in[0], in[1], in[2], options);
-                       auto const d = twin_gradients({twin.out, twin.lse}, in, {g[0], g[1]});
-                       return {d[0], d[1], d[2]};
-                     }
-                     Tensor const &query = q.get(node), &key = k.get(node), &value = v.get(node), o = out.get(node),
-                                  l = lse.get(node);
-                     Tensor const dout = rows_contiguous(g[0].defined() ? g[0] : zeros(o.shape(), o.dtype()));
-                     Tensor const dlse = g[1].defined() ? g[1].contiguous() : Tensor();
-                     Tensor const dq = with_layout_of(query), dk = with_layout_of(key), dv = with_layout_of(value);
-                     dispatch_floating("attend", query.dtype(), [&]<class T>(Type<T>) {
-                       AttendGradArgs<T> const gradients{
-                           .out = o.data<T>(), .out_strides = strides_of(o), .lse = l.data<T>(), .dout = dout.data<T>(),
-                           .dout_strides = strides_of(dout), .dlse = dlse.defined() ? dlse.data<T>() : nullptr,
-                           .dq = dq.data<T>(), .dq_strides = strides_of(dq), .dk = dk.data<T>(), .dk_strides = strides_of(dk),
-                           .dv = dv.data<T>(), .dv_strides = strides_of(dv)};
-                       kernels<AttendKernels>().of<T>().backward(arguments<T>(query, key, value, options), gradients);
-                     });
-                     return {dq, dk, dv};
-                   });
+    record_outputs(
+        "attend", outputs, {&q, &k, &v},
+        [q = Saved(q), k = Saved(k), v = Saved(v), out = SavedOutput(outputs[0], 0), lse = SavedOutput(outputs[1], 1),
+         mask = Saved(options.mask), options](Tensor const* g, Node const& node) -> std::array<Tensor, 3> {
+          mask.get(node);
+          if (recording()) {
+            auto const in = twin_inputs({q.get(node), k.get(node), v.get(node)});
+            auto const twin = naive::attend(in[0], in[1], in[2], options);
+            auto const d = twin_gradients({twin.out, twin.lse}, in, {g[0], g[1]});
+            return {d[0], d[1], d[2]};
+          }
+          Tensor const &query = q.get(node), &key = k.get(node), &value = v.get(node), o = out.get(node),
+                       l = lse.get(node);
+          Tensor const dout = rows_contiguous(g[0].defined() ? g[0] : zeros(o.shape(), o.dtype()));
+          Tensor const dlse = g[1].defined() ? g[1].contiguous() : Tensor();
+          Tensor const dq = with_layout_of(query), dk = with_layout_of(key), dv = with_layout_of(value);
+          dispatch_floating("attend", query.dtype(), [&]<class T>(Type<T>) {
+            AttendGradArgs<T> const gradients{.out = o.data<T>(),
+                                              .out_strides = strides_of(o),
+                                              .lse = l.data<T>(),
+                                              .dout = dout.data<T>(),
+                                              .dout_strides = strides_of(dout),
+                                              .dlse = dlse.defined() ? dlse.data<T>() : nullptr,
+                                              .dq = dq.data<T>(),
+                                              .dq_strides = strides_of(dq),
+                                              .dk = dk.data<T>(),
+                                              .dk_strides = strides_of(dk),
+                                              .dv = dv.data<T>(),
+                                              .dv_strides = strides_of(dv)};
+            kernels<AttendKernels>().of<T>().backward(arguments<T>(query, key, value, options), gradients);
+          });
+          return {dq, dk, dv};
+        });
   return {outputs[0], outputs[1]};
 }
 

@@ -25,8 +25,8 @@ Tensor triu(Tensor const& x, int64_t offset) { return where(diagonals(x) <= doub
 
 namespace naive {
 
-/// log Σ exp x = m + log Σ exp(x − m); m = max x, or 0 where that is infinite or there is none. An empty sum gives −∞ with
-/// gradient 0.
+/// log Σ exp x = m + log Σ exp(x − m); m = max x, or 0 where that is infinite or there is none. An empty sum gives −∞
+/// with gradient 0.
 Tensor logsumexp(Tensor const& x, int axis, bool keep) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   Tensor const top = x.size(axis) == 0 ? sum(x.detach(), {axis}, true) : amax(x.detach(), {axis}, true);

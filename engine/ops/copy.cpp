@@ -1,9 +1,8 @@
 // What moves elements: contiguous, clone, to, cat, and assignment in place.
-#include <heed/engine/ops/copy.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/copy.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -74,7 +73,9 @@ void assign_in_place(char const* op, Tensor& x, Tensor const& y) {
 }
 
 Tensor cat(std::vector<Tensor> const& tensors, int axis) {
-  check(!tensors.empty(), "cat", [] { return Complaint{"expected at least one tensor, got none", "pass the tensors to join"}; });
+  check(!tensors.empty(), "cat", [] {
+    return Complaint{"expected at least one tensor, got none", "pass the tensors to join"};
+  });
   for (Tensor const& t : tensors) check_defined("cat", t);
   axis = normalize_axis("cat", axis, tensors[0].rank());
   Shape shape = tensors[0].shape();

@@ -1,6 +1,6 @@
 #include <heed/engine/dtype.h>
-#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/copy.h>
+#include <heed/engine/ops/rows.h>
 
 #include <cstdlib>
 #include <utility>

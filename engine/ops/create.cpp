@@ -23,8 +23,10 @@ Tensor& Tensor::fill_(double value) {
   if (!is_contiguous()) return copy_(full(shape(), value, dtype()));
   dispatch(dtype(), [&]<class T>(Type<T>) {
     T element;
-    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) element = T(int64_t(value));  // wraps
-    else element = T(value);
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
+      element = T(int64_t(value));  // wraps
+    else
+      element = T(value);
     kernels<CopyKernels>().fill(&element, raw(), numel(), sizeof(T));
   });
   storage().bump_version();
@@ -39,7 +41,9 @@ Tensor ones_like(Tensor const& x) { return full(x.shape(), 1, x.dtype()); }
 Tensor scalar(double value, Dtype dtype) { return full({}, value, dtype); }
 
 Tensor arange(int64_t from, int64_t to, int64_t step, Dtype dtype) {
-  check(step != 0, "arange", [] { return Complaint{"expected a step other than 0", "pass a positive or negative step"}; });
+  check(step != 0, "arange", [] {
+    return Complaint{"expected a step other than 0", "pass a positive or negative step"};
+  });
   int64_t const span = step > 0 ? to - from : from - to, width = step > 0 ? step : -step;
   int64_t const count = span <= 0 ? 0 : (span + width - 1) / width;
   Tensor y({count}, dtype);

@@ -1,9 +1,8 @@
 // Cross-entropy of logits and class indices, with the softmax fused into loss and gradient.
-#include <heed/engine/ops/cross_entropy.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/cross_entropy.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -16,12 +15,14 @@ int64_t check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyO
   Shape expected = logits.shape();
   if (logits.rank() > 0) expected.erase(logits.rank() - 1);
   check(logits.rank() > 0 && targets.shape() == expected && targets.dtype() == Dtype::i64, "cross_entropy", [&] {
-    return Complaint{fmt::format("expected targets of shape {} i64 for logits of shape {}, got {} {}", to_string(expected),
-                                 to_string(logits.shape()), to_string(targets.shape()), name(targets.dtype())),
-                     "give one class index for each row of logits"};
+    return Complaint{
+        fmt::format("expected targets of shape {} i64 for logits of shape {}, got {} {}", to_string(expected),
+                    to_string(logits.shape()), to_string(targets.shape()), name(targets.dtype())),
+        "give one class index for each row of logits"};
   });
   check(options.label_smoothing >= 0 && options.label_smoothing <= 1, "cross_entropy", [&] {
-    return Complaint{fmt::format("expected label smoothing from 0 to 1, got {}", options.label_smoothing), "pass a share"};
+    return Complaint{fmt::format("expected label smoothing from 0 to 1, got {}", options.label_smoothing),
+                     "pass a share"};
   });
   int64_t const classes = logits.size(-1), rows = targets.numel();
   int64_t const* const target = targets.data<int64_t>();
@@ -54,27 +55,29 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
   Tensor losses(targets.shape(), x.dtype()), lse({rows}, x.dtype());
   dispatch_floating("cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
     kernels<CrossEntropyKernels>().of<T>().forward(x.data<T>(), whole_targets.data<int64_t>(), options.ignore_index,
-                                                   options.label_smoothing, losses.data<T>(), lse.data<T>(), rows, classes);
+                                                   options.label_smoothing, losses.data<T>(), lse.data<T>(), rows,
+                                                   classes);
   });
   if (tracked(x))
-    record("cross_entropy", losses, {&x},
-           [x = Saved(x), targets = Saved(whole_targets), lse, options, rows, classes](Tensor const& g, Node const& node) {
-             Tensor const& from = x.get(node);
-             if (recording()) {
-               auto const in = twin_inputs({from});
-               auto plain = options;
-               plain.reduction = Reduction::none;
-               return std::array{twin_gradients({naive::cross_entropy(in[0], targets.get(node), plain)}, in, {g})[0]};
-             }
-             Tensor const row_gradient = g.contiguous();
-             Tensor dx(from.shape(), from.dtype());
-             dispatch_floating("cross_entropy", from.dtype(), [&]<class T>(Type<T>) {
-               kernels<CrossEntropyKernels>().of<T>().backward(
-                   from.data<T>(), targets.get(node).data<int64_t>(), options.ignore_index, options.label_smoothing,
-                   lse.data<T>(), row_gradient.data<T>(), dx.data<T>(), rows, classes);
-             });
-             return std::array{dx};
-           });
+    record(
+        "cross_entropy", losses, {&x},
+        [x = Saved(x), targets = Saved(whole_targets), lse, options, rows, classes](Tensor const& g, Node const& node) {
+          Tensor const& from = x.get(node);
+          if (recording()) {
+            auto const in = twin_inputs({from});
+            auto plain = options;
+            plain.reduction = Reduction::none;
+            return std::array{twin_gradients({naive::cross_entropy(in[0], targets.get(node), plain)}, in, {g})[0]};
+          }
+          Tensor const row_gradient = g.contiguous();
+          Tensor dx(from.shape(), from.dtype());
+          dispatch_floating("cross_entropy", from.dtype(), [&]<class T>(Type<T>) {
+            kernels<CrossEntropyKernels>().of<T>().backward(
+                from.data<T>(), targets.get(node).data<int64_t>(), options.ignore_index, options.label_smoothing,
+                lse.data<T>(), row_gradient.data<T>(), dx.data<T>(), rows, classes);
+          });
+          return std::array{dx};
+        });
   return reduced(losses, counted, options.reduction);
 }
 

@@ -1,9 +1,8 @@
 // Table lookup.
-#include <heed/engine/ops/embedding.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/embedding.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -35,11 +34,12 @@ Tensor embedding_adjoint(Tensor const& g, Tensor const& index, int64_t rows) {
   int64_t const n = g.size(-1);
   Tensor table({rows, n}, g.dtype());
   dispatch_floating("embedding", g.dtype(), [&]<class T>(Type<T>) {
-    kernels<EmbeddingKernels>().of<T>().backward(from.data<T>(), index.data<int64_t>(), -1, table.data<T>(), index.numel(),
-                                                 rows, n);
+    kernels<EmbeddingKernels>().of<T>().backward(from.data<T>(), index.data<int64_t>(), -1, table.data<T>(),
+                                                 index.numel(), rows, n);
   });
   if (tracked(g))
-    record("embedding_adjoint", table, {&g}, [index](Tensor const& h, Node const&) { return std::array{embedding(index, h)}; });
+    record("embedding_adjoint", table, {&g},
+           [index](Tensor const& h, Node const&) { return std::array{embedding(index, h)}; });
   return table;
 }
 
@@ -51,7 +51,8 @@ Tensor embedding(Tensor const& index, Tensor const& table) {
   Shape const shape = check_lookup(where, from);
   Tensor y(shape, from.dtype());
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
-    kernels<EmbeddingKernels>().of<T>().forward(from.data<T>(), where.data<int64_t>(), y.data<T>(), where.numel(), from.size(1));
+    kernels<EmbeddingKernels>().of<T>().forward(from.data<T>(), where.data<int64_t>(), y.data<T>(), where.numel(),
+                                                from.size(1));
   });
   if (tracked(from))
     record("embedding", y, {&from}, [index = Saved(where), rows = from.size(0)](Tensor const& g, Node const& node) {

@@ -1,5 +1,5 @@
-#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/embedding.h>
+#include <heed/engine/ops/rows.h>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {

@@ -1,16 +1,16 @@
 // Matrix products with broadcast leading axes, and the linear layer's product.
-#include <heed/engine/ops/matmul.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/matmul.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
 namespace {
 
-/// y[.., M, N] = a[.., M, K]·b[.., K, N] (+ bias[N]) for operands of equal rank ≥ 2 whose leading axes broadcast to y's.
+/// y[.., M, N] = a[.., M, K]·b[.., K, N] (+ bias[N]) for operands of equal rank ≥ 2 whose leading axes broadcast to
+/// y's.
 void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const& y) {
   int const lead = y.rank() - 2;
   Shape const& out = y.shape();
@@ -25,9 +25,18 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
     return s;
   }());
   dispatch_floating("matmul", y.dtype(), [&]<class T>(Type<T>) {
-    GemmArgs<T> args{.m = out[lead], .n = out[lead + 1], .k = a.shape()[lead + 1], .a = a.data<T>(), .a_row = as[lead],
-                     .a_col = as[lead + 1], .b = b.data<T>(), .b_row = bs[lead], .b_col = bs[lead + 1], .c = y.data<T>(),
-                     .c_row = out[lead + 1], .bias = bias.defined() ? bias.data<T>() : nullptr};
+    GemmArgs<T> args{.m = out[lead],
+                     .n = out[lead + 1],
+                     .k = a.shape()[lead + 1],
+                     .a = a.data<T>(),
+                     .a_row = as[lead],
+                     .a_col = as[lead + 1],
+                     .b = b.data<T>(),
+                     .b_row = bs[lead],
+                     .b_col = bs[lead + 1],
+                     .c = y.data<T>(),
+                     .c_row = out[lead + 1],
+                     .bias = bias.defined() ? bias.data<T>() : nullptr};
     // The innermost leading axes that step evenly in both operands form one batch; the outer ones are a loop.
     int64_t batch = 1;
     int axis = lead - 1;
@@ -52,13 +61,17 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
       }
       here.c += o * batch * c_step;
       auto const& k = kernels<GemmKernels>().of<T>();
-      if (batch == 1) k.gemm(here);
-      else k.gemm_batched(here, batch, a_step, b_step, c_step);
+      if (batch == 1)
+        k.gemm(here);
+      else
+        k.gemm_batched(here, batch, a_step, b_step, c_step);
     };
-    if (outer == 1) one(0);
-    else parallel_for(outer, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; ++o) one(o);
-    });
+    if (outer == 1)
+      one(0);
+    else
+      parallel_for(outer, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t o = begin; o < end; ++o) one(o);
+      });
   });
 }
 
@@ -71,9 +84,10 @@ Tensor with_leading_ones(Tensor const& x, int rank) {
 /// Operands of rank ≥ 2, equal types.
 Tensor product(Tensor const& a, Tensor const& b) {
   check(a.size(-1) == b.size(-2), "matmul", [&] {
-    return Complaint{fmt::format("shapes {} and {} do not multiply: axis -1 of the first has size {}, axis -2 of the second {}",
-                                 to_string(a.shape()), to_string(b.shape()), a.size(-1), b.size(-2)),
-                     "make them equal, or transpose one operand (.t())"};
+    return Complaint{
+        fmt::format("shapes {} and {} do not multiply: axis -1 of the first has size {}, axis -2 of the second {}",
+                    to_string(a.shape()), to_string(b.shape()), a.size(-1), b.size(-2)),
+        "make them equal, or transpose one operand (.t())"};
   });
   Shape a_lead = a.shape(), b_lead = b.shape();
   a_lead.erase(a.rank() - 1), a_lead.erase(a.rank() - 2);
@@ -113,9 +127,10 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
     Shape shape = a.shape();
     shape[a.rank() - 1] = b.size(-1);
     check(a.size(-1) == b.size(0), "matmul", [&] {
-      return Complaint{fmt::format("shapes {} and {} do not multiply: axis -1 of the first has size {}, axis -2 of the second {}",
-                                   to_string(a.shape()), to_string(b.shape()), a.size(-1), b.size(0)),
-                       "make them equal, or transpose one operand (.t())"};
+      return Complaint{
+          fmt::format("shapes {} and {} do not multiply: axis -1 of the first has size {}, axis -2 of the second {}",
+                      to_string(a.shape()), to_string(b.shape()), a.size(-1), b.size(0)),
+          "make them equal, or transpose one operand (.t())"};
     });
     return product(a.to(dtype).flatten(0, -2), b.to(dtype)).reshape(shape);
   }
@@ -130,9 +145,10 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
   check_defined("linear", x);
   check_defined("linear", weight);
   check(x.rank() >= 1 && weight.rank() == 2 && x.size(-1) == weight.size(1), "linear", [&] {
-    return Complaint{fmt::format("expected x [.., {}] for a weight of shape {}, got {}", weight.rank() == 2 ? weight.size(1) : 0,
-                                 to_string(weight.shape()), to_string(x.shape())),
-                     "make the last axis of x as long as the weight's last axis"};
+    return Complaint{
+        fmt::format("expected x [.., {}] for a weight of shape {}, got {}", weight.rank() == 2 ? weight.size(1) : 0,
+                    to_string(weight.shape()), to_string(x.shape())),
+        "make the last axis of x as long as the weight's last axis"};
   });
   check(x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), "linear", [&] {
     return Complaint{fmt::format("expected one type, got x {} and weight {}", name(x.dtype()), name(weight.dtype())),

@@ -1,12 +1,12 @@
 // The matrix product: operands packed into panels for register tiles (Goto and van de Geijn, "Anatomy of
 // High-Performance Matrix Multiplication", 2008), read in place when small, streamed or dotted when skinny.
 #include <heed/engine/isa.h>
-#include <heed/engine/parallel.h>
 #include <heed/engine/lane.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/matmul_pack.h>
 #include <heed/engine/ops/matmul_skinny.h>
 #include <heed/engine/ops/matmul_tile.h>
+#include <heed/engine/parallel.h>
 
 #include <cstdlib>
 #include <new>

@@ -1,9 +1,8 @@
 // Layer norm and RMS norm over the last axis.
-#include <heed/engine/ops/norm.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/norm.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -76,7 +75,8 @@ Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), rstd({rows}, x.dtype());
   dispatch_floating("rms_norm", x.dtype(), [&]<class T>(Type<T>) {
-    kernels<NormKernels>().of<T>().rms_norm(from.data<T>(), data_or_null<T>(weight), eps, y.data<T>(), rstd.data<T>(), rows, n);
+    kernels<NormKernels>().of<T>().rms_norm(from.data<T>(), data_or_null<T>(weight), eps, y.data<T>(), rstd.data<T>(),
+                                            rows, n);
   });
   if (tracked(x, weight))
     record("rms_norm", y, {&from, &weight},
@@ -92,9 +92,9 @@ Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
              Tensor const gradient = g.contiguous();
              Tensor dx = like_if(node.needs(0), from), dweight = like_if(node.needs(1), scale);
              dispatch_floating("rms_norm", from.dtype(), [&]<class T>(Type<T>) {
-               kernels<NormKernels>().of<T>().rms_norm_backward(gradient.data<T>(), from.data<T>(), data_or_null<T>(scale),
-                                                                rstd.data<T>(), data_or_null<T>(dx), data_or_null<T>(dweight),
-                                                                rows, n);
+               kernels<NormKernels>().of<T>().rms_norm_backward(gradient.data<T>(), from.data<T>(),
+                                                                data_or_null<T>(scale), rstd.data<T>(),
+                                                                data_or_null<T>(dx), data_or_null<T>(dweight), rows, n);
              });
              return {dx, dweight};
            });

@@ -1,9 +1,8 @@
 // Pointwise operations: one driver for each number of operands, which every row of pointwise.h passes through.
-#include <heed/engine/ops/pointwise.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/pointwise.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -41,7 +40,8 @@ Tensor unary_gradient(R const& row, Tensor const& g, Tensor const& x, Tensor con
     T const* const xs = R::reads & reads_x ? x.data<T>() : nullptr;
     T const* const ys = R::reads & reads_y ? y.data<T>() : nullptr;
     parallel_for(from.numel(), grain, [&](int64_t begin, int64_t end) {
-      kernel(&row, from.data<T>() + begin, xs ? xs + begin : xs, ys ? ys + begin : ys, dx.data<T>() + begin, end - begin);
+      kernel(&row, from.data<T>() + begin, xs ? xs + begin : xs, ys ? ys + begin : ys, dx.data<T>() + begin,
+             end - begin);
     });
   });
   return dx;
@@ -56,7 +56,8 @@ Tensor unary(R const& row, Tensor const& operand) {
     auto const kernel = kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].forward;
     T const* const from = x.data<T>();
     T* const to = y.data<T>();
-    parallel_for(x.numel(), grain, [&](int64_t begin, int64_t end) { kernel(&row, from + begin, 1, to + begin, end - begin); });
+    parallel_for(x.numel(), grain,
+                 [&](int64_t begin, int64_t end) { kernel(&row, from + begin, 1, to + begin, end - begin); });
   });
   if (tracked(x)) {
     if constexpr ((R::reads & reads_y) && (R::reads & reads_x))
@@ -72,9 +73,8 @@ Tensor unary(R const& row, Tensor const& operand) {
         return std::array{unary_gradient(row, g, x.get(node), Tensor())};
       });
     else
-      record(R::name, y, {&x}, [row](Tensor const& g, Node const&) {
-        return std::array{unary_gradient(row, g, Tensor(), Tensor())};
-      });
+      record(R::name, y, {&x},
+             [row](Tensor const& g, Node const&) { return std::array{unary_gradient(row, g, Tensor(), Tensor())}; });
   }
   return y;
 }
@@ -143,15 +143,21 @@ struct Rows {
 /// Formulas that integers have too; the others take integers as f32.
 template <class R, class T>
 T integer_value(T a, T b) {
-  if constexpr (std::is_same_v<R, row::Add>) return T(a + b);
-  else if constexpr (std::is_same_v<R, row::Sub>) return T(a - b);
-  else if constexpr (std::is_same_v<R, row::Mul>) return T(a * b);
-  else if constexpr (std::is_same_v<R, row::Maximum>) return std::max(a, b);
-  else return std::min(a, b);
+  if constexpr (std::is_same_v<R, row::Add>)
+    return T(a + b);
+  else if constexpr (std::is_same_v<R, row::Sub>)
+    return T(a - b);
+  else if constexpr (std::is_same_v<R, row::Mul>)
+    return T(a * b);
+  else if constexpr (std::is_same_v<R, row::Maximum>)
+    return std::max(a, b);
+  else
+    return std::min(a, b);
 }
 template <class R>
-constexpr bool has_integers = std::is_same_v<R, row::Add> || std::is_same_v<R, row::Sub> || std::is_same_v<R, row::Mul> ||
-                              std::is_same_v<R, row::Maximum> || std::is_same_v<R, row::Minimum>;
+constexpr bool has_integers =
+    std::is_same_v<R, row::Add> || std::is_same_v<R, row::Sub> || std::is_same_v<R, row::Mul> ||
+    std::is_same_v<R, row::Maximum> || std::is_same_v<R, row::Minimum>;
 
 /// y = value(a, b) of integers or bools, element by element.
 template <class Y, class Value>
@@ -171,7 +177,8 @@ Tensor integers(Tensor const& a, Tensor const& b, Shape const& shape, Dtype dtyp
 }
 
 template <class R>
-std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor const& b, Tensor const& y, Node const& node) {
+std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor const& b, Tensor const& y,
+                                      Node const& node) {
   R const row;
   std::array<Tensor, 2> d;
   if constexpr (std::is_same_v<R, row::Add> || std::is_same_v<R, row::Sub>) {
@@ -179,8 +186,9 @@ std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor c
     if (node.needs(1)) d[1] = std::is_same_v<R, row::Add> ? g : -g;
   } else if (recording()) {
     Tensor const& stand_in = g;
-    auto const [da, db] = slopes(row, R::reads & reads_a ? a.expand(g.shape()) : stand_in,
-                                 R::reads & reads_b ? b.expand(g.shape()) : stand_in, R::reads & reads_y ? y : stand_in);
+    auto const [da, db] =
+        slopes(row, R::reads & reads_a ? a.expand(g.shape()) : stand_in,
+               R::reads & reads_b ? b.expand(g.shape()) : stand_in, R::reads & reads_y ? y : stand_in);
     if (node.needs(0)) d[0] = g * da;
     if (node.needs(1)) d[1] = g * db;
   } else {
@@ -194,8 +202,8 @@ std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor c
       Rows<2> const rows(from.shape(), {&left, &right});
       rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
         kernel(&row, from.data<T>() + out, left.data<T>() + offset[0], rows.stride(0), right.data<T>() + offset[1],
-               rows.stride(1), y.defined() ? y.data<T>() + out : nullptr, d[0].defined() ? d[0].data<T>() + out : nullptr,
-               d[1].defined() ? d[1].data<T>() + out : nullptr, n);
+               rows.stride(1), y.defined() ? y.data<T>() + out : nullptr,
+               d[0].defined() ? d[0].data<T>() + out : nullptr, d[1].defined() ? d[1].data<T>() + out : nullptr, n);
       });
     });
   }
@@ -233,7 +241,8 @@ Tensor binary(Tensor const& left, Tensor const& right) {
   Shape const shape = broadcast(R::name, left.shape(), right.shape());
   if (!is_floating(dtype)) {
     if constexpr (has_integers<R>) {
-      return integers<void>(left.to(dtype), right.to(dtype), shape, dtype, [](auto a, auto b) { return integer_value<R>(a, b); });
+      return integers<void>(left.to(dtype), right.to(dtype), shape, dtype,
+                            [](auto a, auto b) { return integer_value<R>(a, b); });
     } else {
       dtype = Dtype::f32;
     }
@@ -281,8 +290,10 @@ Tensor number_beside(Tensor const& x, double value) {
 /// A number to compare `x` with: of x's type where that holds it, else f64.
 Tensor number_to_compare(Tensor const& x, double value) {
   bool const held = dispatch(x.dtype(), [&]<class T>(Type<T>) {
-    if constexpr (std::is_floating_point_v<T>) return true;
-    else return value >= double(std::numeric_limits<T>::min()) && value <= double(std::numeric_limits<T>::max());
+    if constexpr (std::is_floating_point_v<T>)
+      return true;
+    else
+      return value >= double(std::numeric_limits<T>::min()) && value <= double(std::numeric_limits<T>::max());
   });
   return held ? number_beside(x, value) : scalar(value, Dtype::f64);
 }
@@ -319,13 +330,13 @@ Tensor operator/(double a, Tensor const& b) { return with_number<row::RdivScalar
 Tensor operator-(Tensor const& a) { return neg(a); }
 
 // A comparison with a number: of the tensor's type where that is exact.
-#define HEED_COMPARISON(Row, op)                                                                            \
-  Tensor operator op(Tensor const& a, Tensor const& b) {                                                    \
-    return compare<row::Row>(a, b, [](auto x, auto y) { return x op y; });                                  \
-  }                                                                                                         \
-  Tensor operator op(Tensor const& a, double b) {                                                           \
-    check_defined(row::Row::name, a);                                                                       \
-    return a op number_to_compare(a, b);                                                                    \
+#define HEED_COMPARISON(Row, op)                                           \
+  Tensor operator op(Tensor const& a, Tensor const& b) {                   \
+    return compare<row::Row>(a, b, [](auto x, auto y) { return x op y; }); \
+  }                                                                        \
+  Tensor operator op(Tensor const& a, double b) {                          \
+    check_defined(row::Row::name, a);                                      \
+    return a op number_to_compare(a, b);                                   \
   }
 HEED_COMPARISON(Eq, ==)
 HEED_COMPARISON(Ne, !=)
@@ -377,7 +388,8 @@ Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
                                                   bs + offset[2], rows.stride(2), to + out, n);
       else
         for (int64_t i = 0; i < n; ++i)
-          to[out + i] = mask[offset[0] + i * rows.stride(0)] ? as[offset[1] + i * rows.stride(1)] : bs[offset[2] + i * rows.stride(2)];
+          to[out + i] = mask[offset[0] + i * rows.stride(0)] ? as[offset[1] + i * rows.stride(1)]
+                                                             : bs[offset[2] + i * rows.stride(2)];
     });
   });
   if (tracked(a, b))
@@ -443,10 +455,12 @@ Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
   check_defined(op, x);
   check_defined(op, other);
   check(broadcast(op, x.shape(), other.shape()) == x.shape(), op, [&] {
-    return Complaint{fmt::format("an operand of shape {} does not fit in place of {}", to_string(other.shape()), to_string(x.shape())),
+    return Complaint{fmt::format("an operand of shape {} does not fit in place of {}", to_string(other.shape()),
+                                 to_string(x.shape())),
                      "use the out-of-place operation, whose result may be larger"};
   });
-  if (tracked(x, other) || !is_floating(x.dtype()) || !x.is_contiguous() || x.body()->storage == other.body()->storage) {
+  if (tracked(x, other) || !is_floating(x.dtype()) || !x.is_contiguous() ||
+      x.body()->storage == other.body()->storage) {
     Tensor before = x;
     if (tracked(x, other)) {
       check_in_place(op, x);

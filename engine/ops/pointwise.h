@@ -69,8 +69,7 @@ struct RowList {
   static constexpr int size = sizeof...(Rows);
   /// The position of a row in the list, and so in its kernel table.
   template <class R>
-    requires(std::is_same_v<R, Rows> || ...)
-  static constexpr int index_of = [] {
+  requires(std::is_same_v<R, Rows> || ...) static constexpr int index_of = [] {
     int i = 0;
     bool found = false;
     ((found || (found = std::is_same_v<R, Rows>) || ++i), ...);

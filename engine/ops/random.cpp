@@ -1,9 +1,8 @@
 // Random tensors and dropout.
-#include <heed/engine/ops/random.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/random.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -66,8 +65,9 @@ Tensor dropout(Tensor const& x, double p, Draw draw) {
 Tensor naive::dropout(Tensor const& x, double p, Draw draw) {
   std::vector<float> keep(size_t(x.numel()));
   for (size_t i = 0; i < keep.size(); ++i) {
-    auto const block = philox4x32({uint32_t(i / 4), uint32_t(i / 4 >> 32), uint32_t(draw.offset), uint32_t(draw.offset >> 32)},
-                                  {uint32_t(draw.seed), uint32_t(draw.seed >> 32)});
+    auto const block =
+        philox4x32({uint32_t(i / 4), uint32_t(i / 4 >> 32), uint32_t(draw.offset), uint32_t(draw.offset >> 32)},
+                   {uint32_t(draw.seed), uint32_t(draw.seed >> 32)});
     keep[i] = double(block[i % 4]) >= p * 0x1p32;
   }
   return x * (tensor(keep, x.shape()).to(x.dtype()) / (1 - p));

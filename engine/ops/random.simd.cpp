@@ -1,5 +1,5 @@
-#include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/random.h>
+#include <heed/engine/ops/rows.h>
 
 #include <utility>
 

@@ -1,9 +1,8 @@
 // Reductions over any axes: the axes are moved to the end and reduced as one.
-#include <heed/engine/ops/reduce.h>
-
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/reduce.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -81,12 +80,12 @@ Tensor reduce(char const* op, Plan const& p, Kernel kernel) {
   return y;
 }
 
-#define HEED_REDUCTION(Name, field)                 \
-  struct Name {                                     \
-    template <class T>                              \
-    static constexpr auto member() {                \
-      return &ReduceKernelsOf<T>::field;            \
-    }                                               \
+#define HEED_REDUCTION(Name, field)      \
+  struct Name {                          \
+    template <class T>                   \
+    static constexpr auto member() {     \
+      return &ReduceKernelsOf<T>::field; \
+    }                                    \
   };
 HEED_REDUCTION(SumKernel, sum)
 HEED_REDUCTION(ProdKernel, prod)
@@ -180,7 +179,8 @@ Tensor find(char const* op, Tensor const& x, int axis, bool keep, Kernel kernel)
   check_not_empty(op, p, x);
   Tensor y(p.out, Dtype::i64);
   dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
-    (kernels<ReduceKernels>().of<T>().*kernel.template member<T>())(p.x.data<T>(), y.data<int64_t>(), p.outer, p.n, p.inner);
+    (kernels<ReduceKernels>().of<T>().*kernel.template member<T>())(p.x.data<T>(), y.data<int64_t>(), p.outer, p.n,
+                                                                    p.inner);
   });
   return shaped(y, p, keep);
 }

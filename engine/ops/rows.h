@@ -3,8 +3,8 @@
 #pragma once
 
 #include <heed/engine/isa.h>
-#include <heed/engine/parallel.h>
 #include <heed/engine/lane.h>
+#include <heed/engine/parallel.h>
 
 #include <cmath>
 #include <cstdint>

@@ -1,8 +1,7 @@
 // Softmax and log-softmax along any axis.
-#include <heed/engine/ops/softmax.h>
-
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/softmax.h>
 #include <heed/engine/tape.h>
 
 namespace heed {

@@ -25,15 +25,17 @@ Shape resolve(char const* op, Shape shape, Tensor const& x) {
   int unknown = -1;
   int64_t known = 1;
   for (int axis = 0; axis < shape.rank(); ++axis) {
-    if (shape[axis] == -1 && unknown < 0) unknown = axis;
-    else known *= shape[axis];
+    if (shape[axis] == -1 && unknown < 0)
+      unknown = axis;
+    else
+      known *= shape[axis];
   }
   int64_t const n = x.numel();
   if (unknown >= 0 && known > 0 && n % known == 0) shape[unknown] = n / known;
   check((unknown < 0 || shape[unknown] >= 0) && numel(shape) == n, op, [&] {
-    return Complaint{fmt::format("a tensor of shape {} ({} elements) cannot become {}", to_string(x.shape()), n,
-                                 to_string(shape)),
-                     "make the products of sizes equal, or leave one size as -1"};
+    return Complaint{
+        fmt::format("a tensor of shape {} ({} elements) cannot become {}", to_string(x.shape()), n, to_string(shape)),
+        "make the products of sizes equal, or leave one size as -1"};
   });
   return shape;
 }
@@ -71,13 +73,15 @@ Tensor Tensor::view(Shape const& to) const {
   Shape const shape = resolve("view", to, *this);
   Strides strides;
   check(strides_for(*this, shape, strides), "view", [&] {
-    return Complaint{fmt::format("a tensor of shape {} and strides {} cannot be read as {} without a copy",
-                                 heed::to_string(this->shape()), heed::to_string(this->strides()), heed::to_string(shape)),
-                     "use reshape, or contiguous() first"};
+    return Complaint{
+        fmt::format("a tensor of shape {} and strides {} cannot be read as {} without a copy",
+                    heed::to_string(this->shape()), heed::to_string(this->strides()), heed::to_string(shape)),
+        "use reshape, or contiguous() first"};
   });
   Tensor y = view_of(*this, shape, strides);
   if (tracked(*this))
-    record("view", y, {this}, [shape = this->shape()](Tensor const& g, Node const&) { return std::array{g.reshape(shape)}; });
+    record("view", y, {this},
+           [shape = this->shape()](Tensor const& g, Node const&) { return std::array{g.reshape(shape)}; });
   return y;
 }
 
@@ -95,8 +99,10 @@ Tensor Tensor::flatten(int from, int to) const {
   to = normalize_axis("flatten", to, rank());
   Shape flat;
   for (int axis = 0; axis < rank(); ++axis) {
-    if (axis > from && axis <= to) flat[from] *= shape()[axis];
-    else flat.push_back(shape()[axis]);
+    if (axis > from && axis <= to)
+      flat[from] *= shape()[axis];
+    else
+      flat.push_back(shape()[axis]);
   }
   return reshape(flat);
 }
@@ -163,8 +169,9 @@ Tensor Tensor::squeeze(int axis) const {
 Tensor Tensor::expand(Shape const& to) const {
   check_defined("expand", *this);
   check(broadcast("expand", shape(), to) == to, "expand", [&] {
-    return Complaint{fmt::format("a tensor of shape {} does not expand to {}", heed::to_string(shape()), heed::to_string(to)),
-                     "only axes of size 1, and new leading axes, can grow"};
+    return Complaint{
+        fmt::format("a tensor of shape {} does not expand to {}", heed::to_string(shape()), heed::to_string(to)),
+        "only axes of size 1, and new leading axes, can grow"};
   });
   heed::numel(to);  // an Error where it overflows
   Tensor y = view_of(*this, to, broadcast_strides(shape(), strides(), to));

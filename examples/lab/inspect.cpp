@@ -35,25 +35,27 @@ void read_log(std::string const& path, Report& report) {
     for (std::string cell; std::getline(row, cell, ',');) cells.push_back(cell);
     if (cells.size() < 5) continue;
     raw.emplace_back(std::strtod(cells[0].c_str(), nullptr), std::strtod(cells[1].c_str(), nullptr));
-    if (!cells[4].empty()) report.validation_loss.emplace_back(raw.back().first, std::strtod(cells[4].c_str(), nullptr));
+    if (!cells[4].empty())
+      report.validation_loss.emplace_back(raw.back().first, std::strtod(cells[4].c_str(), nullptr));
   }
   size_t const width = std::max(raw.size() / 50, size_t{1}), stride = std::max(raw.size() / 500, size_t{1});
   double sum = 0;
   for (size_t i = 0; i < raw.size(); ++i) {
     sum += raw[i].second;
     if (i >= width) sum -= raw[i - width].second;
-    if (i % stride == 0 || i + 1 == raw.size()) report.training_loss.emplace_back(raw[i].first, sum / double(std::min(i + 1, width)));
+    if (i % stride == 0 || i + 1 == raw.size())
+      report.training_loss.emplace_back(raw[i].first, sum / double(std::min(i + 1, width)));
   }
 }
 
 void print_table(std::vector<LayerHeads> const& layers) {
-  fmt::print("{:>5} {:>5} {:>9} {:>11} {:>10} {:>9} {:>10} {:>7}\n", "layer", "head", "entropy", "of uniform", "effective", "largest",
-             "distance", "sink");
+  fmt::print("{:>5} {:>5} {:>9} {:>11} {:>10} {:>9} {:>10} {:>7}\n", "layer", "head", "entropy", "of uniform",
+             "effective", "largest", "distance", "sink");
   for (size_t l = 0; l < layers.size(); ++l)
     for (size_t h = 0; h < layers[l].heads.size(); ++h) {
       auto const& m = layers[l].heads[h];
-      fmt::print("{:>5} {:>5} {:>9.3f} {:>10.0f}% {:>10.2f} {:>9.3f} {:>10.2f} {:>7.3f}\n", l, h, m.entropy, 100 * m.entropy_share,
-                 m.effective_count, m.largest, m.distance, m.sink);
+      fmt::print("{:>5} {:>5} {:>9.3f} {:>10.0f}% {:>10.2f} {:>9.3f} {:>10.2f} {:>7.3f}\n", l, h, m.entropy,
+                 100 * m.entropy_share, m.effective_count, m.largest, m.distance, m.sink);
     }
 }
 
@@ -62,21 +64,29 @@ void print_json(double loss, std::vector<LayerHeads> const& layers) {
   for (size_t l = 0; l < layers.size(); ++l)
     for (size_t h = 0; h < layers[l].heads.size(); ++h) {
       auto const& m = layers[l].heads[h];
-      json["heads"].push_back({{"layer", l}, {"head", h}, {"entropy", m.entropy}, {"entropy_share", m.entropy_share},
-                               {"effective_count", m.effective_count}, {"largest", m.largest}, {"distance", m.distance}, {"sink", m.sink}});
+      json["heads"].push_back({{"layer", l},
+                               {"head", h},
+                               {"entropy", m.entropy},
+                               {"entropy_share", m.entropy_share},
+                               {"effective_count", m.effective_count},
+                               {"largest", m.largest},
+                               {"distance", m.distance},
+                               {"sink", m.sink}});
     }
   fmt::print("{}\n", json.dump(2));
 }
 
 void run(InspectCommand const& c) {
   check(c.windows >= 1 && c.sample >= 0, "inspect", [&] {
-    return Complaint{fmt::format("expected --windows of 1 or more and --sample of 0 or more, got {} and {}", c.windows, c.sample),
-                     "see heed-lab inspect --help"};
+    return Complaint{
+        fmt::format("expected --windows of 1 or more and --sample of 0 or more, got {} and {}", c.windows, c.sample),
+        "see heed-lab inspect --help"};
   });
   Trained const t = load_trained(c.checkpoint);
   nn::eval(*t.model);
   Text const text = read_text(c.text.empty() ? t.text_path : c.text);
-  optim::TokenDataset const data(t.vocabulary.encode(text.content), t.settings.model.block, t.settings.training.validation_share);
+  optim::TokenDataset const data(t.vocabulary.encode(text.content), t.settings.model.block,
+                                 t.settings.training.validation_share);
   double const loss = validation_loss(*t.model, data);
 
   NoGrad const off;
@@ -91,20 +101,24 @@ void run(InspectCommand const& c) {
   } else {
     fmt::print("validation loss {:.4f} over {} characters\n\n", loss, data.validation_tokens());
     print_table(layers);
-    fmt::print("\nMeans over queries of {} windows: entropy in nats, its share of a uniform head's, 1/sum(a^2) keys, largest weight,\n"
-               "distance in characters, largest mean weight that one key gets.\n",
-               batch.inputs.size(0));
+    fmt::print(
+        "\nMeans over queries of {} windows: entropy in nats, its share of a uniform head's, 1/sum(a^2) keys, largest "
+        "weight,\n"
+        "distance in characters, largest mean weight that one key gets.\n",
+        batch.inputs.size(0));
   }
   if (c.report.empty()) return;
   Report report;
   report.title = "What the model attends to";
   report.checkpoint = c.checkpoint;
   auto const& model = t.settings.model;
-  report.facts = {{"validation loss, nats a character", fmt::format("{:.4f}", loss)},
-                  {"parameters", fmt::format("{}", nn::count_parameters(*t.model))},
-                  {"layers · heads · width · block", fmt::format("{} · {} · {} · {}", model.layers, model.heads, model.dim, model.block)},
-                  {"text", fmt::format("{} ({} characters, {} distinct)", std::filesystem::path(text.path).filename().string(),
-                                       text.content.size(), t.vocabulary.size())}};
+  report.facts = {
+      {"validation loss, nats a character", fmt::format("{:.4f}", loss)},
+      {"parameters", fmt::format("{}", nn::count_parameters(*t.model))},
+      {"layers · heads · width · block",
+       fmt::format("{} · {} · {} · {}", model.layers, model.heads, model.dim, model.block)},
+      {"text", fmt::format("{} ({} characters, {} distinct)", std::filesystem::path(text.path).filename().string(),
+                           text.content.size(), t.vocabulary.size())}};
   std::filesystem::path const path(c.checkpoint);
   read_log(RunFiles(std::filesystem::is_directory(path) ? c.checkpoint : path.parent_path().string()).log(), report);
   report.layers = std::move(layers);
@@ -120,7 +134,8 @@ void run(InspectCommand const& c) {
 
 void add_inspect(CLI::App& app) {
   auto const c = std::make_shared<InspectCommand>();
-  CLI::App* const inspect = app.add_subcommand("inspect", "Measure what each attention head of a trained model depends on");
+  CLI::App* const inspect =
+      app.add_subcommand("inspect", "Measure what each attention head of a trained model depends on");
   inspect->add_option("checkpoint", c->checkpoint, "Checkpoint file, or the --out directory of train")->required();
   inspect->add_option("--text", c->text, "Text whose validation part is read (default: the training text)");
   inspect->add_option("--windows", c->windows, "Windows of the validation part to measure on")->capture_default_str();

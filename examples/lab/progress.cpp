@@ -11,7 +11,8 @@ using Clock = std::chrono::steady_clock;
 
 std::string clock_text(double seconds) {
   auto const s = int64_t(seconds + 0.5);
-  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60) : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60)
+                  : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
 Progress::Progress(int64_t tokens_per_step, int64_t first_step)
@@ -30,8 +31,8 @@ void Progress::show(heed::optim::StepReport const& r) {
 
   double const eta = double(r.steps - r.step) * r.seconds / double(done);
   std::string const validation = validation_ > 0 ? fmt::format("  val {:.4f}", validation_) : "";
-  std::string const numbers = fmt::format("step {}/{}  loss {:.4f}{}  {:.0f} tokens/s  ETA {}", r.step, r.steps, loss_, validation,
-                                          rate_, clock_text(eta));
+  std::string const numbers = fmt::format("step {}/{}  loss {:.4f}{}  {:.0f} tokens/s  ETA {}", r.step, r.steps, loss_,
+                                          validation, rate_, clock_text(eta));
   if (!terminal_) {
     fmt::print(stderr, "{}\n", numbers);
     return;

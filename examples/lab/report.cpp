@@ -13,11 +13,16 @@ namespace {
 std::string escape(std::string_view text) {
   std::string out;
   for (char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '"')
+      out += "&quot;";
+    else
+      out += c;
   }
   return out;
 }
@@ -27,7 +32,8 @@ std::string base64(std::string_view bytes) {
   std::string out;
   for (size_t i = 0; i < bytes.size(); i += 3) {
     uint32_t group = 0;
-    for (size_t k = 0; k < 3; ++k) group = group << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u);
+    for (size_t k = 0; k < 3; ++k)
+      group = group << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u);
     for (int k = 0; k < 4; ++k) out += i + size_t(k) <= bytes.size() ? digits[group >> (18 - 6 * k) & 63] : '=';
   }
   return out;
@@ -43,8 +49,8 @@ std::array<double, 3> colour(double x) {
   return rgb;
 }
 
-/// A picture with one pixel a weight, as a data URI: an uncompressed BMP with a palette. The colour is √weight, so that the
-/// small weights that carry global context stay visible.
+/// A picture with one pixel a weight, as a data URI: an uncompressed BMP with a palette. The colour is √weight, so that
+/// the small weights that carry global context stay visible.
 std::string picture(float const* weights, int64_t rows, int64_t columns) {
   std::string bmp;
   auto number = [&](uint32_t value, int bytes) {
@@ -62,7 +68,9 @@ std::string picture(float const* weights, int64_t rows, int64_t columns) {
   }
   for (int64_t i = rows - 1; i >= 0; --i)
     for (uint32_t j = 0; j < stride; ++j)
-      bmp += int64_t(j) < columns ? char(std::lround(255 * std::sqrt(std::clamp(double(weights[i * columns + j]), 0.0, 1.0)))) : '\0';
+      bmp += int64_t(j) < columns
+                 ? char(std::lround(255 * std::sqrt(std::clamp(double(weights[i * columns + j]), 0.0, 1.0))))
+                 : '\0';
   return "data:image/bmp;base64," + base64(bmp);
 }
 
@@ -80,15 +88,17 @@ std::string loss_curve(Report const& r) {
   constexpr double width = 760, height = 300, left = 52, right = 16, top = 12, bottom = 40;
   double low = 1e300, high = -1e300, last = 1;
   for (auto const* series : {&r.training_loss, &r.validation_loss})
-    for (auto [step, loss] : *series) low = std::min(low, loss), high = std::max(high, loss), last = std::max(last, step);
+    for (auto [step, loss] : *series)
+      low = std::min(low, loss), high = std::max(high, loss), last = std::max(last, step);
   double const margin = std::max(0.05 * (high - low), 0.01);
   low -= margin, high += margin;
   auto x = [&](double step) { return left + (width - left - right) * step / last; };
   auto y = [&](double loss) { return top + (height - top - bottom) * (high - loss) / (high - low); };
   std::string svg = fmt::format(R"(<svg viewBox="0 0 {} {}" role="img" aria-label="Loss by step">)", width, height);
   for (double t : ticks(low, high, 5))
-    svg += fmt::format(R"(<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text x="{}" y="{:.1f}" text-anchor="end">{:.3g}</text>)",
-                       left, width - right, y(t), y(t), left - 6, y(t) + 4, t);
+    svg += fmt::format(
+        R"(<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text x="{}" y="{:.1f}" text-anchor="end">{:.3g}</text>)",
+        left, width - right, y(t), y(t), left - 6, y(t) + 4, t);
   for (double t : ticks(0, last, 6))
     svg += fmt::format(R"(<text x="{:.1f}" y="{}" text-anchor="middle">{:g}</text>)", x(t), height - bottom + 18, t);
   svg += fmt::format(R"(<text x="{}" y="{}" text-anchor="middle">step</text>)", (left + width) / 2, height - 4);
@@ -100,19 +110,24 @@ std::string loss_curve(Report const& r) {
   polyline("training", r.training_loss);
   polyline("validation", r.validation_loss);
   for (auto [step, loss] : r.validation_loss)
-    svg += fmt::format(R"(<circle class="validation-dot" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>step {:g}: validation {:.4f}</title></circle>)", x(step), y(loss), step, loss);
+    svg += fmt::format(
+        R"(<circle class="validation-dot" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>step {:g}: validation {:.4f}</title></circle>)",
+        x(step), y(loss), step, loss);
   return svg + R"(</svg><p class="legend"><span class="key training-key"></span>training batches (smoothed)
 <span class="key validation-key"></span>whole validation part</p>)";
 }
 
 std::string measures_table(Report const& r) {
-  std::string html = R"(<table><thead><tr><th>layer</th><th>head</th><th>entropy, nats</th><th>of uniform</th><th>effective keys</th>
+  std::string html =
+      R"(<table><thead><tr><th>layer</th><th>head</th><th>entropy, nats</th><th>of uniform</th><th>effective keys</th>
 <th>largest weight</th><th>mean distance</th><th>strongest sink</th></tr></thead><tbody>)";
   for (size_t l = 0; l < r.layers.size(); ++l)
     for (size_t h = 0; h < r.layers[l].heads.size(); ++h) {
       auto const& m = r.layers[l].heads[h];
-      html += fmt::format(R"(<tr><td>{}</td><td>{}</td><td>{:.3f}</td><td><span class="bar" style="--share:{:.0f}%">{:.0f} %</span></td><td>{:.2f}</td><td>{:.3f}</td><td>{:.2f}</td><td>{:.3f}</td></tr>)",
-                          l, h, m.entropy, 100 * m.entropy_share, 100 * m.entropy_share, m.effective_count, m.largest, m.distance, m.sink);
+      html += fmt::format(
+          R"(<tr><td>{}</td><td>{}</td><td>{:.3f}</td><td><span class="bar" style="--share:{:.0f}%">{:.0f} %</span></td><td>{:.2f}</td><td>{:.3f}</td><td>{:.2f}</td><td>{:.3f}</td></tr>)",
+          l, h, m.entropy, 100 * m.entropy_share, 100 * m.entropy_share, m.effective_count, m.largest, m.distance,
+          m.sink);
     }
   return html + "</tbody></table>";
 }
@@ -124,9 +139,10 @@ std::string maps(Report const& r) {
     heed::Tensor const map = r.layers[l].map.contiguous();
     for (int64_t h = 0; h < map.size(0); ++h) {
       auto const& m = r.layers[l].heads[size_t(h)];
-      html += fmt::format(R"(<figure><img alt="Attention of layer {} head {}" src="{}"><figcaption>head {} · {:.1f} keys · largest {:.2f}</figcaption></figure>)",
-                          l, h, picture(map.data<float>() + h * map.size(1) * map.size(2), map.size(1), map.size(2)), h,
-                          m.effective_count, m.largest);
+      html += fmt::format(
+          R"(<figure><img alt="Attention of layer {} head {}" src="{}"><figcaption>head {} · {:.1f} keys · largest {:.2f}</figcaption></figure>)",
+          l, h, picture(map.data<float>() + h * map.size(1) * map.size(2), map.size(1), map.size(2)), h,
+          m.effective_count, m.largest);
     }
     html += "</div>";
   }
@@ -157,14 +173,17 @@ std::string colour_scale() {
     auto const [r, g, b] = colour(i / 16.0);
     stops += fmt::format("{}rgb({:.0f},{:.0f},{:.0f})", i ? "," : "", r, g, b);
   }
-  return fmt::format(R"html(<div class="scale" style="background:linear-gradient(to right,{})"></div><div class="ends"><span>0</span><span>0.25</span><span>1</span></div>)html", stops);
+  return fmt::format(
+      R"html(<div class="scale" style="background:linear-gradient(to right,{})"></div><div class="ends"><span>0</span><span>0.25</span><span>1</span></div>)html",
+      stops);
 }
 
 }  // namespace
 
 void write_report(std::string const& path, Report const& r) {
   std::string facts;
-  for (auto const& [name, value] : r.facts) facts += fmt::format("<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(value));
+  for (auto const& [name, value] : r.facts)
+    facts += fmt::format("<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(value));
   std::string const html = fmt::format(
       R"(<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{}</title><style>{}</style></head><body>
 <h1>{}</h1><p>{}</p><table class="facts"><tbody>{}</tbody></table>
@@ -179,8 +198,8 @@ large largest weight; a sink is a key that most queries give much of their weigh
 <h2>A sample</h2><pre>{}</pre>
 </body></html>
 )",
-      escape(r.title), style, escape(r.title), escape(r.checkpoint), facts, loss_curve(r), measures_table(r), colour_scale(), maps(r),
-      escape(r.window), escape(r.sample));
+      escape(r.title), style, escape(r.title), escape(r.checkpoint), facts, loss_curve(r), measures_table(r),
+      colour_scale(), maps(r), escape(r.window), escape(r.sample));
   heed::write_file_atomically(path, html);
 }
 

@@ -17,7 +17,7 @@ struct LayerHeads {
 
 struct Report {
   std::string title, checkpoint;
-  std::vector<std::pair<std::string, std::string>> facts;             // name, value
+  std::vector<std::pair<std::string, std::string>> facts;                 // name, value
   std::vector<std::pair<double, double>> training_loss, validation_loss;  // step, nats
   std::vector<LayerHeads> layers;
   std::string window;  // the text that the maps show

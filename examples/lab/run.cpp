@@ -12,14 +12,17 @@ using namespace heed;
 
 Text read_text(std::string const& path) {
   Text text{.path = path, .content = read_file(path), .checksum = {}};
-  check(!text.content.empty(), "text", [&] { return Complaint{fmt::format("'{}' is empty", path), "pass a text file with --text"}; });
+  check(!text.content.empty(), "text", [&] {
+    return Complaint{fmt::format("'{}' is empty", path), "pass a text file with --text"};
+  });
   uint64_t hash = 0xCBF29CE484222325;  // FNV-1a: Fowler, Noll, Vo
   for (unsigned char c : text.content) hash = (hash ^ c) * 0x100000001B3;
   text.checksum = fmt::format("{:016x}", hash);
   return text;
 }
 
-void describe(optim::Checkpoint& checkpoint, Settings const& settings, optim::CharacterVocabulary const& vocabulary, Text const& text) {
+void describe(optim::Checkpoint& checkpoint, Settings const& settings, optim::CharacterVocabulary const& vocabulary,
+              Text const& text) {
   nlohmann::json characters = nlohmann::json::array();
   for (std::string const& c : vocabulary.characters()) {
     // JSON holds no stray bytes: characters are written as lists of them.
@@ -46,12 +49,14 @@ Trained load_trained(std::string const& given) {
     }
     t.vocabulary = optim::CharacterVocabulary(std::move(characters));
   } catch (nlohmann::json::exception const& error) {
-    fail("Checkpoint", {fmt::format("the configuration in '{}' cannot be read: {}", path, error.what()), "use a file that heed-lab wrote"});
+    fail("Checkpoint", {fmt::format("the configuration in '{}' cannot be read: {}", path, error.what()),
+                        "use a file that heed-lab wrote"});
   }
   t.text_path = t.checkpoint.get_text("text.path");
   t.text_checksum = t.checkpoint.get_text("text.checksum");
   check(t.vocabulary.size() == t.settings.model.vocabulary, "Checkpoint", [&] {
-    return Complaint{fmt::format("'{}' lists {} characters for a vocabulary of {}", path, t.vocabulary.size(), t.settings.model.vocabulary),
+    return Complaint{fmt::format("'{}' lists {} characters for a vocabulary of {}", path, t.vocabulary.size(),
+                                 t.settings.model.vocabulary),
                      "use an undamaged file"};
   });
   t.model = std::make_unique<nn::GPT>(t.settings.model);
@@ -59,7 +64,9 @@ Trained load_trained(std::string const& given) {
   return t;
 }
 
-Tensor batch_loss(nn::GPT const& model, optim::Batch const& batch) { return cross_entropy(model(batch.inputs), batch.targets); }
+Tensor batch_loss(nn::GPT const& model, optim::Batch const& batch) {
+  return cross_entropy(model(batch.inputs), batch.targets);
+}
 
 double validation_loss(nn::GPT const& model, optim::TokenDataset const& data) {
   NoGrad const off;

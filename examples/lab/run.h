@@ -40,8 +40,8 @@ struct Trained {
 Trained load_trained(std::string const& path);
 
 /// Adds what load_trained() reads back, beside the model.
-void describe(heed::optim::Checkpoint& checkpoint, Settings const& settings, heed::optim::CharacterVocabulary const& vocabulary,
-              Text const& text);
+void describe(heed::optim::Checkpoint& checkpoint, Settings const& settings,
+              heed::optim::CharacterVocabulary const& vocabulary, Text const& text);
 
 /// Mean loss over every window of the validation part.
 double validation_loss(heed::nn::GPT const& model, heed::optim::TokenDataset const& data);

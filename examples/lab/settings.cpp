@@ -18,7 +18,8 @@ void TrainingSettings::visit(heed::nn::ConfigVisitor& v) {
   v.field("beta1", beta1, "decay of AdamW's mean of gradients, 0 to below 1");
   v.field("beta2", beta2, "decay of AdamW's mean of squared gradients, 0 to below 1");
   v.field("clip", clip, "largest norm of the gradient; 0: off");
-  v.field("evaluate_every", evaluate_every, "steps between evaluations of the whole validation part; 0: only at the end");
+  v.field("evaluate_every", evaluate_every,
+          "steps between evaluations of the whole validation part; 0: only at the end");
   v.field("patience", patience, "evaluations without improvement before stopping; 0: never stop early");
   v.field("validation_share", validation_share, "part of the text kept for validation, at its end, 0 to 1");
   v.field("checkpoint_every", checkpoint_every, "steps between checkpoints; 0: only at the end and on Ctrl-C");
@@ -28,7 +29,8 @@ void TrainingSettings::visit(heed::nn::ConfigVisitor& v) {
 std::map<std::string, std::string> const& presets() {
   static std::map<std::string, std::string> const list{
       {"quick", "4 layers, 4 heads, width 128, block 128: one to two minutes on two cores"},
-      {"nanogpt-cpu", "nanoGPT's CPU setting: 4 layers, 4 heads, width 128, block 64, batch 12, 2,000 steps, no dropout"},
+      {"nanogpt-cpu",
+       "nanoGPT's CPU setting: 4 layers, 4 heads, width 128, block 64, batch 12, 2,000 steps, no dropout"},
       {"tiny", "1 layer, 2 heads, width 32, block 32, 60 steps: seconds, to try things out"}};
   return list;
 }
@@ -38,7 +40,12 @@ Settings preset(std::string const& name) {
   s.model.vocabulary = 0;  // set by the text
   if (name == "quick") {
     s.model.block = 128;
-    s.training = {.steps = 800, .batch = 16, .learning_rate = 2e-3, .min_learning_rate = 1e-4, .warmup = 80, .evaluate_every = 100};
+    s.training = {.steps = 800,
+                  .batch = 16,
+                  .learning_rate = 2e-3,
+                  .min_learning_rate = 1e-4,
+                  .warmup = 80,
+                  .evaluate_every = 100};
   } else if (name == "nanogpt-cpu") {
     s.training = {.steps = 2000, .batch = 12, .evaluate_every = 500};
   } else if (name == "tiny") {
@@ -62,7 +69,9 @@ class EachField final : public heed::nn::ConfigVisitor {
   void field(std::string_view name, int64_t& value, std::string_view help) override { on_field_(name, value, help); }
   void field(std::string_view name, double& value, std::string_view help) override { on_field_(name, value, help); }
   void field(std::string_view name, bool& value, std::string_view help) override { on_field_(name, value, help); }
-  void field(std::string_view name, std::string& value, std::string_view help) override { on_field_(name, value, help); }
+  void field(std::string_view name, std::string& value, std::string_view help) override {
+    on_field_(name, value, help);
+  }
 
  private:
   OnField on_field_;
@@ -84,7 +93,8 @@ std::string option_name(std::string_view field) {
 std::string fits_int64(std::string const& text) {
   int64_t value = 0;
   auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() ? "" : fmt::format("expected an integer, got '{}'", text);
+  return error == std::errc() && end == text.data() + text.size() ? ""
+                                                                  : fmt::format("expected an integer, got '{}'", text);
 }
 
 constexpr std::string_view vocabulary_field = "vocabulary";  // comes from the text, not from an option
@@ -93,7 +103,8 @@ template <class Config>
 void add_group(CLI::App& app, Config& config, std::string const& group) {
   for_each_field(config, [&](std::string_view name, auto& value, std::string_view help) {
     if (name == vocabulary_field) return;
-    CLI::Option* const option = app.add_option(option_name(name), value, std::string(help))->capture_default_str()->group(group);
+    CLI::Option* const option =
+        app.add_option(option_name(name), value, std::string(help))->capture_default_str()->group(group);
     if constexpr (std::is_same_v<std::decay_t<decltype(value)>, int64_t>) option->check(fits_int64);
   });
 }
@@ -101,7 +112,8 @@ void add_group(CLI::App& app, Config& config, std::string const& group) {
 template <class Config>
 nlohmann::json fields_to_json(Config& config) {
   nlohmann::json json;
-  for_each_field(config, [&](std::string_view name, auto& value, std::string_view) { json[std::string(name)] = value; });
+  for_each_field(config,
+                 [&](std::string_view name, auto& value, std::string_view) { json[std::string(name)] = value; });
   return json;
 }
 
@@ -111,7 +123,8 @@ void fields_from_json(nlohmann::json const& json, Config& config) {
     try {
       json.at(std::string(name)).get_to(value);
     } catch (nlohmann::json::exception const& error) {
-      heed::fail("configuration", {fmt::format("the field '{}' cannot be read: {}", name, error.what()), "use a file that heed-lab wrote"});
+      heed::fail("configuration", {fmt::format("the field '{}' cannot be read: {}", name, error.what()),
+                                   "use a file that heed-lab wrote"});
     }
   });
 }

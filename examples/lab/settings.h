@@ -1,4 +1,5 @@
-// What a run is made of: the model's and the training's settings, each field once (visit), read as options, help and JSON.
+// What a run is made of: the model's and the training's settings, each field once (visit), read as options, help and
+// JSON.
 #pragma once
 
 #include <heed/nn/transformer.h>

@@ -3,7 +3,6 @@
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
 #include <heed/engine/parallel.h>
-
 #include <unistd.h>
 
 #include <csignal>
@@ -57,16 +56,21 @@ std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
 /// Weights, gradients and AdamW's two moments must fit in memory: a model that does not is refused before it is made.
 void check_memory(nn::GPTConfig const& c) {
   double const dim = double(c.dim), hidden = c.hidden ? double(c.hidden) : 4 * dim;
-  double const parameters = double(c.vocabulary + c.block) * dim + double(c.layers) * (4 * dim * dim + 2 * dim * hidden);
-  double const needed = 4 * sizeof(float) * parameters, there = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+  double const parameters =
+      double(c.vocabulary + c.block) * dim + double(c.layers) * (4 * dim * dim + 2 * dim * hidden);
+  double const needed = 4 * sizeof(float) * parameters,
+               there = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
   check(needed < there, "train", [&] {
-    return Complaint{fmt::format("the model needs about {:.3g} GB of memory to train, the machine has {:.3g} GB", needed / 1e9, there / 1e9),
+    return Complaint{fmt::format("the model needs about {:.3g} GB of memory to train, the machine has {:.3g} GB",
+                                 needed / 1e9, there / 1e9),
                      "choose fewer --layers or a smaller --dim"};
   });
 }
 
 Session start(TrainCommand const& command) {
-  check(!command.text.empty(), "train", [] { return Complaint{"no text was given", "name a text file with --text FILE"}; });
+  check(!command.text.empty(), "train", [] {
+    return Complaint{"no text was given", "name a text file with --text FILE"};
+  });
   Session s;
   s.settings = command.settings;
   s.text = read_text(command.text);
@@ -120,7 +124,8 @@ void save(Session const& s, RunFiles const& files) {
 void check_settings(TrainingSettings const& t) {
   auto at_least = [](char const* name, double value, double least) {
     check(value >= least, "train", [&] {
-      return Complaint{fmt::format("expected {} of {} or more, got {}", name, least, value), "see heed-lab train --help"};
+      return Complaint{fmt::format("expected {} of {} or more, got {}", name, least, value),
+                       "see heed-lab train --help"};
     });
   };
   at_least("--steps", double(t.steps), 1);
@@ -136,15 +141,17 @@ void make_directory(std::string const& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   check(!error && std::filesystem::is_directory(directory), "train", [&] {
-    return Complaint{fmt::format("the directory '{}' cannot be made: {}", directory, error.message()), "choose another with --out"};
+    return Complaint{fmt::format("the directory '{}' cannot be made: {}", directory, error.message()),
+                     "choose another with --out"};
   });
 }
 
 void run(TrainCommand const& command, CLI::App const& app) {
   check_settings(command.settings.training);
   check(command.threads >= 0 && command.stop_at >= 0, "train", [&] {
-    return Complaint{fmt::format("expected --threads and --stop-at of 0 or more, got {} and {}", command.threads, command.stop_at),
-                     "pass 0 for all processors, and for no early stop"};
+    return Complaint{
+        fmt::format("expected --threads and --stop-at of 0 or more, got {} and {}", command.threads, command.stop_at),
+        "pass 0 for all processors, and for no early stop"};
   });
   if (command.threads > 0) set_thread_count(int(command.threads));
   RunFiles const files(command.directory);
@@ -154,10 +161,11 @@ void run(TrainCommand const& command, CLI::App const& app) {
   write_file_atomically(files.configuration(), to_json(s.settings).dump(2) + "\n");
 
   fmt::print(stderr, "{} parameters, {} characters ({} for training), vocabulary {}, {} threads, {} kernels\n",
-             nn::count_parameters(*s.model), s.text.content.size(), s.data->training_tokens(), s.vocabulary.size(), thread_count(),
-             name(isa()));
+             nn::count_parameters(*s.model), s.text.content.size(), s.data->training_tokens(), s.vocabulary.size(),
+             thread_count(), name(isa()));
   if (command.resume)
-    fmt::print(stderr, "{} {}\n", s.state.step >= t.steps ? "nothing is left to do after step" : "resuming after step", s.state.step);
+    fmt::print(stderr, "{} {}\n", s.state.step >= t.steps ? "nothing is left to do after step" : "resuming after step",
+               s.state.step);
 
   optim::Trainer trainer(
       *s.model, *s.optimizer,
@@ -190,10 +198,12 @@ void run(TrainCommand const& command, CLI::App const& app) {
 
   bool const finished = s.state.step >= t.steps;
   if (validation > 0)
-    fmt::print("validation loss {:.4f} (best {:.4f}) after {} steps, {:.0f} tokens/s\n", validation, s.state.best_validation,
-               s.state.step, progress.tokens_per_second());
+    fmt::print("validation loss {:.4f} (best {:.4f}) after {} steps, {:.0f} tokens/s\n", validation,
+               s.state.best_validation, s.state.step, progress.tokens_per_second());
   fmt::print("checkpoint {}\n", files.checkpoint());
-  if (!finished) fmt::print("stopped at step {} of {}; continue with: heed-lab train --resume --out {}\n", s.state.step, t.steps, files.directory);
+  if (!finished)
+    fmt::print("stopped at step {} of {}; continue with: heed-lab train --resume --out {}\n", s.state.step, t.steps,
+               files.directory);
   if (interrupted) throw CLI::RuntimeError(130);
 }
 
@@ -213,10 +223,13 @@ void add_train(CLI::App& app, int argc, char const* const* argv) {
   command->settings = preset(command->preset);
   train->add_option("--preset", command->preset, help)->capture_default_str();
   train->add_option("--text", command->text, "Text file to learn, UTF-8 or bytes (required, except with --resume)");
-  train->add_option("--out", command->directory, "Directory for checkpoint.safetensors, config.json and log.csv")->capture_default_str();
+  train->add_option("--out", command->directory, "Directory for checkpoint.safetensors, config.json and log.csv")
+      ->capture_default_str();
   train->add_flag("--resume", command->resume, "Continue the run in --out with the same bits as if it had not stopped");
-  train->add_option("--stop-at", command->stop_at, "Stop after this step with a checkpoint, as Ctrl-C does; 0: do not")->capture_default_str();
-  train->add_option("--threads", command->threads, "Processors to use; 0: all. Results do not depend on it")->capture_default_str();
+  train->add_option("--stop-at", command->stop_at, "Stop after this step with a checkpoint, as Ctrl-C does; 0: do not")
+      ->capture_default_str();
+  train->add_option("--threads", command->threads, "Processors to use; 0: all. Results do not depend on it")
+      ->capture_default_str();
   add_options(*train, command->settings);
   train->footer("Example: heed-lab train --preset nanogpt-cpu --text shakespeare.txt --out runs/shakespeare");
   train->callback([command, train] { run(*command, *train); });

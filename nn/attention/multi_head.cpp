@@ -11,12 +11,14 @@ namespace {
 MultiHeadAttentionConfig checked(MultiHeadAttentionConfig config) {
   if (config.kv_heads == 0) config.kv_heads = config.heads;
   check(config.heads >= 1 && config.dim >= 1 && config.dim % config.heads == 0, "MultiHeadAttention", [&] {
-    return Complaint{fmt::format("expected heads that divide the width, got {} heads and width {}", config.heads, config.dim),
-                     "choose a width that is a multiple of the heads"};
+    return Complaint{
+        fmt::format("expected heads that divide the width, got {} heads and width {}", config.heads, config.dim),
+        "choose a width that is a multiple of the heads"};
   });
   check(config.kv_heads >= 1 && config.heads % config.kv_heads == 0, "MultiHeadAttention", [&] {
-    return Complaint{fmt::format("expected key heads that divide the heads, got {} and {}", config.kv_heads, config.heads),
-                     "choose kv_heads among the divisors of heads"};
+    return Complaint{
+        fmt::format("expected key heads that divide the heads, got {} and {}", config.kv_heads, config.heads),
+        "choose kv_heads among the divisors of heads"};
   });
   check(!config.rope || config.dim / config.heads % 2 == 0, "MultiHeadAttention", [&] {
     return Complaint{fmt::format("rotary positions need an even head width, got {}", config.dim / config.heads),
@@ -60,7 +62,8 @@ MultiHeadAttention::MultiHeadAttention(MultiHeadAttentionConfig const& given)
 
 Tensor MultiHeadAttention::forward(Tensor const& x, AttentionContext const& context) const {
   check(x.rank() == 3 && x.size(2) == config.dim, "MultiHeadAttention", [&] {
-    return Complaint{fmt::format("expected x [B, T, {}], got {}", config.dim, to_string(x.shape())), "pass a batch of sequences"};
+    return Complaint{fmt::format("expected x [B, T, {}], got {}", config.dim, to_string(x.shape())),
+                     "pass a batch of sequences"};
   });
   Tensor q = split_heads(q_proj(x), config.heads), k = split_heads(k_proj(x), config.kv_heads),
          v = split_heads(v_proj(x), config.kv_heads);

@@ -7,8 +7,8 @@
 
 namespace heed::nn {
 
-/// Keys and values of past positions of one layer: [B, G, capacity, D], of which `length` are filled. An explicit argument,
-/// never hidden in a module.
+/// Keys and values of past positions of one layer: [B, G, capacity, D], of which `length` are filled. An explicit
+/// argument, never hidden in a module.
 struct KeyValueCache {
   Tensor keys, values;
   int64_t length = 0;
@@ -33,8 +33,9 @@ struct MultiHeadAttentionConfig {
 
 /// What a caller may hand along with x.
 struct AttentionContext {
-  KeyValueCache* cache = nullptr;          // x continues the positions in it
-  std::vector<Tensor>* weights = nullptr;  // gets this layer's attention weights [B, H, T, S], materialised, for looking
+  KeyValueCache* cache = nullptr;  // x continues the positions in it
+  std::vector<Tensor>* weights =
+      nullptr;  // gets this layer's attention weights [B, H, T, S], materialised, for looking
 };
 
 /// concat_h(attend(x·W_q, x·W_k, x·W_v))·W_out: [B, T, dim] → [B, T, dim] (Vaswani et al., 2017)

@@ -17,7 +17,8 @@ OverDependence measure_head(double const* weights, int64_t batch, int64_t t, int
   // What a query could see is not what it weighs: a weight of 0 under the diagonal may be a collapse, not a mask.
   bool causal = true;
   for (int64_t row = 0; row < batch * t; ++row)
-    for (int64_t j = std::max(row % t + s - t + 1, int64_t{0}); j < s; ++j) causal = causal && weights[row * s + j] == 0;
+    for (int64_t j = std::max(row % t + s - t + 1, int64_t{0}); j < s; ++j)
+      causal = causal && weights[row * s + j] == 0;
   for (int64_t b = 0; b < batch; ++b)
     for (int64_t i = 0; i < t; ++i) {
       double const* const a = weights + (b * t + i) * s;
@@ -56,7 +57,8 @@ OverDependence measure_head(double const* weights, int64_t batch, int64_t t, int
 std::vector<OverDependence> measure_over_dependence(Tensor const& weights) {
   check_defined("measure_over_dependence", weights);
   check(weights.rank() == 4, "measure_over_dependence", [&] {
-    return Complaint{fmt::format("expected weights [B, H, T, S], got {}", to_string(weights.shape())), "see attention_weights()"};
+    return Complaint{fmt::format("expected weights [B, H, T, S], got {}", to_string(weights.shape())),
+                     "see attention_weights()"};
   });
   int64_t const b = weights.size(0), t = weights.size(2), s = weights.size(3);
   std::vector<OverDependence> heads;

@@ -10,7 +10,8 @@ namespace heed::nn {
 Tensor rope(Tensor const& x, int64_t offset, double base) {
   check_defined("rope", x);
   check(x.rank() == 4 && x.size(3) % 2 == 0, "rope", [&] {
-    return Complaint{fmt::format("expected [B, H, T, D] with D even, got {}", to_string(x.shape())), "use an even head width"};
+    return Complaint{fmt::format("expected [B, H, T, D] with D even, got {}", to_string(x.shape())),
+                     "use an even head width"};
   });
   int64_t const t = x.size(2), half = x.size(3) / 2;
   std::vector<double> cosines(size_t(t * half)), sines(size_t(t * half));

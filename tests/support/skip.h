@@ -11,8 +11,8 @@
 
 namespace heed::test {
 
-/// Counts one skip of the running test case (the same reason once a case) and prints "[skipped] case: reason". A case that
-/// also checked something counts as passed beside it: `if (!has_isa(level)) { skip("avx512"); continue; }`.
+/// Counts one skip of the running test case (the same reason once a case) and prints "[skipped] case: reason". A case
+/// that also checked something counts as passed beside it: `if (!has_isa(level)) { skip("avx512"); continue; }`.
 void skip(std::string_view reason);
 
 /// Runs `body(level)` on every level this processor has; the others are skipped. The level in use is put back.
@@ -32,7 +32,8 @@ void on_every_isa(Body body) {
   }
 }
 
-/// A file of the data set folder (HEED_TEST_DATA, else ../shared/data beside the source tree); skips where it is missing.
+/// A file of the data set folder (HEED_TEST_DATA, else ../shared/data beside the source tree); skips where it is
+/// missing.
 inline std::optional<std::filesystem::path> shared_data(std::string_view file) {
   char const* const folder = std::getenv("HEED_TEST_DATA");
   std::filesystem::path const path =
