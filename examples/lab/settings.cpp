@@ -40,11 +40,11 @@ Settings preset(std::string const& name) {
   s.model.vocabulary = 0;  // set by the text
   if (name == "quick") {
     s.model.block = 128;
-    s.training = {.steps = 800,
+    s.training = {.steps = 1200,
                   .batch = 16,
                   .learning_rate = 2e-3,
                   .min_learning_rate = 1e-4,
-                  .warmup = 80,
+                  .warmup = 100,
                   .evaluate_every = 100};
   } else if (name == "nanogpt-cpu") {
     s.training = {.steps = 2000, .batch = 12, .evaluate_every = 500};
