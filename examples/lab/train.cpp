@@ -189,6 +189,8 @@ void run(TrainCommand const& command, CLI::App const& app) {
       if (report.step % t.checkpoint_every == 0) save(s, files);
       return true;
     });
+  // A checkpoint that cannot be written is found out now, not after minutes of training.
+  if (!command.resume) save(s, files);
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
   trainer.run(s.state);

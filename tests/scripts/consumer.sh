@@ -43,6 +43,16 @@ by_pkg_config() {
 }
 check "pkg-config" by_pkg_config
 
+readme_program() {
+  local flags
+  flags=$(PKG_CONFIG_PATH=$(dirname "$(find "$work/prefix" -name heed.pc)") pkg-config --cflags --libs heed) &&
+    sed -n '/^```cpp$/,/^```$/{/^```/d;p}' README.md >"$work/pkgconfig/readme.cpp" &&
+    # shellcheck disable=SC2086
+    g++ -std=c++20 -O2 -Wall -Wextra -Werror "$work/pkgconfig/readme.cpp" -o "$work/pkgconfig/readme" $flags &&
+    "$work/pkgconfig/readme" | tee /dev/stderr | tail -n 1 | grep -q 'loss 0\.0'
+}
+check "the program in the README" readme_program
+
 headers_alone() {
   local header
   (cd "$work/prefix/include" && find heed -name '*.h' | sort) >"$work/headers"
