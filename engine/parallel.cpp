@@ -13,9 +13,9 @@
 namespace heed {
 namespace {
 
-constexpr int spin_limit =
-    4000;  // pauses before a thread parks: roughly 50–100 µs, longer than the gap between two ops
+constexpr int spin_limit = 4000;  // pauses before a thread parks: some 50–100 µs, longer than the gap between two ops
 constexpr int max_threads = 256;
+constexpr uint32_t no_chunk = 0xFFFFFFFF;  // beyond every chunk number
 
 void pause() {
 #if defined(__x86_64__)
@@ -56,13 +56,16 @@ class Pool {
   bool run(int64_t n, int64_t grain, int64_t chunks, void (*body)(void*, int64_t, int64_t), void* data) {
     std::unique_lock lock(busy_, std::try_to_lock);
     if (!lock) return false;
-    n_.store(n, std::memory_order_relaxed);
-    grain_.store(grain, std::memory_order_relaxed);
-    chunks_.store(uint32_t(chunks), std::memory_order_relaxed);
-    body_.store(body, std::memory_order_relaxed);
-    data_.store(data, std::memory_order_relaxed);
-    remaining_.store(int32_t(chunks), std::memory_order_relaxed);
     uint32_t const region = generation_.load(std::memory_order_relaxed) + 1;
+    // The old ticket goes first: a worker that still holds it must not claim a chunk of the fields that now change.
+    // Whoever reads a new field (acquire) sees this store, and so its exchange with the old ticket fails.
+    ticket_.store(uint64_t(region) << 32 | no_chunk, std::memory_order_relaxed);
+    n_.store(n, std::memory_order_release);
+    grain_.store(grain, std::memory_order_release);
+    chunks_.store(uint32_t(chunks), std::memory_order_release);
+    body_.store(body, std::memory_order_release);
+    data_.store(data, std::memory_order_release);
+    remaining_.store(int32_t(chunks), std::memory_order_release);
     ticket_.store(uint64_t(region) << 32, std::memory_order_release);
     generation_.store(region);
     if (sleepers_.load() > 0) generation_.notify_all();
@@ -93,10 +96,10 @@ class Pool {
     uint64_t ticket = ticket_.load(std::memory_order_acquire);
     for (;;) {
       auto const chunk = uint32_t(ticket);
-      int64_t const n = n_.load(std::memory_order_relaxed), grain = grain_.load(std::memory_order_relaxed);
-      auto const body = body_.load(std::memory_order_relaxed);
-      auto const data = data_.load(std::memory_order_relaxed);
-      if (uint32_t(ticket >> 32) != region || chunk >= chunks_.load(std::memory_order_relaxed)) return;
+      int64_t const n = n_.load(std::memory_order_acquire), grain = grain_.load(std::memory_order_acquire);
+      auto const body = body_.load(std::memory_order_acquire);
+      auto const data = data_.load(std::memory_order_acquire);
+      if (uint32_t(ticket >> 32) != region || chunk >= chunks_.load(std::memory_order_acquire)) return;
       if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
       int64_t const begin = int64_t(chunk) * grain;
       try {
