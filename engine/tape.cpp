@@ -56,6 +56,7 @@ Tensor const& Saved::get(Node const& node) const {
 }
 
 Tensor SavedOutput::get(Node const& node) const {
+  if (!tensor_) return {};
   check_version(tensor_, version_, node);
   Tensor output = tensor_.detach();
   if (recording()) {

@@ -59,23 +59,12 @@ Tensor unary(R const& row, Tensor const& operand) {
     parallel_for(x.numel(), grain,
                  [&](int64_t begin, int64_t end) { kernel(&row, from + begin, 1, to + begin, end - begin); });
   });
-  if (tracked(x)) {
-    if constexpr ((R::reads & reads_y) && (R::reads & reads_x))
-      record(R::name, y, {&x}, [row, x = Saved(x), y = SavedOutput(y)](Tensor const& g, Node const& node) {
-        return std::array{unary_gradient(row, g, x.get(node), y.get(node))};
-      });
-    else if constexpr (R::reads & reads_y)
-      record(R::name, y, {&x}, [row, y = SavedOutput(y)](Tensor const& g, Node const& node) {
-        return std::array{unary_gradient(row, g, Tensor(), y.get(node))};
-      });
-    else if constexpr (R::reads & reads_x)
-      record(R::name, y, {&x}, [row, x = Saved(x)](Tensor const& g, Node const& node) {
-        return std::array{unary_gradient(row, g, x.get(node), Tensor())};
-      });
-    else
-      record(R::name, y, {&x},
-             [row](Tensor const& g, Node const&) { return std::array{unary_gradient(row, g, Tensor(), Tensor())}; });
-  }
+  if (tracked(x))
+    record(R::name, y, {&x},
+           [row, x = R::reads & reads_x ? Saved(x) : Saved(), y = R::reads & reads_y ? SavedOutput(y) : SavedOutput()](
+               Tensor const& g, Node const& node) {
+             return std::array{unary_gradient(row, g, x.get(node), y.get(node))};
+           });
   return y;
 }
 
@@ -254,7 +243,7 @@ Tensor binary(Tensor const& left, Tensor const& right) {
     record(R::name, y, {&a, &b},
            [a = Saved(R::reads & reads_a ? a : Tensor()), b = Saved(R::reads & reads_b ? b : Tensor()),
             y = R::reads & reads_y ? SavedOutput(y) : SavedOutput()](Tensor const& g, Node const& node) {
-             return binary_gradient<R>(g, a.get(node), b.get(node), R::reads & reads_y ? y.get(node) : Tensor(), node);
+             return binary_gradient<R>(g, a.get(node), b.get(node), y.get(node), node);
            });
   return y;
 }
