@@ -3,6 +3,7 @@
 #include <heed/engine/ops/attend.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/storage.h>
+#include <heed/tests/support/skip.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -235,21 +236,6 @@ double distance(Operand<T>& x, std::vector<double> const& reference) {
   return worst;
 }
 
-template <class F>
-void on_every_level(F f) {
-  for (Isa level : all_isas()) {
-    if (!has_isa(level)) {
-      MESSAGE("skipped: " << std::string(name(level)));
-      continue;
-    }
-    Isa const before = isa();
-    set_isa(level);
-    CAPTURE(std::string(name(level)));
-    f();
-    set_isa(before);
-  }
-}
-
 template <class T>
 void agree(Setup const& c, double bound, unsigned seed = 1) {
   Run<T> run(c, seed);
@@ -279,7 +265,7 @@ constexpr int64_t unlimited = INT64_MAX;
 }  // namespace
 
 TEST_CASE("attend: random shapes, windows, masks, layouts agree with the naive formula") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     std::mt19937 random(5);
     auto const pick = [&](std::initializer_list<int64_t> from) { return from.begin()[random() % from.size()]; };
     for (int round = 0; round < 60; ++round) {
@@ -303,7 +289,7 @@ TEST_CASE("attend: random shapes, windows, masks, layouts agree with the naive f
 }
 
 TEST_CASE("attend: several tiles of every size") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     for (int64_t t : {97, 130, 300})
       for (int64_t right : {unlimited, int64_t{0}})
         agree({.tq = t, .tk = t + 3, .d = 16, .dv = 24, .right = right, .dlse = true});
@@ -314,7 +300,7 @@ TEST_CASE("attend: several tiles of every size") {
 }
 
 TEST_CASE("attend: decoding") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     for (int64_t tq : {1, 2, 4})
       for (int64_t tk : {1, 63, 64, 500, 1025})
         for (int64_t d : {8, 33, 64}) {
@@ -334,7 +320,7 @@ TEST_CASE("attend: decoding") {
 
 TEST_CASE("attend: a row that sees nothing gives output 0, lse -inf and gradients 0") {
   set_poison(true);  // working memory starts as NaN
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     for (auto mask : {Setup::empty_rows, Setup::all_empty})
       for (int64_t tq : {1, 3, 40}) {
         Run<float> run({.heads = 2, .tq = tq, .tk = 50, .d = 9, .dv = 9, .mask = mask, .dlse = true});
@@ -362,7 +348,7 @@ TEST_CASE("attend: a row that sees nothing gives output 0, lse -inf and gradient
 }
 
 TEST_CASE("attend: NaN and Inf of masked keys do not leak, in full or partial tiles") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     for (double poison : {std::nan(""), infinity, -infinity, 3e38}) {
       for (int64_t tq : {1, 2, 20, 70}) {
         agree<float>({.batch = 2,
@@ -398,7 +384,7 @@ TEST_CASE("attend: NaN and Inf of masked keys do not leak, in full or partial ti
 }
 
 TEST_CASE("attend: empty sizes") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     agree({.batch = 0});
     agree({.tq = 0});
     agree({.tk = 0, .dlse = true});  // every row is empty
@@ -407,7 +393,7 @@ TEST_CASE("attend: empty sizes") {
 }
 
 TEST_CASE("attend: dropout follows attend_keeps and keeps the mean") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     // V = identity and equal scores: the output is the multiplier / Tk.
     int64_t const t = 128;
     for (double rate : {0.1, 0.5}) {
@@ -434,7 +420,7 @@ TEST_CASE("attend: dropout follows attend_keeps and keeps the mean") {
 }
 
 TEST_CASE("attend: f64 gradients agree with central differences") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     for (double dropout : {0., 0.25}) {
       Run<double> run({.batch = 2,
                        .heads = 4,
@@ -482,7 +468,7 @@ TEST_CASE("attend: f64 gradients agree with central differences") {
 }
 
 TEST_CASE("attend: the same bits for 1, 2 and 4 threads") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     int const before = thread_count();
     for (Setup const& c :
          {Setup{.batch = 3, .heads = 4, .kv_heads = 2, .tq = 64, .tk = 64, .d = 32, .dv = 32, .right = 0, .layout = 1},

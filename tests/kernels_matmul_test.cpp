@@ -3,6 +3,7 @@
 #include <heed/engine/isa.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/parallel.h>
+#include <heed/tests/support/skip.h>
 
 #include <cmath>
 #include <cstdint>
@@ -19,21 +20,6 @@ using heed::GemmArgs;
 struct Size {
   int64_t m, n, k;
 };
-
-template <class Body>
-void at_every_level(Body body) {
-  heed::Isa const before = heed::isa();
-  for (heed::Isa const level : heed::all_isas()) {
-    if (!heed::has_isa(level)) {
-      MESSAGE("skipped: " << std::string(heed::name(level)));
-      continue;
-    }
-    heed::set_isa(level);
-    INFO("level ", std::string(heed::name(level)));
-    body();
-  }
-  heed::set_isa(before);
-}
 
 void gemm(GemmArgs<float> const& g) { heed::kernels<heed::GemmKernels>().f32.gemm(g); }
 void gemm(GemmArgs<double> const& g) { heed::kernels<heed::GemmKernels>().f64.gemm(g); }
@@ -159,7 +145,7 @@ std::vector<T> product_bits(int64_t m, int64_t n, int64_t k, Layout in_a, Layout
 }  // namespace
 
 TEST_CASE_TEMPLATE("gemm: every small size", T, float, double) {
-  at_every_level([] {
+  heed::test::on_every_isa([] {
     int64_t const ms[] = {1, 2, 3, 5, 6, 7, 13, 14, 15, 17, 29},
                   ns[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 47, 65};
     int64_t const ks[] = {1, 2, 3, 7, 8, 16, 33, 67};
@@ -176,7 +162,7 @@ TEST_CASE_TEMPLATE("gemm: every small size", T, float, double) {
 }
 
 TEST_CASE_TEMPLATE("gemm: every pair of layouts", T, float, double) {
-  at_every_level([] {
+  heed::test::on_every_isa([] {
     Size const sizes[] = {{1, 37, 90}, {4, 50, 130},  {21, 35, 70}, {40, 5, 99},  {33, 1, 140},
                           {1, 1, 200}, {19, 33, 600}, {1, 300, 64}, {64, 64, 64}, {200, 170, 190}};
     for (auto const [m, n, k] : sizes) {
@@ -191,7 +177,7 @@ TEST_CASE_TEMPLATE("gemm: every pair of layouts", T, float, double) {
 }
 
 TEST_CASE_TEMPLATE("gemm: packed sizes", T, float, double) {
-  at_every_level([] {
+  heed::test::on_every_isa([] {
     std::minstd_rand random(8);
     Size const sizes[] = {{129, 257, 400}, {301, 129, 131}, {128, 65, 768},  {65, 130, 1100},
                           {31, 4200, 40},  {17, 33, 4500},  {145, 160, 514}, {20, 4100, 60}};
@@ -205,7 +191,7 @@ TEST_CASE_TEMPLATE("gemm: packed sizes", T, float, double) {
 }
 
 TEST_CASE_TEMPLATE("gemm: nothing to sum or nothing to write", T, float, double) {
-  at_every_level([] {
+  heed::test::on_every_isa([] {
     for (bool const accumulate : {false, true}) {
       for (bool const with_bias : {false, true})
         check_product<T>(5, 19, 0, Layout::rows, Layout::cols, accumulate, with_bias);
@@ -217,7 +203,7 @@ TEST_CASE_TEMPLATE("gemm: nothing to sum or nothing to write", T, float, double)
 }
 
 TEST_CASE_TEMPLATE("gemm: NaN and infinity follow arithmetic", T, float, double) {
-  at_every_level([] {
+  heed::test::on_every_isa([] {
     T const inf = std::numeric_limits<T>::infinity();
     Size const sizes[] = {{1, 40, 50}, {3, 40, 50}, {30, 3, 70}, {30, 40, 50}, {170, 180, 190}};
     for (auto const [m, n, k] : sizes) {
@@ -243,7 +229,7 @@ TEST_CASE_TEMPLATE("gemm: NaN and infinity follow arithmetic", T, float, double)
 
 TEST_CASE_TEMPLATE("gemm: the same bits for any number of threads", T, float, double) {
   int const before = heed::thread_count();
-  at_every_level([] {
+  heed::test::on_every_isa([] {
     Size const sizes[] = {{1, 3000, 700},  {2, 2000, 900},  {3000, 5, 300},
                           {150, 140, 150}, {128, 512, 768}, {300, 310, 1000}};
     for (auto const [m, n, k] : sizes) {
@@ -269,7 +255,7 @@ TEST_CASE_TEMPLATE("gemm: the same bits for any number of threads", T, float, do
 }
 
 TEST_CASE_TEMPLATE("gemm: batches", T, float, double) {
-  at_every_level([] {
+  heed::test::on_every_isa([] {
     Size const sizes[] = {{1, 1, 1}, {3, 5, 7}, {16, 24, 33}, {40, 33, 70}, {170, 150, 180}};
     for (auto const [m, n, k] : sizes) {
       for (int64_t const batch : {0, 1, 3, 20}) {

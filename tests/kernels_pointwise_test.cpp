@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <heed/engine/isa.h>
 #include <heed/engine/ops/pointwise.h>
+#include <heed/tests/support/skip.h>
 
 #include <array>
 #include <bit>
@@ -21,18 +22,6 @@ using Real = long double;
 
 constexpr double inf = std::numeric_limits<double>::infinity();
 constexpr double nan_ = std::numeric_limits<double>::quiet_NaN();
-
-template <class Body>
-void on_every_level(Body body) {
-  Isa const before = isa();
-  for (Isa level : all_isas()) {
-    if (!has_isa(level)) continue;
-    set_isa(level);
-    INFO("level ", std::string(name(level)));
-    body();
-  }
-  set_isa(before);
-}
 
 template <class T, class R>
 void forward(R const& row, T const* x, int64_t stride, T* y, int64_t n) {
@@ -210,14 +199,14 @@ TEST_CASE("pointwise: every row is in the table once, under its own name") {
 }
 
 TEST_CASE("pointwise: unary values") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     check_unary_values<float>();
     check_unary_values<double>();
   });
 }
 
 TEST_CASE("pointwise: unary slopes against central differences") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     for_each_unary([&]<class R, class F>(Case<R, F> const& c) {
       INFO("row ", std::string(R::name));
       std::mt19937_64 engine(11);
@@ -247,7 +236,7 @@ TEST_CASE_TEMPLATE("pointwise: special values", T, float, double) {
   using namespace heed::row;
   T const tiny = std::numeric_limits<T>::denorm_min(), least = std::numeric_limits<T>::min(),
           huge = std::numeric_limits<T>::max(), i = T(inf), n = T(nan_);
-  on_every_level([&] {
+  heed::test::on_every_isa([&] {
     auto const expect = [&]<class R>(R const& row, std::initializer_list<std::pair<T, T>> table) {
       for (auto [x, y] : table) {
         INFO(std::string(R::name), "(", double(x), ")");
@@ -364,7 +353,7 @@ TEST_CASE_TEMPLATE("pointwise: special values", T, float, double) {
 }
 
 TEST_CASE("pointwise: exp reaches every finite f32 and its subnormals") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     CHECK(std::isfinite(value_at(row::Exp{}, 88.722f)));
     CHECK(std::isinf(value_at(row::Exp{}, 88.723f)));
     CHECK(value_at(row::Exp{}, -103.9f) > 0.f);
@@ -375,7 +364,7 @@ TEST_CASE("pointwise: exp reaches every finite f32 and its subnormals") {
 }
 
 TEST_CASE("pointwise: f32 over all exponents") {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     std::vector<float> xs;
     for (uint32_t bits = 1; bits < 0x7f800000u; bits += 100003) {
       xs.push_back(std::bit_cast<float>(bits));
@@ -417,7 +406,7 @@ TEST_CASE("pointwise: f32 over all exponents") {
 }
 
 TEST_CASE_TEMPLATE("pointwise: lengths and strides give the bits of one element alone", T, float, double) {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     for (int64_t n : {0, 1, 2, 7, 8, 9, 15, 16, 17, 33, 255, 256, 257, 1000}) {
       auto const xs = samples<T>(0.1, 3, int(3 * n + 3)), other = samples<T>(-1, 2, int(3 * n + 3));
       T const guard = T(-77);
@@ -505,7 +494,7 @@ TEST_CASE_TEMPLATE("pointwise: lengths and strides give the bits of one element 
 }
 
 TEST_CASE_TEMPLATE("pointwise: binary values and slopes", T, float, double) {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     auto const run = [&]<class R>(R const& row, auto reference, double low, double high, double ulps) {
       INFO(std::string(R::name));
       auto const as = samples<T>(low, high, 500);
@@ -552,7 +541,7 @@ TEST_CASE_TEMPLATE("pointwise: binary values and slopes", T, float, double) {
 }
 
 TEST_CASE_TEMPLATE("pointwise: comparisons", T, float, double) {
-  on_every_level([] {
+  heed::test::on_every_isa([] {
     std::vector<T> const values{T(-inf), -1, T(-0.), 0, 1, T(inf), T(nan_)};
     for (T a : values)
       for (T b : values) {

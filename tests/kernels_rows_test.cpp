@@ -11,6 +11,7 @@
 #include <heed/engine/ops/softmax.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/random.h>
+#include <heed/tests/support/skip.h>
 
 #include <algorithm>
 #include <cmath>
@@ -43,22 +44,10 @@ Values<T> numbers(int64_t n, uint32_t key, double scale = 2) {
   return v;
 }
 
-template <class F>
-void every_level(F f) {
-  Isa const before = isa();
-  for (Isa level : all_isas()) {
-    if (!has_isa(level)) continue;
-    set_isa(level);
-    INFO("level: ", std::string(name(level)));
-    f();
-  }
-  set_isa(before);
-}
-
 /// f(T{}) for float and double on every level.
 template <class F>
 void every_type(F f) {
-  every_level([&] {
+  heed::test::on_every_isa([&] {
     f(float{});
     f(double{});
   });
@@ -442,7 +431,7 @@ TEST_CASE("reductions agree with plain loops") {
 }
 
 TEST_CASE("long f32 sums stay accurate") {
-  every_level([] {
+  heed::test::on_every_isa([] {
     auto const& k = kernels<ReduceKernels>().f32;
     int64_t const n = 10'000'019;
     auto x = numbers<float>(n, 9, 0.5);
@@ -494,7 +483,7 @@ TEST_CASE("Philox, uniforms and dropout have the same bits on every level") {
   CHECK(philox4x32({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
   CHECK(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
         Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
-  every_level([] {
+  heed::test::on_every_isa([] {
     auto const& k = kernels<RandomKernels>();
     uint32_t first[4];
     k.words(first, 4, {0, 0});
@@ -587,7 +576,7 @@ void check_copies(std::vector<int64_t> shape, std::vector<int64_t> strides, int6
 }  // namespace
 
 TEST_CASE("copies between strided and contiguous") {
-  every_level([] {
+  heed::test::on_every_isa([] {
     auto const all = [](auto... args) {
       check_copies<uint8_t>(args...);
       check_copies<uint16_t>(args...);
@@ -624,7 +613,7 @@ TEST_CASE("copies between strided and contiguous") {
 }
 
 TEST_CASE("casts between element types") {
-  every_level([] {
+  heed::test::on_every_isa([] {
     auto const& k = kernels<CopyKernels>();
     constexpr int64_t n = 20011;
     auto const check_pair = [&]<class S, class D>(S, D) {

@@ -155,8 +155,6 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
   if (heed::all_isas().size() > 1 && !heed::has_isa(heed::all_isas().back()))
     CHECK(shell(folder, "HEED_ISA=" + std::string(heed::name(heed::all_isas().back())) + " lab inspect run").status ==
           2);
-  else
-    heed::test::skip("the processor has every level");
 }
 
 TEST_CASE("--help teaches: every option has its default") {

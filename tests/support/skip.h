@@ -1,6 +1,7 @@
 // What a machine lacks is reported as skipped and counted, never passed over in silence.
 #pragma once
 
+#include <doctest/doctest.h>
 #include <heed/engine/isa.h>
 
 #include <cstdlib>
@@ -8,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace heed::test {
 
@@ -15,7 +17,8 @@ namespace heed::test {
 /// that also checked something counts as passed beside it: `if (!has_isa(level)) { skip("avx512"); continue; }`.
 void skip(std::string_view reason);
 
-/// Runs `body(level)` on every level this processor has; the others are skipped. The level in use is put back.
+/// Runs body(level), or body(), on every level this processor has; the others are skipped. The level in use is put
+/// back.
 template <class Body>
 void on_every_isa(Body body) {
   struct Restore {
@@ -28,7 +31,11 @@ void on_every_isa(Body body) {
       continue;
     }
     set_isa(level);
-    body(level);
+    INFO("level ", std::string(name(level)));
+    if constexpr (std::is_invocable_v<Body, Isa>)
+      body(level);
+    else
+      body();
   }
 }
 
