@@ -136,7 +136,14 @@ struct Lane {
   friend Lane operator+(Lane a, Lane b) { return a.v + b.v; }
   friend Lane operator-(Lane a, Lane b) { return a.v - b.v; }
   friend Lane operator*(Lane a, Lane b) { return a.v * b.v; }
-  friend Lane operator/(Lane a, Lane b) { return a.v / b.v; }
+  friend Lane operator/(Lane a, Lane b) {
+#if defined(__aarch64__)
+    if constexpr (width > 1 && std::is_same_v<Scalar, float>)
+      return V(vdivq_f32(a.v, b.v));  // xsimd 8.1 multiplies by an approximate reciprocal
+    else
+#endif
+      return a.v / b.v;
+  }
   friend Lane operator-(Lane a) {
     if constexpr (width == 1)
       return -a.v;
@@ -258,21 +265,33 @@ Lane<V> min(double a, Lane<V> b) {
   return min(Lane<V>(a), b);
 }
 
-#define HEED_LANE_EXACT(name, scalar, batch) \
-  template <class V>                         \
-  Lane<V> name(Lane<V> x) {                  \
-    if constexpr (Lane<V>::width == 1)       \
-      return scalar(x.v);                    \
-    else                                     \
-      return xsimd::batch(x.v);              \
+#if defined(__aarch64__)
+// xsimd 8.1's NEON forms approximate the square root of floats and lose the sign of rounded zeros.
+#define HEED_LANE_BATCH(batch, neon)                             \
+  if constexpr (std::is_same_v<typename Lane<V>::Scalar, float>) \
+    return V(neon##_f32(x.v));                                   \
+  else                                                           \
+    return V(neon##_f64(x.v));
+#else
+#define HEED_LANE_BATCH(batch, neon) return xsimd::batch(x.v);
+#endif
+#define HEED_LANE_EXACT(name, scalar, batch, neon) \
+  template <class V>                               \
+  Lane<V> name(Lane<V> x) {                        \
+    if constexpr (Lane<V>::width == 1)             \
+      return scalar(x.v);                          \
+    else {                                         \
+      HEED_LANE_BATCH(batch, neon)                 \
+    }                                              \
   }
-HEED_LANE_EXACT(abs, std::fabs, abs)
-HEED_LANE_EXACT(sqrt, std::sqrt, sqrt)
-HEED_LANE_EXACT(floor, std::floor, floor)
-HEED_LANE_EXACT(ceil, std::ceil, ceil)
-HEED_LANE_EXACT(trunc, std::trunc, trunc)
+HEED_LANE_EXACT(abs, std::fabs, abs, vabsq)
+HEED_LANE_EXACT(sqrt, std::sqrt, sqrt, vsqrtq)
+HEED_LANE_EXACT(floor, std::floor, floor, vrndmq)
+HEED_LANE_EXACT(ceil, std::ceil, ceil, vrndpq)
+HEED_LANE_EXACT(trunc, std::trunc, trunc, vrndq)
 /// Half to even.
-HEED_LANE_EXACT(round, std::nearbyint, nearbyint)
+HEED_LANE_EXACT(round, std::nearbyint, nearbyint, vrndnq)
+#undef HEED_LANE_BATCH
 #undef HEED_LANE_EXACT
 
 /// 1 / sqrt(x), both correctly rounded: no approximate instruction, so the same bits on every level.
