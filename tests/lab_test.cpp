@@ -22,8 +22,8 @@ namespace {
 struct Folder {
   std::filesystem::path path;
   Folder() {
-    char name[] = "/tmp/heed-lab-test-XXXXXX";
-    path = mkdtemp(name);
+    std::string name = (std::filesystem::temp_directory_path() / "heed-lab-test-XXXXXX").string();
+    path = mkdtemp(name.data());
     std::ofstream text(path / "text.txt");
     for (int i = 0; i < 200; ++i) text << "line " << i * 7919 % 1000 << " of a text, über alles: " << i << "\n";
   }
