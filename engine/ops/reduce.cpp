@@ -70,7 +70,7 @@ void check_not_empty(char const* op, Plan const& p, Tensor const& x) {
   });
 }
 
-/// One of the value reductions; integers and bools are reduced as f64 or summed as i64.
+/// One of the value reductions, of f32 or f64.
 template <class Kernel>
 Tensor reduce(char const* op, Plan const& p, Kernel kernel) {
   Tensor y(p.out, p.x.dtype());
