@@ -36,8 +36,8 @@ Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
 /// A tensor of rank 0.
 Tensor scalar(double value, Dtype dtype = Dtype::f32);
 
-// ---- random (random.h): element i depends on (seed, offset, i) alone
-// -------------------------------------------------
+// ---- random ---------------------------------------------------------------------------------------------------------
+// From a counter-based generator (random.h): element i depends on (seed, offset, i) alone.
 /// Uniform on [0, 1).
 Tensor rand(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
 /// Standard normal, by Box–Muller (1958).
@@ -160,7 +160,10 @@ Tensor logsumexp(Tensor const& x, int axis, bool keep = false);
 /// Sums the axes that broadcasting `shape` would add: the adjoint of expand.
 Tensor sum_to(Tensor const& x, Shape const& shape);
 
-// ---- shape (views are members of Tensor) ----------------------------------------------------------------------------
+// ---- scans, sorting, searching --------------------------------------------------------------------------------------
+
+// ---- shape ----------------------------------------------------------------------------------------------------------
+// Views are members of Tensor.
 /// Joined along an existing axis; other sizes equal.
 Tensor cat(std::vector<Tensor> const& tensors, int axis = 0);
 /// Joined along a new axis.
@@ -171,6 +174,8 @@ std::vector<Tensor> split(Tensor const& x, int64_t size, int axis = 0);
 Tensor tril(Tensor const& x, int64_t offset = 0);
 Tensor triu(Tensor const& x, int64_t offset = 0);
 
+// ---- indexing -------------------------------------------------------------------------------------------------------
+
 // ---- products -------------------------------------------------------------------------------------------------------
 /// [.., M, K]·[.., K, N] → [.., M, N], leading axes broadcast; rank 1 is a row (left) or column (right) and loses that
 /// axis.
@@ -178,7 +183,17 @@ Tensor matmul(Tensor const& a, Tensor const& b);
 /// x·weightᵀ + bias: x [.., K], weight [N, K], bias [N] or undefined.
 Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias = {});
 
-// ---- neural primitives, each fused, with a naive twin below ---------------------------------------------------------
+// ---- linear algebra -------------------------------------------------------------------------------------------------
+
+// ---- Fourier transforms ---------------------------------------------------------------------------------------------
+
+// ---- convolution, pooling, resampling -------------------------------------------------------------------------------
+
+// ---- losses ---------------------------------------------------------------------------------------------------------
+
+// ---- recurrent ------------------------------------------------------------------------------------------------------
+
+// ---- fused neural primitives, each with a naive twin below ----------------------------------------------------------
 /// exp(x − max x)/Σ exp(x − max x) along `axis`
 Tensor softmax(Tensor const& x, int axis = -1);
 Tensor log_softmax(Tensor const& x, int axis = -1);
@@ -203,6 +218,7 @@ Tensor embedding(Tensor const& index, Tensor const& table);
 Tensor dropout(Tensor const& x, double p, Generator& generator = default_generator());
 Tensor dropout(Tensor const& x, double p, Draw draw);
 
+// ---- attention ------------------------------------------------------------------------------------------------------
 struct AttendOptions {
   static constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
   double scale = 0;           // of the scores; 0 means 1/√D
