@@ -202,4 +202,129 @@ Dual<N> pow(double x, Dual<N> const& y) {
   return pow(constant_like(y, x), y);
 }
 
+template <class N>
+Dual<N> tan(Dual<N> const& x) {
+  N const y = tan(x.v);
+  return {y, (1. + y * y) * x.d};
+}
+template <class N>
+Dual<N> sinh(Dual<N> const& x) {
+  return {sinh(x.v), cosh(x.v) * x.d};
+}
+template <class N>
+Dual<N> cosh(Dual<N> const& x) {
+  return {cosh(x.v), sinh(x.v) * x.d};
+}
+template <class N>
+Dual<N> asinh(Dual<N> const& x) {
+  return {asinh(x.v), x.d * rsqrt(x.v * x.v + 1.)};
+}
+template <class N>
+Dual<N> acosh(Dual<N> const& x) {
+  return {acosh(x.v), x.d * rsqrt((x.v - 1.) * (x.v + 1.))};
+}
+template <class N>
+Dual<N> atanh(Dual<N> const& x) {
+  return {atanh(x.v), x.d / ((1. - x.v) * (1. + x.v))};
+}
+template <class N>
+Dual<N> sigmoid(Dual<N> const& x) {
+  N const y = sigmoid(x.v);
+  return {y, y * (1. - y) * x.d};
+}
+template <class N>
+Dual<N> softplus(Dual<N> const& x) {
+  return {softplus(x.v), sigmoid(x.v) * x.d};
+}
+template <class N>
+Dual<N> hypot(Dual<N> const& x, Dual<N> const& y) {
+  N const h = hypot(x.v, y.v);
+  return {h, x.v / h * x.d + y.v / h * y.d};
+}
+template <class N>
+Dual<N> atan(Dual<N> const& x) {
+  return {atan(x.v), x.d / (1. + x.v * x.v)};
+}
+template <class N>
+Dual<N> asin(Dual<N> const& x) {
+  return {asin(x.v), x.d / sqrt((1. - x.v) * (1. + x.v))};
+}
+template <class N>
+Dual<N> acos(Dual<N> const& x) {
+  return {acos(x.v), -(x.d / sqrt((1. - x.v) * (1. + x.v)))};
+}
+template <class N>
+Dual<N> exp2(Dual<N> const& x) {
+  N const y = exp2(x.v);
+  return {y, 0.693147180559945309 * y * x.d};  // log 2
+}
+template <class N>
+Dual<N> log2(Dual<N> const& x) {
+  return {log2(x.v), 1.44269504088896341 * x.d / x.v};  // 1/log 2
+}
+template <class N>
+Dual<N> log10(Dual<N> const& x) {
+  return {log10(x.v), 0.434294481903251828 * x.d / x.v};  // 1/log 10
+}
+template <class N>
+Dual<N> erfc(Dual<N> const& x) {
+  return {erfc(x.v), -1.12837916709551257 * exp(-(x.v * x.v)) * x.d};  // 2/√π
+}
+template <class N>
+Dual<N> erfcx(Dual<N> const& x) {
+  N const y = erfcx(x.v);
+  return {y, (2. * x.v * y - 1.12837916709551257) * x.d};
+}
+template <class N>
+Dual<N> erfinv(Dual<N> const& x) {
+  N const y = erfinv(x.v);
+  return {y, 0.886226925452758014 * exp(y * y) * x.d};  // √π/2
+}
+template <class N>
+Dual<N> lgamma(Dual<N> const& x) {
+  return {lgamma(x.v), digamma(x.v) * x.d};
+}
+template <class N>
+Dual<N> digamma(Dual<N> const& x) {
+  return {digamma(x.v), polygamma(constant_like(x.v, 1.), x.v) * x.d};
+}
+/// By x only: the order is a whole number.
+template <class N>
+Dual<N> polygamma(Dual<N> const& n, Dual<N> const& x) {
+  return {polygamma(n.v, x.v), polygamma(n.v + 1., x.v) * x.d};
+}
+/// ∂ζ(s, x)/∂x = −s·ζ(s + 1, x); by s there is no closed form, and NaN says so.
+template <class N>
+Dual<N> zeta(Dual<N> const& s, Dual<N> const& x) {
+  N const by_s = select(s.d == 0., constant_like(s.d, 0.), constant_like(s.d, __builtin_nan("")));
+  return {zeta(s.v, x.v), by_s - s.v * zeta(s.v + 1., x.v) * x.d};
+}
+/// (e^-|x| I₀)' = e^-|x| (I₁ − sign(x)·I₀)
+template <class N>
+Dual<N> i0e(Dual<N> const& x) {
+  N const y = i0e(x.v);
+  return {y, (i1e(x.v) - select(x.v > 0., y, select(x.v < 0., -y, constant_like(y, 0.)))) * x.d};
+}
+/// (e^-|x| I₁)' = e^-|x| (I₀ − I₁/x − sign(x)·I₁), ½ at 0
+template <class N>
+Dual<N> i1e(Dual<N> const& x) {
+  N const y = i1e(x.v), safe = select(x.v == 0., constant_like(y, 1.), x.v);
+  N const slope = i0e(x.v) - y / safe - select(x.v > 0., y, -y);
+  return {y, select(x.v == 0., constant_like(y, 0.5), slope) * x.d};
+}
+template <class N>
+Dual<N> atan2(Dual<N> const& y, Dual<N> const& x) {
+  N const square = x.v * x.v + y.v * y.v;
+  return {atan2(y.v, x.v), (x.v * y.d - y.v * x.d) / square};
+}
+/// x − y·trunc(x/y)
+template <class N>
+Dual<N> fmod(Dual<N> const& x, Dual<N> const& y) {
+  return {fmod(x.v, y.v), x.d - trunc(x.v / y.v) * y.d};
+}
+template <class N>
+Dual<N> nextafter(Dual<N> const& x, Dual<N> const& y) {
+  return {nextafter(x.v, y.v), x.d};
+}
+
 }  // namespace heed

@@ -3,6 +3,8 @@
 // inline function compiled for two levels must never be merged by the linker.
 #pragma once
 
+#include <heed/engine/special.h>
+
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
@@ -564,6 +566,161 @@ template <class V>
 Lane<V> pow(double x, Lane<V> y) {
   return pow(Lane<V>(x), y);
 }
+
+/// f32: 1.5 ulp. atan a = π/2 − atan 1/a above tan 3π/8, π/4 + atan (a − 1)/(a + 1) above tan π/8; minimax below.
+template <class V>
+Lane<V> atan(Lane<V> x) {
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::atan);
+  } else {
+    Lane<V> const a = abs(x);
+    Mask<V> const large = a > 2.41421356237309505, middle = a > 0.414213562373095049;
+    Lane<V> const r = select(large, -1. / a, select(middle, (a - 1.) / (a + 1.), a));
+    Lane<V> const base = select(large, 1.57079632679489662, select(middle, 0.785398163397448310, 0.));
+    Lane<V> const z = r * r;
+    Lane<V> const p = lane_detail::polynomial(z, -0.333333155, 0.199984894, -0.1424384822, 0.1059599817, -0.0608344555);
+    return copysign(base + fma(r * z, p, r), x);
+  }
+}
+
+/// f32: 1 ulp, exact at whole numbers.
+template <class V>
+Lane<V> exp2(Lane<V> x) {
+  if constexpr (!lane_detail::is_f32<V>) {
+    return lane_detail::each(x, std::exp2);
+  } else {
+    Lane<V> const clipped = min(160., max(-160., x)), n = round(clipped);
+    lane_detail::ExpParts<V> parts(Lane<V>(0.));
+    parts.r = (clipped - n) * 0.693147180559945309;
+    Lane<V> const a = min(127., max(-126., n)), rest = min(127., max(-126., n - a));
+    return (1. + parts.expm1()) * lane_detail::two_to(a) * lane_detail::two_to(rest);
+  }
+}
+
+/// log(x)·scale with the exponent's part exact for powers of two: `high` + `low` is log(2)·scale.
+namespace lane_detail {
+template <class V>
+Lane<V> scaled_log(Lane<V> x, double scale, double high, double low) {
+  Mask<V> const small = x < 0x1p-126;
+  Lane<V> const scaled = select(small, x * 0x1p23, x);
+  auto const i = bits(scaled);
+  auto const e = (i - 0x3f3504f3) >> 23;
+  Lane<V> const f = from_bits<V>(i - (e << 23)) - 1., n = from_int<V>(e) + select(small, -23., 0.);
+  Lane<V> y = fma(n, Lane<V>(high), fma(n, Lane<V>(low), log_inner(f, Lane<V>(0.)) * scale));
+  y = select(x < __builtin_inf(), y, x);
+  y = select(x == 0., -__builtin_inf(), y);
+  return select(x < 0., __builtin_nan(""), y);
+}
+}  // namespace lane_detail
+/// f32: 2 ulp, exact at powers of two.
+template <class V>
+Lane<V> log2(Lane<V> x) {
+  if constexpr (!lane_detail::is_f32<V>)
+    return lane_detail::each(x, std::log2);
+  else
+    return lane_detail::scaled_log(x, 1.44269504088896341, 1., 0.);
+}
+/// f32: 2 ulp.
+template <class V>
+Lane<V> log10(Lane<V> x) {
+  if constexpr (!lane_detail::is_f32<V>)
+    return lane_detail::each(x, std::log10);
+  else
+    return lane_detail::scaled_log(x, 0.434294481903251828, 0.30078125, 2.48745663981195214e-4);
+}
+
+/// f32: 3 ulp each, by the functions above.
+#define HEED_LANE_F32(name)                   \
+  template <class V>                          \
+  Lane<V> name(Lane<V> x) {                   \
+    if constexpr (!lane_detail::is_f32<V>)    \
+      return lane_detail::each(x, std::name); \
+    else                                      \
+      return lane_detail::name##_f32(x);      \
+  }
+namespace lane_detail {
+template <class V>
+Lane<V> tan_f32(Lane<V> x) {
+  return sin(x) / cos(x);
+}
+/// ½(t + t/(t + 1)) with t = e^a − 1; from 80 on, before e^a overflows, by halves of the exponent.
+template <class V>
+Lane<V> sinh_f32(Lane<V> x) {
+  Lane<V> const a = abs(x), t = expm1(min(80., a)), half = exp(0.5 * a);
+  return copysign(select(a > 80., 0.5 * half * half, 0.5 * (t + t / (t + 1.))), x);
+}
+template <class V>
+Lane<V> cosh_f32(Lane<V> x) {
+  Lane<V> const a = abs(x), e = exp(min(80., a)), half = exp(0.5 * a);
+  return select(a > 80., 0.5 * half * half, 0.5 * (e + 1. / e));
+}
+/// log(a + √(a² + 1)): by log1p, and by log 2a where the square would overflow.
+template <class V>
+Lane<V> asinh_f32(Lane<V> x) {
+  Lane<V> const a = abs(x), near = min(1e8, a), square = near * near;
+  Lane<V> const y = log1p(near + square / (1. + sqrt(square + 1.)));
+  return copysign(select(a > 1e8, log(a) + 0.693147180559945309, y), x);
+}
+template <class V>
+Lane<V> acosh_f32(Lane<V> x) {
+  Lane<V> const t = min(1e8, x - 1.), y = log1p(t + sqrt(t * (t + 2.)));
+  return select(x > 1e8, log(x) + 0.693147180559945309, y);
+}
+template <class V>
+Lane<V> atanh_f32(Lane<V> x) {
+  Lane<V> const a = abs(x);
+  return copysign(0.5 * log1p(2. * a / (1. - a)), x);
+}
+}  // namespace lane_detail
+HEED_LANE_F32(tan)
+HEED_LANE_F32(sinh)
+HEED_LANE_F32(cosh)
+HEED_LANE_F32(asinh)
+HEED_LANE_F32(acosh)
+HEED_LANE_F32(atanh)
+#undef HEED_LANE_F32
+
+/// 1/(1 + e⁻ˣ)
+template <class V>
+Lane<V> sigmoid(Lane<V> x) {
+  return 1. / (1. + exp(-x));
+}
+/// log(1 + eˣ), exact at both ends.
+template <class V>
+Lane<V> softplus(Lane<V> x) {
+  return max(0., x) + log1p(exp(-abs(x)));
+}
+
+// Rarely hot: element by element.
+#define HEED_LANE_EACH(name, value)                                  \
+  template <class V>                                                 \
+  Lane<V> name(Lane<V> x) {                                          \
+    using T = typename Lane<V>::Scalar;                              \
+    return lane_detail::each<V, T>(x, [](T v) { return T(value); }); \
+  }
+HEED_LANE_EACH(erfc, std::erfc(v))
+HEED_LANE_EACH(erfinv, special::erfinv(double(v)))
+HEED_LANE_EACH(erfcx, special::erfcx(double(v)))
+HEED_LANE_EACH(lgamma, special::lgamma(double(v)))
+HEED_LANE_EACH(digamma, special::digamma(double(v)))
+HEED_LANE_EACH(i0e, special::i0e(double(v)))
+HEED_LANE_EACH(i1e, special::i1e(double(v)))
+HEED_LANE_EACH(asin, std::asin(v))
+HEED_LANE_EACH(acos, std::acos(v))
+#undef HEED_LANE_EACH
+#define HEED_LANE_EACH(name, value)                                          \
+  template <class V>                                                         \
+  Lane<V> name(Lane<V> x, Lane<V> y) {                                       \
+    using T = typename Lane<V>::Scalar;                                      \
+    return lane_detail::each<V, T>(x, y, [](T a, T b) { return T(value); }); \
+  }
+HEED_LANE_EACH(atan2, std::atan2(a, b))
+HEED_LANE_EACH(hypot, std::hypot(a, b))
+HEED_LANE_EACH(fmod, std::fmod(a, b))
+HEED_LANE_EACH(nextafter, std::nextafter(a, b))
+HEED_LANE_EACH(polygamma, special::polygamma(double(a), double(b)))
+HEED_LANE_EACH(zeta, special::zeta(double(a), double(b)))
+#undef HEED_LANE_EACH
 
 template <class V>
 typename Lane<V>::Scalar reduce_add(Lane<V> a) {

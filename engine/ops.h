@@ -7,6 +7,7 @@
 #include <heed/engine/tensor.h>
 
 #include <limits>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -15,7 +16,7 @@ namespace heed {
 
 // ---- creation -------------------------------------------------------------------------------------------------------
 Tensor empty(Shape const& shape, Dtype dtype = Dtype::f32);
-Tensor full(Shape const& shape, double value, Dtype dtype = Dtype::f32);
+Tensor full(Shape const& shape, Number value, Dtype dtype = Dtype::f32);
 Tensor zeros(Shape const& shape, Dtype dtype = Dtype::f32);
 Tensor ones(Shape const& shape, Dtype dtype = Dtype::f32);
 Tensor zeros_like(Tensor const& x);
@@ -23,7 +24,7 @@ Tensor ones_like(Tensor const& x);
 /// from, from + step, … < to
 Tensor arange(int64_t from, int64_t to, int64_t step = 1, Dtype dtype = Dtype::i64);
 inline Tensor arange(int64_t to) { return arange(0, to); }
-/// A copy of `values` in row-major order; T: float, double, int32_t, int64_t, uint8_t.
+/// A copy of `values` in row-major order; T: float, double, int8_t to int64_t, uint8_t.
 template <class T>
 Tensor tensor(std::span<T const> values, Shape const& shape);
 template <class T>
@@ -34,7 +35,7 @@ Tensor tensor(std::vector<T> const& values, Shape const& shape) {
 Tensor tensor(std::initializer_list<float> values);
 Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
 /// A tensor of rank 0.
-Tensor scalar(double value, Dtype dtype = Dtype::f32);
+Tensor scalar(Number value, Dtype dtype = Dtype::f32);
 
 // ---- random ---------------------------------------------------------------------------------------------------------
 // From a counter-based generator (random.h): element i depends on (seed, offset, i) alone.
@@ -50,26 +51,65 @@ Tensor add(Tensor const& a, Tensor const& b);
 Tensor sub(Tensor const& a, Tensor const& b);
 Tensor mul(Tensor const& a, Tensor const& b);
 Tensor div(Tensor const& a, Tensor const& b);
-/// a to the power b
+enum class Rounding { trunc, floor };
+/// The quotient rounded towards 0 or −∞; of integers an integer, and an Error where b is 0.
+Tensor div(Tensor const& a, Tensor const& b, Rounding rounding);
+/// ⌊a/b⌋
+Tensor floor_divide(Tensor const& a, Tensor const& b);
+/// a − b·⌊a/b⌋: the sign is b's.
+Tensor remainder(Tensor const& a, Tensor const& b);
+/// a − b·trunc(a/b): the sign is a's.
+Tensor fmod(Tensor const& a, Tensor const& b);
+/// a to the power b; of integers modulo the type's width.
 Tensor pow(Tensor const& a, Tensor const& b);
-Tensor pow(Tensor const& a, double exponent);
+Tensor pow(Tensor const& a, Number exponent);
+Tensor pow(Number base, Tensor const& b);
+/// √(a² + b²) without overflow
+Tensor hypot(Tensor const& a, Tensor const& b);
+/// The angle of the point (b, a) in (−π, π].
+Tensor atan2(Tensor const& a, Tensor const& b);
+/// |a| with b's sign bit
+Tensor copysign(Tensor const& a, Tensor const& b);
+/// The next number after a in b's direction.
+Tensor nextafter(Tensor const& a, Tensor const& b);
+/// a·2ᵇ
+Tensor ldexp(Tensor const& a, Tensor const& b);
+/// log(eᵃ + eᵇ) and log₂(2ᵃ + 2ᵇ), without overflow
+Tensor logaddexp(Tensor const& a, Tensor const& b);
+Tensor logaddexp2(Tensor const& a, Tensor const& b);
+/// a·log(b) and a·log(1 + b), 0 where a is 0
+Tensor xlogy(Tensor const& a, Tensor const& b);
+Tensor xlog1py(Tensor const& a, Tensor const& b);
+/// Hurwitz's ζ(a, b) = Σ_k (b + k)⁻ᵃ; differentiable by b.
+Tensor zeta(Tensor const& a, Tensor const& b);
+/// 0 below 0, 1 above, b at a = 0
+Tensor heaviside(Tensor const& a, Tensor const& b);
 /// NaN if either is; equal operands share the gradient.
 Tensor maximum(Tensor const& a, Tensor const& b);
 Tensor minimum(Tensor const& a, Tensor const& b);
+/// As maximum and minimum, but a NaN loses, and a takes the gradient of a tie.
+Tensor fmax(Tensor const& a, Tensor const& b);
+Tensor fmin(Tensor const& a, Tensor const& b);
+/// from + weight·(to − from), exact at both ends
+Tensor lerp(Tensor const& from, Tensor const& to, Tensor const& weight);
+Tensor lerp(Tensor const& from, Tensor const& to, double weight);
+/// x + value·a·b and x + value·a/b
+Tensor addcmul(Tensor const& x, Tensor const& a, Tensor const& b, Number value = 1);
+Tensor addcdiv(Tensor const& x, Tensor const& a, Tensor const& b, double value = 1);
 
 inline Tensor operator+(Tensor const& a, Tensor const& b) { return add(a, b); }
 inline Tensor operator-(Tensor const& a, Tensor const& b) { return sub(a, b); }
 inline Tensor operator*(Tensor const& a, Tensor const& b) { return mul(a, b); }
 inline Tensor operator/(Tensor const& a, Tensor const& b) { return div(a, b); }
-// A number takes the tensor's type.
-Tensor operator+(Tensor const& a, double b);
-Tensor operator+(double a, Tensor const& b);
-Tensor operator-(Tensor const& a, double b);
-Tensor operator-(double a, Tensor const& b);
-Tensor operator*(Tensor const& a, double b);
-Tensor operator*(double a, Tensor const& b);
-Tensor operator/(Tensor const& a, double b);
-Tensor operator/(double a, Tensor const& b);
+// A number takes the tensor's type, unless its kind is higher (number.h).
+Tensor operator+(Tensor const& a, Number b);
+Tensor operator+(Number a, Tensor const& b);
+Tensor operator-(Tensor const& a, Number b);
+Tensor operator-(Number a, Tensor const& b);
+Tensor operator*(Tensor const& a, Number b);
+Tensor operator*(Number a, Tensor const& b);
+Tensor operator/(Tensor const& a, Number b);
+Tensor operator/(Number a, Tensor const& b);
 Tensor operator-(Tensor const& a);
 
 // Comparisons, element by element: bool, no gradient.
@@ -79,22 +119,45 @@ Tensor operator<(Tensor const& a, Tensor const& b);
 Tensor operator<=(Tensor const& a, Tensor const& b);
 Tensor operator>(Tensor const& a, Tensor const& b);
 Tensor operator>=(Tensor const& a, Tensor const& b);
-Tensor operator==(Tensor const& a, double b);
-Tensor operator!=(Tensor const& a, double b);
-Tensor operator<(Tensor const& a, double b);
-Tensor operator<=(Tensor const& a, double b);
-Tensor operator>(Tensor const& a, double b);
-Tensor operator>=(Tensor const& a, double b);
-Tensor operator&(Tensor const& a, Tensor const& b);  // bool
+Tensor operator==(Tensor const& a, Number b);
+Tensor operator!=(Tensor const& a, Number b);
+Tensor operator<(Tensor const& a, Number b);
+Tensor operator<=(Tensor const& a, Number b);
+Tensor operator>(Tensor const& a, Number b);
+Tensor operator>=(Tensor const& a, Number b);
+/// |a − b| ≤ atol + rtol·|b|; equal infinities are close, NaNs if asked.
+Tensor isclose(Tensor const& a, Tensor const& b, double rtol = 1e-5, double atol = 1e-8, bool equal_nan = false);
+bool allclose(Tensor const& a, Tensor const& b, double rtol = 1e-5, double atol = 1e-8, bool equal_nan = false);
+/// Same shape and elements.
+bool equal(Tensor const& a, Tensor const& b);
+
+// Bits of integers and bools. A shift by a negative count, or by the width or more, shifts everything out.
+Tensor bitwise_and(Tensor const& a, Tensor const& b);
+Tensor bitwise_or(Tensor const& a, Tensor const& b);
+Tensor bitwise_xor(Tensor const& a, Tensor const& b);
+Tensor bitwise_not(Tensor const& x);
+Tensor bitwise_left_shift(Tensor const& a, Tensor const& b);
+Tensor bitwise_right_shift(Tensor const& a, Tensor const& b);
+Tensor operator&(Tensor const& a, Tensor const& b);
 Tensor operator|(Tensor const& a, Tensor const& b);
-Tensor operator!(Tensor const& a);
+Tensor operator^(Tensor const& a, Tensor const& b);
+Tensor operator~(Tensor const& x);
+/// Greatest common divisor, least common multiple: not negative.
+Tensor gcd(Tensor const& a, Tensor const& b);
+Tensor lcm(Tensor const& a, Tensor const& b);
+// Truth values of any type (x != 0): bool.
+Tensor logical_and(Tensor const& a, Tensor const& b);
+Tensor logical_or(Tensor const& a, Tensor const& b);
+Tensor logical_xor(Tensor const& a, Tensor const& b);
+Tensor logical_not(Tensor const& x);
+Tensor operator!(Tensor const& x);
 
 /// condition ? a : b; `condition` is bool. The branch not taken has gradient 0, even where it is NaN.
 Tensor where(Tensor const& condition, Tensor const& a, Tensor const& b);
-Tensor where(Tensor const& condition, Tensor const& a, double b);
-Tensor where(Tensor const& condition, double a, Tensor const& b);
+Tensor where(Tensor const& condition, Tensor const& a, Number b);
+Tensor where(Tensor const& condition, Number a, Tensor const& b);
 /// x where `mask` is false, `value` where it is true.
-Tensor masked_fill(Tensor const& x, Tensor const& mask, double value);
+Tensor masked_fill(Tensor const& x, Tensor const& mask, Number value);
 
 // ---- pointwise, one operand -----------------------------------------------------------------------------------------
 Tensor neg(Tensor const& x);
@@ -114,23 +177,106 @@ Tensor log(Tensor const& x);
 Tensor log1p(Tensor const& x);
 Tensor sin(Tensor const& x);
 Tensor cos(Tensor const& x);
+Tensor tan(Tensor const& x);
+Tensor asin(Tensor const& x);
+Tensor acos(Tensor const& x);
+Tensor atan(Tensor const& x);
+Tensor sinh(Tensor const& x);
+Tensor cosh(Tensor const& x);
 Tensor tanh(Tensor const& x);
+Tensor asinh(Tensor const& x);
+Tensor acosh(Tensor const& x);
+Tensor atanh(Tensor const& x);
+/// sin(πx)/(πx), 1 at 0
+Tensor sinc(Tensor const& x);
+Tensor deg2rad(Tensor const& x);
+Tensor rad2deg(Tensor const& x);
+Tensor exp2(Tensor const& x);
+Tensor log2(Tensor const& x);
+Tensor log10(Tensor const& x);
 Tensor erf(Tensor const& x);
+/// 1 − erf(x), with all its digits where that is small; erfcx is e^(x²)·erfc(x).
+Tensor erfc(Tensor const& x);
+Tensor erfcx(Tensor const& x);
+Tensor erfinv(Tensor const& x);
+/// The normal distribution function Φ(x), its logarithm and its inverse.
+Tensor ndtr(Tensor const& x);
+Tensor log_ndtr(Tensor const& x);
+Tensor ndtri(Tensor const& x);
+/// −x·log(x), 0 at 0, −∞ below
+Tensor entr(Tensor const& x);
+/// log |Γ(x)|, its derivative, and that one's n-th derivative
+Tensor lgamma(Tensor const& x);
+Tensor digamma(Tensor const& x);
+Tensor polygamma(int n, Tensor const& x);
+/// log Γ_p(x) = p(p − 1)/4·log π + Σ_i<p log Γ(x − i/2)
+Tensor mvlgamma(Tensor const& x, int p);
+/// Modified Bessel functions of the first kind, plain and times e^−|x|.
+Tensor i0(Tensor const& x);
+Tensor i0e(Tensor const& x);
+Tensor i1(Tensor const& x);
+Tensor i1e(Tensor const& x);
 Tensor floor(Tensor const& x);
 Tensor ceil(Tensor const& x);
 /// To the nearest integer, halves to even.
 Tensor round(Tensor const& x);
 Tensor trunc(Tensor const& x);
+/// To `decimals` places.
+Tensor round(Tensor const& x, int decimals);
+/// x − trunc(x)
+Tensor frac(Tensor const& x);
 /// min(max(x, low), high); gradient 1 on [low, high].
-Tensor clamp(Tensor const& x, double low, double high);
+Tensor clamp(Tensor const& x, Number low, Number high);
+Tensor clamp_min(Tensor const& x, Number low);
+Tensor clamp_max(Tensor const& x, Number high);
+/// Bounds for each element, one of them possibly undefined; where x passes a bound the gradient is the bound's.
+Tensor clamp(Tensor const& x, Tensor const& low, Tensor const& high);
+Tensor clamp_min(Tensor const& x, Tensor const& low);
+Tensor clamp_max(Tensor const& x, Tensor const& high);
+/// NaN and the infinities replaced: by 0 and the type's largest numbers, unless told.
+Tensor nan_to_num(Tensor const& x, double nan = 0, std::optional<double> positive = {},
+                  std::optional<double> negative = {});
+// What a number is: bool.
+Tensor isnan(Tensor const& x);
+Tensor isinf(Tensor const& x);
+Tensor isposinf(Tensor const& x);
+Tensor isneginf(Tensor const& x);
+Tensor isfinite(Tensor const& x);
+Tensor signbit(Tensor const& x);
 /// 1/(1 + e⁻ˣ)
 Tensor sigmoid(Tensor const& x);
 Tensor log_sigmoid(Tensor const& x);
-/// log(1 + eˣ)
+/// log(p/(1 − p)), of p kept within [eps, 1 − eps] where eps is given
+Tensor logit(Tensor const& p);
+Tensor logit(Tensor const& p, double eps);
+/// log(1 + eˣ); with beta: log(1 + e^(beta·x))/beta, and x itself where beta·x > threshold
 Tensor softplus(Tensor const& x);
+Tensor softplus(Tensor const& x, double beta, double threshold = std::numeric_limits<double>::infinity());
 Tensor relu(Tensor const& x);
+/// min(relu(x), 6)
+Tensor relu6(Tensor const& x);
+/// x where x > threshold, else value
+Tensor threshold(Tensor const& x, double threshold, double value);
+/// x where x > 0, else weight·x: one weight, or one for each channel (axis 1) (He et al., 2015).
+Tensor prelu(Tensor const& x, Tensor const& weight);
 Tensor leaky_relu(Tensor const& x, double negative_slope = 0.01);
+/// x where x > 0, else alpha·(eˣ − 1) (Clevert et al., 2015); celu has e^(x/alpha) (Barron, 2017), selu fixed constants
+/// (Klambauer et al., 2017).
 Tensor elu(Tensor const& x, double alpha = 1);
+Tensor celu(Tensor const& x, double alpha = 1);
+Tensor selu(Tensor const& x);
+/// x kept within [low, high]; gradient 0 at the bounds
+Tensor hard_tanh(Tensor const& x, double low = -1, double high = 1);
+/// relu6(x + 3)/6, and x times that (Howard et al., 2019)
+Tensor hard_sigmoid(Tensor const& x);
+Tensor hard_swish(Tensor const& x);
+/// 0 where |x| ≤ threshold; soft_shrink also moves the rest towards 0 by it.
+Tensor hard_shrink(Tensor const& x, double threshold = 0.5);
+Tensor soft_shrink(Tensor const& x, double threshold = 0.5);
+/// x − tanh(x)
+Tensor tanhshrink(Tensor const& x);
+/// x/(1 + |x|)
+Tensor softsign(Tensor const& x);
 /// x·Φ(x) (Hendrycks and Gimpel, 2016)
 Tensor gelu(Tensor const& x);
 /// x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
@@ -139,6 +285,12 @@ Tensor gelu_tanh(Tensor const& x);
 Tensor silu(Tensor const& x);
 /// x·tanh(softplus(x)) (Misra, 2019)
 Tensor mish(Tensor const& x);
+// Gated linear units (Dauphin et al., 2017; Shazeer, 2020): the first half of `axis` times f of the second half, f the
+// sigmoid, relu, gelu or silu.
+Tensor glu(Tensor const& x, int axis = -1);
+Tensor reglu(Tensor const& x, int axis = -1);
+Tensor geglu(Tensor const& x, int axis = -1);
+Tensor swiglu(Tensor const& x, int axis = -1);
 
 // ---- reductions -----------------------------------------------------------------------------------------------------
 // Over all elements, or over one or more axes; `keep` leaves them with size 1.

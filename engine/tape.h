@@ -142,27 +142,29 @@ class NodeOf final : public Node {
   std::optional<F> f_;
 };
 
-/// Any number of inputs, one output; f(output gradient, node) → std::vector<Tensor>.
+/// Any number of inputs and outputs; f(output gradients, node) → std::vector<Tensor>.
 template <class F>
 class NodeOfMany final : public Node {
  public:
-  NodeOfMany(char const* op, std::vector<Tensor> const& inputs, F f) : Node(op), f_(std::move(f)) {
+  NodeOfMany(char const* op, std::vector<Tensor> const& inputs, size_t outputs, F f)
+      : Node(op), outputs_(outputs), f_(std::move(f)) {
+    list_.reserve(inputs.size());
     for (Tensor const& input : inputs) list_.emplace_back(input);
     edges_ = list_.data();
-    gradients_ = &output_;
+    gradients_ = outputs_.data();
     edge_count_ = int(list_.size());
-    output_count_ = 1;
+    output_count_ = int(outputs);
   }
 
  private:
   void run(Tensor const* output_gradients, Tensor* input_gradients) override {
-    std::vector<Tensor> results = (*f_)(output_gradients[0], static_cast<Node const&>(*this));
+    std::vector<Tensor> results = (*f_)(output_gradients, static_cast<Node const&>(*this));
     for (size_t i = 0; i < results.size(); ++i) input_gradients[i] = std::move(results[i]);
   }
   void release() noexcept override { f_.reset(); }
 
   std::vector<Edge> list_;
-  Tensor output_;
+  std::vector<Tensor> outputs_;
   std::optional<F> f_;
 };
 
@@ -186,10 +188,22 @@ void record_outputs(char const* op, std::array<Tensor, M>& outputs, Tensor const
   }
 }
 
-/// The same for a list of inputs.
+/// The same for lists of inputs and outputs: `gradient(g, node)` gets a pointer to the output gradients, undefined
+/// where none came, and returns a std::vector of one tensor an input.
+template <class F>
+void record_lists(char const* op, std::vector<Tensor>& outputs, std::vector<Tensor> const& inputs, F gradient) {
+  Ref<Node> const node(new detail::NodeOfMany<F>(op, inputs, outputs.size(), std::move(gradient)));
+  for (size_t m = 0; m < outputs.size(); ++m) {
+    outputs[m].body()->node = node;
+    outputs[m].body()->slot = int(m);
+  }
+}
+
+/// The same for a list of inputs and one output, whose gradient is passed as it is.
 template <class F>
 void record_many(char const* op, Tensor& y, std::vector<Tensor> const& inputs, F gradient) {
-  y.body()->node = Ref<Node>(new detail::NodeOfMany<F>(op, inputs, std::move(gradient)));
+  auto first = [gradient = std::move(gradient)](Tensor const* g, Node const& node) { return gradient(g[0], node); };
+  y.body()->node = Ref<Node>(new detail::NodeOfMany<decltype(first)>(op, inputs, 1, std::move(first)));
 }
 
 /// Makes the recorded or plain result `y` of an operation the new value of `x`: elements, tape entry, version.

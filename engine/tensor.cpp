@@ -2,6 +2,9 @@
 #include <heed/engine/error.h>
 #include <heed/engine/tape.h>
 
+#include <optional>
+#include <utility>
+
 namespace heed {
 
 TensorBody::TensorBody() = default;
@@ -28,7 +31,7 @@ Tensor& Tensor::requires_grad_(bool on) {
   check(is_leaf(), "requires_grad_", [&] {
     return Complaint{"expected a leaf, got the result of a recorded operation", "detach() it first"};
   });
-  if (on && !is_floating(dtype())) detail::unsupported_dtype("requires_grad_", dtype(), "f32 or f64");
+  if (on && !is_floating(dtype())) detail::unsupported_dtype("requires_grad_", dtype(), "a floating type");
   body_->requires_grad = on;
   return *this;
 }
@@ -52,6 +55,33 @@ void const* Tensor::one_element() const {
                      "select one with at(), or reduce it first"};
   });
   return raw();
+}
+
+namespace {
+Number::Kind kind(Dtype d) {
+  return is_floating(d) ? Number::Kind::floating : d == Dtype::boolean ? Number::Kind::boolean : Number::Kind::integer;
+}
+}  // namespace
+
+Dtype result_type(Tensor const& a, Tensor const& b) {
+  if ((a.rank() == 0) == (b.rank() == 0)) return promote(a.dtype(), b.dtype());
+  auto const [scalar, other] = a.rank() == 0 ? std::pair(a.dtype(), b.dtype()) : std::pair(b.dtype(), a.dtype());
+  return kind(scalar) > kind(other) ? promote(scalar, other) : other;
+}
+
+Dtype result_type(std::vector<Tensor> const& tensors) {
+  std::optional<Dtype> ranked, scalars;
+  for (Tensor const& t : tensors) {
+    auto& sum = t.rank() ? ranked : scalars;
+    sum = sum ? promote(*sum, t.dtype()) : t.dtype();
+  }
+  if (!ranked || !scalars) return ranked ? *ranked : scalars.value_or(Dtype::f32);
+  return kind(*scalars) > kind(*ranked) ? promote(*scalars, *ranked) : *ranked;
+}
+
+Dtype result_type(Tensor const& a, Number b) {
+  if (b.kind() <= kind(a.dtype())) return a.dtype();
+  return b.kind() == Number::Kind::floating ? Dtype::f32 : Dtype::i64;
 }
 
 void check_defined(std::string_view op, Tensor const& tensor) {

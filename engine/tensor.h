@@ -2,6 +2,7 @@
 #pragma once
 
 #include <heed/engine/dtype.h>
+#include <heed/engine/number.h>
 #include <heed/engine/ref.h>
 #include <heed/engine/shape.h>
 #include <heed/engine/storage.h>
@@ -126,12 +127,12 @@ class Tensor {
 
   // In place: needs no tape or a tracked non-view tensor; bumps the version that saved tensors are compared with.
   Tensor& copy_(Tensor const& from);
-  Tensor& fill_(double value);
+  Tensor& fill_(Number value);
   Tensor& zero_() { return fill_(0); }
-  Tensor& add_(Tensor const& other, double alpha = 1);
+  Tensor& add_(Tensor const& other, Number alpha = 1);
   Tensor& sub_(Tensor const& other);
   Tensor& mul_(Tensor const& other);
-  Tensor& mul_(double factor);
+  Tensor& mul_(Number factor);
   Tensor& div_(Tensor const& other);
 
  private:
@@ -152,6 +153,13 @@ class Tensor {
 
 /// Rows of numbers with shape and type, long axes shortened: for people.
 std::string to_string(Tensor const& tensor);
+
+/// The type of an operation on `a` and `b`, by PyTorch's rules: promote() of both, but of two operands one of rank 0
+/// the other decides, unless the scalar's kind (bool < integer < floating) is higher.
+Dtype result_type(Tensor const& a, Tensor const& b);
+Dtype result_type(std::vector<Tensor> const& tensors);
+/// Beside a number, which is weaker still: `a`'s type unless the number's kind is higher; then i64 or f32.
+Dtype result_type(Tensor const& a, Number b);
 
 /// An Error naming `op` unless `tensor` is defined.
 void check_defined(std::string_view op, Tensor const& tensor);

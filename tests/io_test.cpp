@@ -459,7 +459,7 @@ TEST_CASE("a broken or foreign file is refused with the reason") {
       {tensor(shape_and_offsets, eight), {"\"t\"", "dtype is missing"}},
       {tensor(type + "," + shape_and_offsets + R"(,"strides":[1])", eight), {"\"t\"", "got \"strides\""}},
       {tensor(type + "," + type + "," + shape_and_offsets, eight), {"\"t\"", "\"dtype\" twice"}},
-      {tensor(R"("dtype":"BF16",)" + shape_and_offsets, eight), {"\"t\"", "\"BF16\"", "F32, F64", "convert"}},
+      {tensor(R"("dtype":"F8_E4M3",)" + shape_and_offsets, eight), {"\"t\"", "\"F8_E4M3\"", "F32, F64", "convert"}},
       {tensor(R"("dtype":"f32",)" + shape_and_offsets, eight), {"\"f32\""}},
       {tensor(R"("dtype":1,)" + shape_and_offsets, eight), {"a string", "\"1\""}},
       {tensor(type + R"(,"shape":2,"data_offsets":[0,8])", eight), {"\"[\"", "\"2\""}},

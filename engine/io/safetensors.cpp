@@ -19,9 +19,9 @@ constexpr std::string_view metadata_key = "__metadata__";
 constexpr uint64_t max_header = 100'000'000;  // the format's own limit
 constexpr uint64_t prefix = 8;                // the header's length, u64
 
-constexpr std::pair<std::string_view, Dtype> types[] = {{"F32", Dtype::f32}, {"F64", Dtype::f64},
-                                                        {"I32", Dtype::i32}, {"I64", Dtype::i64},
-                                                        {"U8", Dtype::u8},   {"BOOL", Dtype::boolean}};
+constexpr std::pair<std::string_view, Dtype> types[] = {
+    {"F32", Dtype::f32},      {"F64", Dtype::f64}, {"I32", Dtype::i32},   {"I64", Dtype::i64}, {"U8", Dtype::u8},
+    {"BOOL", Dtype::boolean}, {"F16", Dtype::f16}, {"BF16", Dtype::bf16}, {"I8", Dtype::i8},   {"I16", Dtype::i16}};
 
 /// Bytes of the UTF-8 character that `text` starts with; 0 where it is not one (RFC 3629: neither overlong nor a
 /// surrogate nor beyond U+10FFFF).
@@ -335,9 +335,9 @@ class HeaderReader {
     std::string const type = string();
     for (auto const& [name, dtype] : types)
       if (name == type) return dtype;
-    judge_.reject(
-        fmt::format("tensor {} has type {}, expected F32, F64, I32, I64, U8 or BOOL", quoted(tensor), quoted(type)),
-        "convert it to F32 or I64 before saving");
+    judge_.reject(fmt::format("tensor {} has type {}, expected F32, F64, F16, BF16, I8, I16, I32, I64, U8 or BOOL",
+                              quoted(tensor), quoted(type)),
+                  "convert it to F32 or I64 before saving");
   }
 
   std::string_view text_;

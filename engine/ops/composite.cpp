@@ -1,12 +1,42 @@
 // Operations made of operations, and the naive twins of fused ones: no kernel and no gradient of their own.
+#include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 
+#include <cmath>
 #include <limits>
 
 namespace heed {
 
-Tensor masked_fill(Tensor const& x, Tensor const& mask, double value) { return where(mask, value, x); }
+Tensor masked_fill(Tensor const& x, Tensor const& mask, Number value) { return where(mask, value, x); }
+
+Tensor addcmul(Tensor const& x, Tensor const& a, Tensor const& b, Number value) {
+  return value.real() == 1 ? x + a * b : x + a * b * value;
+}
+
+Tensor round(Tensor const& x, int decimals) {
+  check_defined("round", x);
+  if (!is_floating(x.dtype())) return x;
+  double const unit = std::pow(10., std::abs(decimals));
+  return decimals < 0 ? round(x / unit) * unit : round(x * unit) / unit;
+}
+
+namespace {
+template <class Gate>
+Tensor gated(char const* op, Tensor const& x, int axis, Gate gate) {
+  check_defined(op, x);
+  int64_t const n = x.size(axis);
+  check(n % 2 == 0, op, [&] {
+    return Complaint{fmt::format("expected an even size along axis {}, got shape {}", axis, to_string(x.shape())),
+                     "give the values and the gates one half each"};
+  });
+  return x.slice(axis, 0, n / 2) * gate(x.slice(axis, n / 2, n));
+}
+}  // namespace
+Tensor glu(Tensor const& x, int axis) { return gated("glu", x, axis, sigmoid); }
+Tensor reglu(Tensor const& x, int axis) { return gated("reglu", x, axis, relu); }
+Tensor geglu(Tensor const& x, int axis) { return gated("geglu", x, axis, gelu); }
+Tensor swiglu(Tensor const& x, int axis) { return gated("swiglu", x, axis, silu); }
 
 Tensor var(Tensor const& x, Dims const& axes, double correction, bool keep) {
   Tensor const centred = x - mean(x, axes, true);

@@ -19,6 +19,9 @@ struct CopyKernels {
                   int element_size);
   /// dst contiguous, every element the one at `value`
   void (*fill)(void const* value, void* dst, int64_t n, int element_size);
+  /// dst[i] = src[i·stride] for i < n, from f16 or bf16 to f32 and back, rounded to nearest, halves to even. Serial.
+  void (*widen)(void const* src, int64_t stride, Dtype from, float* dst, int64_t n);
+  void (*narrow)(float const* src, void* dst, Dtype to, int64_t n);
   /// Both contiguous: C++'s conversion; to boolean: x != 0 (NaN is true). Out-of-range floats to integers are
   /// unspecified.
   void (*cast)(void const* src, Dtype from, void* dst, Dtype to, int64_t n);

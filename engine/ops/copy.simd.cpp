@@ -209,50 +209,43 @@ void move(Plan const& p, E const* src, E* dst) {
 }
 
 template <bool gathering>
-void dispatch_size(void const* src, void* dst, int64_t const* strides, int64_t const* shape, int rank,
-                   int element_size) {
+void move_sized(void const* src, void* dst, int64_t const* strides, int64_t const* shape, int rank, int element_size) {
   Plan const p = plan(strides, shape, rank);
   if (p.count == 0) return;
-  auto const go = [&]<class E>(E) { move<gathering>(p, static_cast<E const*>(src), static_cast<E*>(dst)); };
-  switch (element_size) {
-    case 1:
-      return go(uint8_t{});
-    case 2:
-      return go(uint16_t{});
-    case 4:
-      return go(uint32_t{});
-    default:
-      return go(uint64_t{});
-  }
+  dispatch_size(size_t(element_size),
+                [&]<class E>(Type<E>) { move<gathering>(p, static_cast<E const*>(src), static_cast<E*>(dst)); });
 }
 
 void gather(void const* src, int64_t const* src_strides, void* dst, int64_t const* shape, int rank, int element_size) {
-  dispatch_size<true>(src, dst, src_strides, shape, rank, element_size);
+  move_sized<true>(src, dst, src_strides, shape, rank, element_size);
 }
 void scatter(void const* src, void* dst, int64_t const* dst_strides, int64_t const* shape, int rank, int element_size) {
-  dispatch_size<false>(src, dst, dst_strides, shape, rank, element_size);
+  move_sized<false>(src, dst, dst_strides, shape, rank, element_size);
 }
 
 void fill(void const* value, void* dst, int64_t n, int element_size) {
-  auto const go = [&]<class E>(E) {
+  dispatch_size(size_t(element_size), [&]<class E>(Type<E>) {
     E v;
     __builtin_memcpy(&v, value, sizeof v);
     E* const to = static_cast<E*>(dst);
     parallel_for(n, 4 * chunk_bytes / int64_t(sizeof(E)), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) to[i] = v;
     });
-  };
-  switch (element_size) {
-    case 1:
-      return go(uint8_t{});
-    case 2:
-      return go(uint16_t{});
-    case 4:
-      return go(uint32_t{});
-    default:
-      return go(uint64_t{});
-  }
+  });
 }
+
+template <class S, class D>
+void convert(S const* x, D* y, int64_t n) {
+  if constexpr (std::is_same_v<S, D>)
+    __builtin_memcpy(y, x, size_t(n) * sizeof(S));
+  else if constexpr (std::is_same_v<D, bool>)
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] != S(0);
+  else
+    for (int64_t i = 0; i < n; ++i) y[i] = D(x[i]);
+}
+
+template <class T>
+constexpr bool is_half_type = std::is_same_v<T, float16> || std::is_same_v<T, bfloat16>;
 
 void cast(void const* src, Dtype from, void* dst, Dtype to, int64_t n) {
   dispatch(from, [&]<class S>(Type<S>) {
@@ -260,20 +253,47 @@ void cast(void const* src, Dtype from, void* dst, Dtype to, int64_t n) {
       S const* const x = static_cast<S const*>(src);
       D* const y = static_cast<D*>(dst);
       parallel_for(n, chunk_elements, [=](int64_t begin, int64_t end) {
-        if constexpr (std::is_same_v<S, D>)
-          __builtin_memcpy(y + begin, x + begin, size_t(end - begin) * sizeof(S));
-        else if constexpr (std::is_same_v<D, bool>)
-          for (int64_t i = begin; i < end; ++i) y[i] = x[i] != S(0);
-        else
-          for (int64_t i = begin; i < end; ++i) y[i] = D(x[i]);
+        constexpr bool by_f32 =
+            (is_half_type<S> && !std::is_same_v<D, float>) || (is_half_type<D> && !std::is_same_v<S, float>);
+        if constexpr (by_f32 && !std::is_same_v<S, D>) {
+          constexpr int64_t block = 512;
+          float buffer[block];
+          for (int64_t i = begin; i < end; i += block) {
+            int64_t const count = end - i < block ? end - i : block;
+            convert(x + i, buffer, count);
+            convert(static_cast<float const*>(buffer), y + i, count);
+          }
+        } else {
+          convert(x + begin, y + begin, end - begin);
+        }
       });
     });
   });
 }
 
+template <class H>
+void widen_from(H const* src, int64_t stride, float* dst, int64_t n) {
+  if (stride == 1)
+    for (int64_t i = 0; i < n; ++i) dst[i] = src[i];
+  else
+    for (int64_t i = 0; i < n; ++i) dst[i] = src[i * stride];
+}
+void widen(void const* src, int64_t stride, Dtype from, float* dst, int64_t n) {
+  if (from == Dtype::f16)
+    widen_from(static_cast<float16 const*>(src), stride, dst, n);
+  else
+    widen_from(static_cast<bfloat16 const*>(src), stride, dst, n);
+}
+void narrow(float const* src, void* dst, Dtype to, int64_t n) {
+  if (to == Dtype::f16)
+    convert(src, static_cast<float16*>(dst), n);
+  else
+    convert(src, static_cast<bfloat16*>(dst), n);
+}
+
 }  // namespace
 
-constinit CopyKernels const copy_kernels{gather, scatter, fill, cast};
+constinit CopyKernels const copy_kernels{gather, scatter, fill, widen, narrow, cast};
 
 }  // namespace HEED_ISA_LEVEL
 }  // namespace heed

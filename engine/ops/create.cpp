@@ -12,21 +12,17 @@ namespace heed {
 
 Tensor empty(Shape const& shape, Dtype dtype) { return Tensor(shape, dtype); }
 
-Tensor full(Shape const& shape, double value, Dtype dtype) {
+Tensor full(Shape const& shape, Number value, Dtype dtype) {
   Tensor y(shape, dtype);
   return y.fill_(value);
 }
 
-Tensor& Tensor::fill_(double value) {
+Tensor& Tensor::fill_(Number value) {
   check_defined("fill_", *this);
   if (tracked(*this)) check_in_place("fill_", *this);
   if (!is_contiguous()) return copy_(full(shape(), value, dtype()));
   dispatch(dtype(), [&]<class T>(Type<T>) {
-    T element;
-    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
-      element = T(int64_t(value));  // wraps
-    else
-      element = T(value);
+    T const element = value.to<T>();
     kernels<CopyKernels>().fill(&element, raw(), numel(), sizeof(T));
   });
   storage().bump_version();
@@ -38,7 +34,7 @@ Tensor zeros(Shape const& shape, Dtype dtype) { return full(shape, 0, dtype); }
 Tensor ones(Shape const& shape, Dtype dtype) { return full(shape, 1, dtype); }
 Tensor zeros_like(Tensor const& x) { return full(x.shape(), 0, x.dtype()); }
 Tensor ones_like(Tensor const& x) { return full(x.shape(), 1, x.dtype()); }
-Tensor scalar(double value, Dtype dtype) { return full({}, value, dtype); }
+Tensor scalar(Number value, Dtype dtype) { return full({}, value, dtype); }
 
 Tensor arange(int64_t from, int64_t to, int64_t step, Dtype dtype) {
   check(step != 0, "arange", [] {
@@ -68,6 +64,8 @@ template Tensor tensor(std::span<float const>, Shape const&);
 template Tensor tensor(std::span<double const>, Shape const&);
 template Tensor tensor(std::span<int32_t const>, Shape const&);
 template Tensor tensor(std::span<int64_t const>, Shape const&);
+template Tensor tensor(std::span<int8_t const>, Shape const&);
+template Tensor tensor(std::span<int16_t const>, Shape const&);
 template Tensor tensor(std::span<uint8_t const>, Shape const&);
 
 Tensor tensor(std::initializer_list<float> values) {

@@ -2,11 +2,12 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/elementwise.h>
+#include <heed/engine/ops/formulas.h>
 #include <heed/engine/ops/pointwise.h>
-#include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
-#include <cmath>
+#include <array>
 #include <limits>
 
 namespace heed {
@@ -21,9 +22,10 @@ Tensor min(double a, Tensor const& b) { return where(b > a, a, b); }
 
 namespace {
 
-constexpr int64_t grain = 32768;  // elements a chunk: about 10 µs of the cheapest formula
+constexpr double infinity = std::numeric_limits<double>::infinity();
 
-Tensor floating(Tensor const& x) { return is_floating(x.dtype()) ? x : x.to(Dtype::f32); }
+/// Integers where a formula needs a floating type.
+Dtype floating(Dtype d) { return is_floating(d) ? d : Dtype::f32; }
 
 // ---- one operand ----------------------------------------------------------------------------------------------------
 
@@ -35,30 +37,26 @@ Tensor unary_gradient(R const& row, Tensor const& g, Tensor const& x, Tensor con
   }
   Tensor const from = g.contiguous();
   Tensor dx(from.shape(), from.dtype());
-  dispatch_floating(R::name, from.dtype(), [&]<class T>(Type<T>) {
-    auto const kernel = kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].backward;
-    T const* const xs = R::reads & reads_x ? x.data<T>() : nullptr;
-    T const* const ys = R::reads & reads_y ? y.data<T>() : nullptr;
-    parallel_for(from.numel(), grain, [&](int64_t begin, int64_t end) {
-      kernel(&row, from.data<T>() + begin, xs ? xs + begin : xs, ys ? ys + begin : ys, dx.data<T>() + begin,
-             end - begin);
-    });
-  });
+  elementwise<3, 1>(R::name, from.shape(), from.dtype(),
+                    std::array{&from, R::reads & reads_x ? &x : nullptr, R::reads & reads_y ? &y : nullptr},
+                    std::array<Tensor const*, 1>{&dx},
+                    [&]<class T>(T const* const* in, int64_t const*, T* const* out, int64_t n) {
+                      kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].backward(&row, in[0], in[1],
+                                                                                                 in[2], out[0], n);
+                    });
   return dx;
 }
 
 template <class R>
 Tensor unary(R const& row, Tensor const& operand) {
   check_defined(R::name, operand);
-  Tensor const x = floating(operand).contiguous();
+  Tensor const x = operand.to(floating(operand.dtype())).contiguous();
   Tensor y(x.shape(), x.dtype());
-  dispatch_floating(R::name, x.dtype(), [&]<class T>(Type<T>) {
-    auto const kernel = kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].forward;
-    T const* const from = x.data<T>();
-    T* const to = y.data<T>();
-    parallel_for(x.numel(), grain,
-                 [&](int64_t begin, int64_t end) { kernel(&row, from + begin, 1, to + begin, end - begin); });
-  });
+  elementwise<1, 1>(R::name, x.shape(), x.dtype(), std::array{&x}, std::array<Tensor const*, 1>{&y},
+                    [&]<class T>(T const* const* in, int64_t const*, T* const* out, int64_t n) {
+                      kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].forward(&row, in[0], 1, out[0],
+                                                                                                n);
+                    });
   if (tracked(x))
     record(R::name, y, {&x},
            [row, x = R::reads & reads_x ? Saved(x) : Saved(), y = R::reads & reads_y ? SavedOutput(y) : SavedOutput()](
@@ -68,95 +66,17 @@ Tensor unary(R const& row, Tensor const& operand) {
   return y;
 }
 
-// ---- several operands -----------------------------------------------------------------------------------------------
-
-/// An N-operand broadcast as rows: the kernel runs along the innermost axis with one stride an operand, the outer axes,
-/// joined where every operand steps evenly, are walked.
-template <int N>
-struct Rows {
-  Shape shape;
-  Strides strides[N];
-
-  Rows(Shape const& full, Tensor const* const (&operands)[N]) {
-    Strides all[N];
-    for (int k = 0; k < N; ++k) all[k] = broadcast_strides(operands[k]->shape(), operands[k]->strides(), full);
-    for (int axis = full.rank() - 1; axis >= 0; --axis) {
-      if (full[axis] == 1) continue;
-      bool joins = shape.rank() > 0;
-      for (int k = 0; joins && k < N; ++k) joins = all[k][axis] == strides[k][0] * shape[0];
-      if (joins) {
-        shape[0] *= full[axis];
-        continue;
-      }
-      shape.insert(0, full[axis]);
-      for (int k = 0; k < N; ++k) strides[k].insert(0, all[k][axis]);
-    }
-    if (shape.rank() == 0) {
-      shape.push_back(1);
-      for (int k = 0; k < N; ++k) strides[k].push_back(0);
-    }
-  }
-
-  /// run(offsets of the operands, offset of the contiguous output, elements) for pieces that make up the whole.
-  template <class Run>
-  void for_each(Run&& run) const {
-    int const last = shape.rank() - 1;
-    int64_t const inner = shape[last];
-    int64_t outer = 1;
-    for (int axis = 0; axis < last; ++axis) outer *= shape[axis];
-    if (inner == 0 || outer == 0) return;
-    if (outer == 1) {
-      parallel_for(inner, grain, [&](int64_t begin, int64_t end) {
-        int64_t offsets[N];
-        for (int k = 0; k < N; ++k) offsets[k] = begin * strides[k][last];
-        run(offsets, begin, end - begin);
-      });
-      return;
-    }
-    parallel_for(outer, std::max(grain / inner, int64_t{1}), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        int64_t offsets[N] = {};
-        int64_t rest = row;
-        for (int axis = last - 1; axis >= 0; --axis) {
-          int64_t const index = rest % shape[axis];
-          rest /= shape[axis];
-          for (int k = 0; k < N; ++k) offsets[k] += index * strides[k][axis];
-        }
-        run(offsets, row * inner, inner);
-      }
-    });
-  }
-  int64_t stride(int operand) const { return strides[operand].back(); }
-};
-
-/// Formulas that integers have too; the others take integers as f32.
-template <class R, class T>
-T integer_value(T a, T b) {
-  if constexpr (std::is_same_v<R, row::Add>)
-    return T(a + b);
-  else if constexpr (std::is_same_v<R, row::Sub>)
-    return T(a - b);
-  else if constexpr (std::is_same_v<R, row::Mul>)
-    return T(a * b);
-  else if constexpr (std::is_same_v<R, row::Maximum>)
-    return std::max(a, b);
-  else
-    return std::min(a, b);
-}
-template <class R>
-constexpr bool has_integers =
-    std::is_same_v<R, row::Add> || std::is_same_v<R, row::Sub> || std::is_same_v<R, row::Mul> ||
-    std::is_same_v<R, row::Maximum> || std::is_same_v<R, row::Minimum>;
+// ---- two operands ---------------------------------------------------------------------------------------------------
 
 /// y = value(a, b) of integers or bools, element by element.
 template <class Y, class Value>
-Tensor integers(Tensor const& a, Tensor const& b, Shape const& shape, Dtype dtype, Value value) {
+Tensor integers(char const* op, Tensor const& a, Tensor const& b, Shape const& shape, Dtype dtype, Value value) {
   Tensor y(shape, dtype);
-  dispatch(a.dtype(), [&]<class T>(Type<T>) {
+  dispatch_integer(op, a.dtype(), [&]<class T>(Type<T>) {
     using Out = std::conditional_t<std::is_void_v<Y>, T, Y>;
     auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
     auto* const to = static_cast<Out*>(y.raw());
-    Rows<2> const rows(shape, {&a, &b});
+    Rows<2> const rows(shape, std::array{&a, &b});
     rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
       for (int64_t i = 0; i < n; ++i)
         to[out + i] = Out(value(as[offset[0] + i * rows.stride(0)], bs[offset[1] + i * rows.stride(1)]));
@@ -164,6 +84,28 @@ Tensor integers(Tensor const& a, Tensor const& b, Shape const& shape, Dtype dtyp
   });
   return y;
 }
+
+/// Formulas that integers have too, modulo their width; the others take integers as f32. Of bools, sums are "or" and
+/// products "and".
+template <class R, class T>
+T integer_value(T a, T b) {
+  if constexpr (std::is_same_v<R, row::Maximum>)
+    return std::max(a, b);
+  else if constexpr (std::is_same_v<R, row::Minimum>)
+    return std::min(a, b);
+  else if constexpr (std::is_same_v<T, bool>)
+    return std::is_same_v<R, row::Mul> ? a && b : a || b;
+  else if constexpr (std::is_same_v<R, row::Add>)
+    return T(uint64_t(a) + uint64_t(b));
+  else if constexpr (std::is_same_v<R, row::Sub>)
+    return T(uint64_t(a) - uint64_t(b));
+  else
+    return T(uint64_t(a) * uint64_t(b));
+}
+template <class R>
+constexpr bool has_integers =
+    std::is_same_v<R, row::Add> || std::is_same_v<R, row::Sub> || std::is_same_v<R, row::Mul> ||
+    std::is_same_v<R, row::Maximum> || std::is_same_v<R, row::Minimum>;
 
 template <class R>
 std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor const& b, Tensor const& y,
@@ -184,58 +126,41 @@ std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor c
     Tensor const from = g.contiguous();
     for (int k : {0, 1})
       if (node.needs(k)) d[size_t(k)] = Tensor(from.shape(), from.dtype());
-    // What the slope does not read stands in as the gradient itself.
-    Tensor const &left = a.defined() ? a : from, &right = b.defined() ? b : from;
-    dispatch_floating(R::name, from.dtype(), [&]<class T>(Type<T>) {
-      auto const kernel = kernels<PointwiseKernels>().of<T>().binary[BinaryRows::index_of<R>].backward;
-      Rows<2> const rows(from.shape(), {&left, &right});
-      rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-        kernel(&row, from.data<T>() + out, left.data<T>() + offset[0], rows.stride(0), right.data<T>() + offset[1],
-               rows.stride(1), y.defined() ? y.data<T>() + out : nullptr,
-               d[0].defined() ? d[0].data<T>() + out : nullptr, d[1].defined() ? d[1].data<T>() + out : nullptr, n);
-      });
-    });
+    auto const present = [](Tensor const& t) { return t.defined() ? &t : nullptr; };
+    elementwise<4, 2>(R::name, from.shape(), from.dtype(), std::array{&from, present(a), present(b), present(y)},
+                      std::array{present(d[0]), present(d[1])},
+                      [&]<class T>(T const* const* in, int64_t const* strides, T* const* out, int64_t n) {
+                        kernels<PointwiseKernels>().of<T>().binary[BinaryRows::index_of<R>].backward(
+                            &row, in[0], in[1], strides[1], in[2], strides[2], in[3], out[0], out[1], n);
+                      });
   }
   return d;
 }
 
 template <class R>
 void run_binary(Tensor const& a, Tensor const& b, Tensor const& y) {
-  dispatch_floating(R::name, y.dtype(), [&]<class T>(Type<T>) {
-    R const row;
-    auto const kernel = kernels<PointwiseKernels>().of<T>().binary[BinaryRows::index_of<R>].forward;
-    T const *const as = a.data<T>(), *const bs = b.data<T>();
-    T* const to = y.data<T>();
-    if (a.is_contiguous() && b.is_contiguous() && a.shape() == b.shape()) {
-      parallel_for(a.numel(), grain, [&](int64_t begin, int64_t end) {
-        kernel(&row, as + begin, 1, bs + begin, 1, to + begin, end - begin);
-      });
-      return;
-    }
-    Rows<2> const rows(y.shape(), {&a, &b});
-    rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-      kernel(&row, as + offset[0], rows.stride(0), bs + offset[1], rows.stride(1), to + out, n);
-    });
-  });
+  R const row;
+  elementwise<2, 1>(R::name, y.shape(), y.dtype(), std::array{&a, &b}, std::array<Tensor const*, 1>{&y},
+                    [&]<class T>(T const* const* in, int64_t const* strides, T* const* out, int64_t n) {
+                      kernels<PointwiseKernels>().of<T>().binary[BinaryRows::index_of<R>].forward(
+                          &row, in[0], strides[0], in[1], strides[1], out[0], n);
+                    });
 }
 
 template <class R>
 Tensor binary(Tensor const& left, Tensor const& right) {
   check_defined(R::name, left);
   check_defined(R::name, right);
-  Dtype dtype = promote(left.dtype(), right.dtype());
-  // A scalar tensor does not widen: rank 0 is weak against a tensor of the same kind, as in PyTorch.
-  if (is_floating(left.dtype()) && is_floating(right.dtype()) && (left.rank() == 0) != (right.rank() == 0))
-    dtype = left.rank() == 0 ? right.dtype() : left.dtype();
+  Dtype dtype = result_type(left, right);
   Shape const shape = broadcast(R::name, left.shape(), right.shape());
-  if (!is_floating(dtype)) {
-    if constexpr (has_integers<R>) {
-      return integers<void>(left.to(dtype), right.to(dtype), shape, dtype,
+  if constexpr (has_integers<R>) {
+    if (std::is_same_v<R, row::Sub> && dtype == Dtype::boolean)
+      fail(R::name, {"the difference of two bool tensors has no meaning", "use logical_xor, or convert with .to()"});
+    if (!is_floating(dtype))
+      return integers<void>(R::name, left.to(dtype), right.to(dtype), shape, dtype,
                             [](auto a, auto b) { return integer_value<R>(a, b); });
-    } else {
-      dtype = Dtype::f32;
-    }
   }
+  dtype = floating(dtype);
   Tensor const a = left.to(dtype), b = right.to(dtype);
   Tensor y(shape, dtype);
   run_binary<R>(a, b, y);
@@ -249,20 +174,18 @@ Tensor binary(Tensor const& left, Tensor const& right) {
 }
 
 template <class R, class Compare>
-Tensor compare(Tensor const& left, Tensor const& right, Compare integer_compare) {
-  check_defined(R::name, left);
-  check_defined(R::name, right);
-  Dtype const dtype = promote(left.dtype(), right.dtype());
+Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right, Compare integer_compare) {
   Shape const shape = broadcast(R::name, left.shape(), right.shape());
   NoGrad const off;
+  if (is_half(dtype)) dtype = Dtype::f32;
   Tensor const a = left.to(dtype), b = right.to(dtype);
-  if (!is_floating(dtype)) return integers<bool>(a, b, shape, Dtype::boolean, integer_compare);
+  if (!is_floating(dtype)) return integers<bool>(R::name, a, b, shape, Dtype::boolean, integer_compare);
   Tensor y(shape, Dtype::boolean);
   dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {
     R const row;
     auto const kernel = kernels<PointwiseKernels>().of<T>().compare[CompareRows::index_of<R>].forward;
     auto* const to = static_cast<uint8_t*>(y.raw());
-    Rows<2> const rows(shape, {&a, &b});
+    Rows<2> const rows(shape, std::array{&a, &b});
     rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
       kernel(&row, a.data<T>() + offset[0], rows.stride(0), b.data<T>() + offset[1], rows.stride(1), to + out, n);
     });
@@ -270,31 +193,30 @@ Tensor compare(Tensor const& left, Tensor const& right, Compare integer_compare)
   return y;
 }
 
-/// A number beside `x`: of x's type, or f64 where x holds integers and the number is no integer.
-Tensor number_beside(Tensor const& x, double value) {
-  bool const exact = is_floating(x.dtype()) || (value == std::floor(value) && std::abs(value) < 0x1p62);
-  return scalar(value, !exact ? Dtype::f64 : x.dtype() == Dtype::boolean ? Dtype::i64 : x.dtype());
+template <class R, class Compare>
+Tensor compare(Tensor const& left, Tensor const& right, Compare integer_compare) {
+  check_defined(R::name, left);
+  check_defined(R::name, right);
+  return compare_as<R>(result_type(left, right), left, right, integer_compare);
 }
 
-/// A number to compare `x` with: of x's type where that holds it, else f64.
-Tensor number_to_compare(Tensor const& x, double value) {
-  bool const held = dispatch(x.dtype(), [&]<class T>(Type<T>) {
-    if constexpr (std::is_floating_point_v<T>)
-      return true;
-    else
-      return value >= double(std::numeric_limits<T>::min()) && value <= double(std::numeric_limits<T>::max());
-  });
-  return held ? number_beside(x, value) : scalar(value, Dtype::f64);
+/// A number that an integer type does not hold is compared in i64 or f64: the answer is that of mathematics.
+template <class R, class Compare>
+Tensor compare(Tensor const& x, Number number, Compare integer_compare) {
+  check_defined(R::name, x);
+  Dtype dtype = result_type(x, number);
+  if (!is_floating(x.dtype())) dtype = number.kind() == Number::Kind::floating ? Dtype::f64 : Dtype::i64;
+  return compare_as<R>(dtype, x, scalar(number, dtype), integer_compare);
 }
 
 /// x ∘ number as a unary row; integers go through the binary one with a number of their own type.
 template <class R, class B>
-Tensor with_number(Tensor const& x, double value, bool number_first = false) {
+Tensor with_number(Tensor const& x, Number number, bool number_first = false) {
   check_defined(R::name, x);
-  if (is_floating(x.dtype())) return unary(R{{}, value}, x);
-  Tensor number = number_beside(x, value);
-  if (number.dtype() == Dtype::f64) number = number.to(Dtype::f32);
-  return number_first ? binary<B>(number, x) : binary<B>(x, number);
+  Dtype const dtype = result_type(x, number);
+  if (is_floating(dtype)) return unary(R{{}, number.real()}, x.to(dtype));
+  Tensor const beside = scalar(number, dtype);
+  return number_first ? binary<B>(beside, x.to(dtype)) : binary<B>(x.to(dtype), beside);
 }
 
 }  // namespace
@@ -303,29 +225,44 @@ Tensor add(Tensor const& a, Tensor const& b) { return binary<row::Add>(a, b); }
 Tensor sub(Tensor const& a, Tensor const& b) { return binary<row::Sub>(a, b); }
 Tensor mul(Tensor const& a, Tensor const& b) { return binary<row::Mul>(a, b); }
 Tensor div(Tensor const& a, Tensor const& b) { return binary<row::Div>(a, b); }
-Tensor pow(Tensor const& a, Tensor const& b) { return binary<row::Pow>(a, b); }
-Tensor pow(Tensor const& a, double exponent) { return unary(row::PowScalar{{}, exponent}, a); }
+Tensor pow(Tensor const& a, Tensor const& b) {
+  check_defined("pow", a);
+  check_defined("pow", b);
+  Dtype const dtype = result_type(a, b);
+  return is_floating(dtype) ? binary<row::Pow>(a, b) : integer_power(a, b, dtype);
+}
+Tensor pow(Tensor const& a, Number exponent) {
+  check_defined("pow", a);
+  Dtype const dtype = result_type(a, exponent);
+  if (is_floating(dtype)) return unary(row::PowScalar{{}, exponent.real()}, a.to(dtype));
+  check(exponent.real() >= 0, "pow", [] {
+    return Complaint{"an integer to a negative power is no integer", "convert to a floating type with .to()"};
+  });
+  return integer_power(a, scalar(exponent, dtype), dtype);
+}
+Tensor pow(Number base, Tensor const& b) {
+  check_defined("pow", b);
+  return pow(scalar(base, result_type(b, base)), b);
+}
 Tensor maximum(Tensor const& a, Tensor const& b) { return binary<row::Maximum>(a, b); }
 Tensor minimum(Tensor const& a, Tensor const& b) { return binary<row::Minimum>(a, b); }
 
-Tensor operator+(Tensor const& a, double b) { return with_number<row::AddScalar, row::Add>(a, b); }
-Tensor operator+(double a, Tensor const& b) { return b + a; }
-Tensor operator-(Tensor const& a, double b) { return a + (-b); }
-Tensor operator-(double a, Tensor const& b) { return with_number<row::RsubScalar, row::Sub>(b, a, true); }
-Tensor operator*(Tensor const& a, double b) { return with_number<row::MulScalar, row::Mul>(a, b); }
-Tensor operator*(double a, Tensor const& b) { return b * a; }
-Tensor operator/(Tensor const& a, double b) { return with_number<row::DivScalar, row::Div>(a, b); }
-Tensor operator/(double a, Tensor const& b) { return with_number<row::RdivScalar, row::Div>(b, a, true); }
+Tensor operator+(Tensor const& a, Number b) { return with_number<row::AddScalar, row::Add>(a, b); }
+Tensor operator+(Number a, Tensor const& b) { return b + a; }
+Tensor operator-(Tensor const& a, Number b) { return a + (-b); }
+Tensor operator-(Number a, Tensor const& b) { return with_number<row::RsubScalar, row::Sub>(b, a, true); }
+Tensor operator*(Tensor const& a, Number b) { return with_number<row::MulScalar, row::Mul>(a, b); }
+Tensor operator*(Number a, Tensor const& b) { return b * a; }
+Tensor operator/(Tensor const& a, Number b) { return with_number<row::DivScalar, row::Div>(a, b); }
+Tensor operator/(Number a, Tensor const& b) { return with_number<row::RdivScalar, row::Div>(b, a, true); }
 Tensor operator-(Tensor const& a) { return neg(a); }
 
-// A comparison with a number: of the tensor's type where that is exact.
 #define HEED_COMPARISON(Row, op)                                           \
   Tensor operator op(Tensor const& a, Tensor const& b) {                   \
     return compare<row::Row>(a, b, [](auto x, auto y) { return x op y; }); \
   }                                                                        \
-  Tensor operator op(Tensor const& a, double b) {                          \
-    check_defined(row::Row::name, a);                                      \
-    return a op number_to_compare(a, b);                                   \
+  Tensor operator op(Tensor const& a, Number b) {                          \
+    return compare<row::Row>(a, b, [](auto x, auto y) { return x op y; }); \
   }
 HEED_COMPARISON(Eq, ==)
 HEED_COMPARISON(Ne, !=)
@@ -335,78 +272,84 @@ HEED_COMPARISON(Gt, >)
 HEED_COMPARISON(Ge, >=)
 #undef HEED_COMPARISON
 
-namespace {
-
-Tensor logical(char const* op, Tensor const& a, Tensor const& b, bool conjunction) {
-  check_defined(op, a);
-  check_defined(op, b);
-  check(a.dtype() == Dtype::boolean && b.dtype() == Dtype::boolean, op, [&] {
-    return Complaint{fmt::format("expected two bool tensors, got {} and {}", name(a.dtype()), name(b.dtype())),
-                     "compare first, for example with != 0"};
-  });
-  Shape const shape = broadcast(op, a.shape(), b.shape());
-  if (conjunction) return integers<bool>(a, b, shape, Dtype::boolean, [](bool x, bool y) { return x && y; });
-  return integers<bool>(a, b, shape, Dtype::boolean, [](bool x, bool y) { return x || y; });
-}
-
-}  // namespace
-
-Tensor operator&(Tensor const& a, Tensor const& b) { return logical("and", a, b, true); }
-Tensor operator|(Tensor const& a, Tensor const& b) { return logical("or", a, b, false); }
-Tensor operator!(Tensor const& a) { return a == 0.0; }
+Tensor operator&(Tensor const& a, Tensor const& b) { return bitwise_and(a, b); }
+Tensor operator|(Tensor const& a, Tensor const& b) { return bitwise_or(a, b); }
+Tensor operator^(Tensor const& a, Tensor const& b) { return bitwise_xor(a, b); }
+Tensor operator~(Tensor const& x) { return bitwise_not(x); }
+Tensor operator!(Tensor const& x) { return logical_not(x); }
 
 Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
   for (Tensor const* t : {&condition, &left, &right}) check_defined("where", *t);
   check(condition.dtype() == Dtype::boolean, "where", [&] {
     return Complaint{fmt::format("expected a bool condition, got {}", name(condition.dtype())), "compare first"};
   });
-  Dtype dtype = promote(left.dtype(), right.dtype());
-  if (is_floating(left.dtype()) && is_floating(right.dtype()) && (left.rank() == 0) != (right.rank() == 0))
-    dtype = left.rank() == 0 ? right.dtype() : left.dtype();
+  Dtype const dtype = result_type(left, right);
   Shape const shape = broadcast("where", condition.shape(), broadcast("where", left.shape(), right.shape()));
   Tensor const a = left.to(dtype), b = right.to(dtype);
   Tensor y(shape, dtype);
-  Rows<3> const rows(shape, {&condition, &a, &b});
+  Rows<3> const rows(shape, std::array{&condition, &a, &b});
   auto const* const mask = static_cast<uint8_t const*>(condition.raw());
-  dispatch(dtype, [&]<class T>(Type<T>) {
-    auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
-    auto* const to = static_cast<T*>(y.raw());
+  dispatch_size(size_of(dtype), [&]<class E>(Type<E>) {
+    auto const *as = static_cast<E const*>(a.raw()), *bs = static_cast<E const*>(b.raw());
+    auto* const to = static_cast<E*>(y.raw());
+    int64_t const m_step = rows.stride(0), a_step = rows.stride(1), b_step = rows.stride(2);
     rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-      if constexpr (std::is_floating_point_v<T>)
-        kernels<PointwiseKernels>().of<T>().where(mask + offset[0], rows.stride(0), as + offset[1], rows.stride(1),
-                                                  bs + offset[2], rows.stride(2), to + out, n);
-      else
+      if constexpr (sizeof(E) >= 4) {
+        using T = std::conditional_t<sizeof(E) == 4, float, double>;  // moved, never read as numbers
+        kernels<PointwiseKernels>().of<T>().where(mask + offset[0], m_step, reinterpret_cast<T const*>(as + offset[1]),
+                                                  a_step, reinterpret_cast<T const*>(bs + offset[2]), b_step,
+                                                  reinterpret_cast<T*>(to + out), n);
+      } else {
         for (int64_t i = 0; i < n; ++i)
-          to[out + i] = mask[offset[0] + i * rows.stride(0)] ? as[offset[1] + i * rows.stride(1)]
-                                                             : bs[offset[2] + i * rows.stride(2)];
+          to[out + i] = mask[offset[0] + i * m_step] ? as[offset[1] + i * a_step] : bs[offset[2] + i * b_step];
+      }
     });
   });
   if (tracked(a, b))
     record("where", y, {&a, &b}, [condition = Saved(condition)](Tensor const& g, Node const& node) {
       std::array<Tensor, 2> d;
-      if (node.needs(0)) d[0] = where(condition.get(node), g, 0.0);
-      if (node.needs(1)) d[1] = where(condition.get(node), 0.0, g);
+      if (node.needs(0)) d[0] = where(condition.get(node), g, 0);
+      if (node.needs(1)) d[1] = where(condition.get(node), 0, g);
       return d;
     });
   return y;
 }
 
-Tensor where(Tensor const& condition, Tensor const& a, double b) {
+Tensor where(Tensor const& condition, Tensor const& a, Number b) {
   check_defined("where", a);
-  return where(condition, a, scalar(b, a.dtype()));
+  return where(condition, a, scalar(b, result_type(a, b)));
 }
-Tensor where(Tensor const& condition, double a, Tensor const& b) {
+Tensor where(Tensor const& condition, Number a, Tensor const& b) {
   check_defined("where", b);
-  return where(condition, scalar(a, b.dtype()), b);
+  return where(condition, scalar(a, result_type(b, a)), b);
 }
 
 Tensor neg(Tensor const& x) {
   check_defined("neg", x);
-  return is_floating(x.dtype()) ? unary(row::Neg{}, x) : x * -1.0;
+  if (x.dtype() == Dtype::boolean)
+    fail("neg", {"the negative of a bool tensor has no meaning", "use logical_not, or convert with .to()"});
+  return is_floating(x.dtype()) ? unary(row::Neg{}, x) : x * -1;
 }
-Tensor abs(Tensor const& x) { return unary(row::Abs{}, x); }
-Tensor sign(Tensor const& x) { return unary(row::Sign{}, x); }
-Tensor square(Tensor const& x) { return unary(row::Square{}, x); }
+namespace {
+/// Integers are their own floor, ceil, round and trunc.
+template <class R>
+Tensor rounded(Tensor const& x) {
+  check_defined(R::name, x);
+  return is_floating(x.dtype()) ? unary(R{}, x) : x;
+}
+}  // namespace
+Tensor abs(Tensor const& x) {
+  check_defined("abs", x);
+  return is_floating(x.dtype()) ? unary(row::Abs{}, x) : where(x < 0, x * -1, x);
+}
+Tensor sign(Tensor const& x) {
+  check_defined("sign", x);
+  return is_floating(x.dtype()) ? unary(row::Sign{}, x) : ((x > 0).to(Dtype::i8) - (x < 0).to(Dtype::i8)).to(x.dtype());
+}
+Tensor square(Tensor const& x) {
+  check_defined("square", x);
+  return is_floating(x.dtype()) ? unary(row::Square{}, x) : x.dtype() == Dtype::boolean ? pow(x, 2) : x * x;
+}
 Tensor sqrt(Tensor const& x) { return unary(row::Sqrt{}, x); }
 Tensor rsqrt(Tensor const& x) { return unary(row::Rsqrt{}, x); }
 Tensor reciprocal(Tensor const& x) { return unary(row::Reciprocal{}, x); }
@@ -418,15 +361,40 @@ Tensor sin(Tensor const& x) { return unary(row::Sin{}, x); }
 Tensor cos(Tensor const& x) { return unary(row::Cos{}, x); }
 Tensor tanh(Tensor const& x) { return unary(row::Tanh{}, x); }
 Tensor erf(Tensor const& x) { return unary(row::Erf{}, x); }
-Tensor floor(Tensor const& x) { return unary(row::Floor{}, x); }
-Tensor ceil(Tensor const& x) { return unary(row::Ceil{}, x); }
-Tensor round(Tensor const& x) { return unary(row::Round{}, x); }
-Tensor trunc(Tensor const& x) { return unary(row::Trunc{}, x); }
-Tensor clamp(Tensor const& x, double low, double high) { return unary(row::Clamp{{}, low, high}, x); }
+Tensor floor(Tensor const& x) { return rounded<row::Floor>(x); }
+Tensor ceil(Tensor const& x) { return rounded<row::Ceil>(x); }
+Tensor round(Tensor const& x) { return rounded<row::Round>(x); }
+Tensor trunc(Tensor const& x) { return rounded<row::Trunc>(x); }
+Tensor clamp(Tensor const& x, Number low, Number high) {
+  check_defined("clamp", x);
+  Dtype dtype = result_type(x, low.kind() > high.kind() ? low : high);
+  if (is_floating(dtype)) return unary(row::Clamp{{}, low.real(), high.real()}, x.to(dtype));
+  return minimum(maximum(x, scalar(low, dtype)), scalar(high, dtype));
+}
+Tensor clamp_min(Tensor const& x, Number low) {
+  check_defined("clamp_min", x);
+  Dtype const dtype = result_type(x, low);
+  if (is_floating(dtype)) return unary(row::Clamp{{}, low.real(), infinity}, x.to(dtype));
+  return maximum(x, scalar(low, dtype));
+}
+Tensor clamp_max(Tensor const& x, Number high) {
+  check_defined("clamp_max", x);
+  Dtype const dtype = result_type(x, high);
+  if (is_floating(dtype)) return unary(row::Clamp{{}, -infinity, high.real()}, x.to(dtype));
+  return minimum(x, scalar(high, dtype));
+}
 Tensor sigmoid(Tensor const& x) { return unary(row::Sigmoid{}, x); }
 Tensor log_sigmoid(Tensor const& x) { return unary(row::LogSigmoid{}, x); }
 Tensor softplus(Tensor const& x) { return unary(row::Softplus{}, x); }
-Tensor relu(Tensor const& x) { return unary(row::Relu{}, x); }
+Tensor relu(Tensor const& x) {
+  check_defined("relu", x);
+  return is_floating(x.dtype()) ? unary(row::Relu{}, x) : maximum(x, scalar(0, x.dtype()));
+}
+Tensor threshold(Tensor const& x, double threshold, double value) {
+  check_defined("threshold", x);
+  if (is_floating(x.dtype())) return unary(row::Threshold{{}, threshold, value}, x);
+  return where(x > threshold, x, scalar(value, x.dtype()));
+}
 Tensor leaky_relu(Tensor const& x, double negative_slope) { return unary(row::LeakyRelu{{}, negative_slope}, x); }
 Tensor elu(Tensor const& x, double alpha) { return unary(row::Elu{{}, alpha}, x); }
 Tensor gelu(Tensor const& x) { return unary(row::Gelu{}, x); }
@@ -447,6 +415,11 @@ Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
     return Complaint{fmt::format("an operand of shape {} does not fit in place of {}", to_string(other.shape()),
                                  to_string(x.shape())),
                      "use the out-of-place operation, whose result may be larger"};
+  });
+  Dtype const dtype = result_type(x, other);
+  check(is_floating(x.dtype()) || !is_floating(dtype), op, [&] {
+    return Complaint{fmt::format("a result of {} does not fit in place of {}", name(dtype), name(x.dtype())),
+                     "use the out-of-place operation, or convert the operand with .to()"};
   });
   if (tracked(x, other) || !is_floating(x.dtype()) || !x.is_contiguous() ||
       x.body()->storage == other.body()->storage) {
@@ -469,15 +442,19 @@ Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
 
 }  // namespace
 
-Tensor& Tensor::add_(Tensor const& other, double alpha) {
-  return in_place<row::Add>("add_", *this, alpha == 1 ? other : other * alpha);
+Tensor& Tensor::add_(Tensor const& other, Number alpha) {
+  return in_place<row::Add>("add_", *this, alpha.real() == 1 ? other : other * alpha);
 }
 Tensor& Tensor::sub_(Tensor const& other) { return in_place<row::Sub>("sub_", *this, other); }
 Tensor& Tensor::mul_(Tensor const& other) { return in_place<row::Mul>("mul_", *this, other); }
-Tensor& Tensor::mul_(double factor) {
+Tensor& Tensor::mul_(Number factor) {
   check_defined("mul_", *this);
-  return in_place<row::Mul>("mul_", *this, scalar(factor, dtype()));
+  return in_place<row::Mul>("mul_", *this, scalar(factor, result_type(*this, factor)));
 }
-Tensor& Tensor::div_(Tensor const& other) { return in_place<row::Div>("div_", *this, other); }
+Tensor& Tensor::div_(Tensor const& other) {
+  check_defined("div_", *this);
+  if (!is_floating(dtype())) detail::unsupported_dtype("div_", dtype(), "a floating type");
+  return in_place<row::Div>("div_", *this, other);
+}
 
 }  // namespace heed

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <string>
+#include <tuple>
 #include <vector>
 
 using namespace heed;
@@ -109,8 +111,9 @@ void pointwise_cases() {
         {{{-0.}, -0.}, {{inf}, inf}, {{-0.5}, -1}, {{2.5}, 2}});
   unary("ceil", heed::ceil, [](double x) { return std::ceil(x); }, off_halves,
         {{{-0.5}, -0.}, {{-inf}, -inf}, {{2.5}, 3}});
-  unary("round", heed::round, [](double x) { return std::nearbyint(x); }, off_halves,
-        {{{0.5}, 0}, {{1.5}, 2}, {{2.5}, 2}, {{-0.5}, -0.}, {{inf}, inf}});
+  unary(
+      "round", [](Tensor const& x) { return heed::round(x); }, [](double x) { return std::nearbyint(x); }, off_halves,
+      {{{0.5}, 0}, {{1.5}, 2}, {{2.5}, 2}, {{-0.5}, -0.}, {{inf}, inf}});
   unary("trunc", heed::trunc, [](double x) { return std::trunc(x); }, off_halves,
         {{{-0.5}, -0.}, {{2.5}, 2}, {{-2.5}, -2}, {{-inf}, -inf}});
   unary(
@@ -120,8 +123,9 @@ void pointwise_cases() {
         {{{inf}, 1}, {{-inf}, 0}, {{0}, 0.5}});
   unary("log_sigmoid", heed::log_sigmoid, [](double x) { return -std::log1p(std::exp(-x)); }, any,
         {{{-inf}, -inf}, {{-1000}, -1000}});
-  unary("softplus", heed::softplus, [](double x) { return std::log1p(std::exp(x)); }, any,
-        {{{inf}, inf}, {{-inf}, 0}, {{1000}, 1000}});
+  unary(
+      "softplus", [](Tensor const& x) { return heed::softplus(x); }, [](double x) { return std::log1p(std::exp(x)); },
+      any, {{{inf}, inf}, {{-inf}, 0}, {{1000}, 1000}});
   unary("relu", heed::relu, [](double x) { return x > 0 ? x : 0; }, off_zero,
         {{{inf}, inf}, {{-inf}, 0}, {{tiny}, tiny}});
   unary(
@@ -181,8 +185,10 @@ void pointwise_cases() {
   binary(
       "operator*", "operator*", [](Tensor const& a, Tensor const& b) { return a * b; },
       [](double a, double b) { return a * b; }, any, any);
-  binary("div", "div", heed::div, [](double a, double b) { return a / b; }, any, positive,
-         {{{1, 0}, inf}, {{1, -0.}, -inf}, {{0, 0}, nan_}, {{1, inf}, 0}});
+  binary(
+      "div", "div", [](Tensor const& a, Tensor const& b) { return heed::div(a, b); },
+      [](double a, double b) { return a / b; }, any, positive,
+      {{{1, 0}, inf}, {{1, -0.}, -inf}, {{0, 0}, nan_}, {{1, inf}, 0}});
   binary(
       "operator/", "operator/", [](Tensor const& a, Tensor const& b) { return a / b; },
       [](double a, double b) { return a / b; }, any, positive);
@@ -230,14 +236,299 @@ void pointwise_cases() {
   list().push_back(fill);
 }
 
+/// Operations that are programs (ops/formulas.cpp), against the C library or a formula in f64.
+void formula_cases() {
+  Input const any = real(), positive = real(0.2, 3), inside = real(-0.9, 0.9);
+  unary("tan", heed::tan, [](double x) { return std::tan(x); }, real(-1.2, 1.2), {{{-0.}, -0.}, {{inf}, nan_}});
+  unary("asin", heed::asin, [](double x) { return std::asin(x); }, inside, {{{2}, nan_}, {{-0.}, -0.}});
+  unary("acos", heed::acos, [](double x) { return std::acos(x); }, inside, {{{2}, nan_}, {{1}, 0}});
+  unary("atan", heed::atan, [](double x) { return std::atan(x); }, real(-5, 5),
+        {{{inf}, std::numbers::pi / 2}, {{-inf}, -std::numbers::pi / 2}, {{-0.}, -0.}, {{tiny}, tiny}});
+  unary("sinh", heed::sinh, [](double x) { return std::sinh(x); }, real(-4, 4),
+        {{{inf}, inf}, {{-inf}, -inf}, {{-0.}, -0.}, {{89}, std::sinh(89.)}})
+      .f32 = 1e-5;
+  unary("cosh", heed::cosh, [](double x) { return std::cosh(x); }, real(-4, 4), {{{-inf}, inf}, {{0}, 1}});
+  unary("asinh", heed::asinh, [](double x) { return std::asinh(x); }, real(-4, 4),
+        {{{inf}, inf}, {{-inf}, -inf}, {{-0.}, -0.}, {{1e30}, std::asinh(1e30)}, {{tiny}, tiny}});
+  unary("acosh", heed::acosh, [](double x) { return std::acosh(x); }, real(1.2, 5),
+        {{{1}, 0}, {{0.5}, nan_}, {{inf}, inf}, {{1e30}, std::acosh(1e30)}});
+  unary("atanh", heed::atanh, [](double x) { return std::atanh(x); }, inside,
+        {{{1}, inf}, {{-1}, -inf}, {{2}, nan_}, {{-0.}, -0.}});
+  unary("sinc", heed::sinc, [](double x) { return std::sin(std::numbers::pi * x) / (std::numbers::pi * x); },
+        real(-3, 3, {0}), {{{0}, 1}, {{inf}, nan_}});
+  unary(
+      "deg2rad", heed::deg2rad, [](double x) { return x * std::numbers::pi / 180; }, any);
+  unary(
+      "rad2deg", heed::rad2deg, [](double x) { return x * 180 / std::numbers::pi; }, any);
+  unary("exp2", heed::exp2, [](double x) { return std::exp2(x); }, any,
+        {{{inf}, inf}, {{-inf}, 0}, {{10}, 1024}, {{-1}, 0.5}, {{2000}, inf}, {{-2000}, 0}});
+  unary("log2", heed::log2, [](double x) { return std::log2(x); }, positive,
+        {{{0}, -inf}, {{-1}, nan_}, {{8}, 3}, {{0.25}, -2}, {{inf}, inf}});
+  unary("log10", heed::log10, [](double x) { return std::log10(x); }, positive,
+        {{{0}, -inf}, {{-1}, nan_}, {{1000}, 3}, {{inf}, inf}});
+  unary("erfc", heed::erfc, [](double x) { return std::erfc(x); }, any,
+        {{{inf}, 0}, {{-inf}, 2}, {{5}, std::erfc(5.)}});
+  unary("erfcx", heed::erfcx, [](double x) { return std::exp(x * x) * std::erfc(x); }, any,
+        {{{30}, 0.018795888861416751}, {{inf}, 0}});
+  unary("erfinv", heed::erfinv,
+        [](double x) {
+          double y = 0;  // bisection of erf
+          for (double step = 4; step > 1e-17; step /= 2) y += std::erf(y) < x ? step : -step;
+          return y;
+        },
+        inside, {{{1}, inf}, {{-1}, -inf}, {{1.5}, nan_}, {{-0.}, -0.}});
+  unary("ndtr", heed::ndtr, [](double x) { return phi(x); }, any, {{{inf}, 1}, {{-inf}, 0}, {{-4}, phi(-4)}});
+  unary("log_ndtr", heed::log_ndtr, [](double x) { return std::log(phi(x)); }, real(-4, 4),
+        {{{inf}, -0.}, {{-20}, -203.91715537109726}});
+  unary("ndtri", heed::ndtri,
+        [](double p) {
+          double y = 0;
+          for (double step = 8; step > 1e-17; step /= 2) y += phi(y) < p ? step : -step;
+          return y;
+        },
+        real(0.1, 0.9), {{{1}, inf}, {{0}, -inf}, {{-1}, nan_}});
+  unary("entr", heed::entr, [](double x) { return -x * std::log(x); }, positive, {{{0}, 0}, {{-1}, -inf}});
+  unary("lgamma", heed::lgamma, [](double x) { return std::lgamma(x); }, real(0.3, 6),
+        {{{0}, inf}, {{-1}, inf}, {{inf}, inf}});
+  auto const psi = [](double x) {  // the slope of lgamma, by Richardson's extrapolation
+    auto d = [x](double h) { return (std::lgamma(x + h) - std::lgamma(x - h)) / (2 * h); };
+    return (64 * d(0.005) - 20 * d(0.01) + d(0.02)) / 45;
+  };
+  unary("digamma", heed::digamma, psi, real(0.3, 6),
+        {{{0}, -inf}, {{-0.}, inf}, {{-1}, nan_}, {{1}, -0.57721566490153286}})
+      .f64 = 1e-7;
+  list().back().f32 = 1e-5;
+  unary(
+      "polygamma 1", [](Tensor const& x) { return polygamma(1, x); },
+      [](double x) {
+        double sum = 0;  // Σ 1/(x + k)², its tail by Euler and Maclaurin
+        for (int k = 0; k < 1000; ++k) sum += 1 / ((x + k) * (x + k));
+        double const y = x + 1000;
+        return sum + 1 / y + 1 / (2 * y * y) + 1 / (6 * y * y * y);
+      },
+      real(0.3, 6), {{{1}, 1.6449340668482264}});
+  unary(
+      "mvlgamma", [](Tensor const& x) { return mvlgamma(x, 2); },
+      [](double x) { return 0.5 * std::log(std::numbers::pi) + std::lgamma(x) + std::lgamma(x - 0.5); }, real(1, 4));
+  unary("i0", heed::i0, [](double x) { return std::cyl_bessel_i(0., std::abs(x)); }, real(-4, 4), {{{0}, 1}}).f32 =
+      1e-5;
+  unary("i1", heed::i1, [](double x) { return std::copysign(std::cyl_bessel_i(1., std::abs(x)), x); }, real(-4, 4),
+        {{{0}, 0}})
+      .f32 = 1e-5;
+  unary("i0e", heed::i0e, [](double x) { return std::exp(-std::abs(x)) * std::cyl_bessel_i(0., std::abs(x)); },
+        real(-4, 4, {0}), {{{inf}, 0}, {{100}, 0.03994437929909668}});
+  unary("i1e", heed::i1e,
+        [](double x) { return std::exp(-std::abs(x)) * std::copysign(std::cyl_bessel_i(1., std::abs(x)), x); },
+        real(-4, 4, {0}), {{{-inf}, -0.}});
+  Input const off_halves = real(-3, 3, {-3, -2, -1, 0, 1, 2, 3});
+  unary("frac", heed::frac, [](double x) { return x - std::trunc(x); }, off_halves, {{{2.5}, 0.5}});
+  unary(
+      "round decimals", [](Tensor const& x) { return heed::round(x, 1); },
+      [](double x) { return std::nearbyint(x * 10) / 10; }, real(-2, 2, {-0.75, -0.25, 0.25, 0.75}))
+      .differentiable = false;
+  unary(
+      "logit", [](Tensor const& x) { return logit(x); }, [](double p) { return std::log(p / (1 - p)); }, real(0.1, 0.9),
+      {{{0}, -inf}, {{1}, inf}, {{2}, nan_}});
+  unary(
+      "logit eps", [](Tensor const& x) { return logit(x, 0.2); },
+      [](double p) {
+        p = std::min(std::max(p, 0.2), 0.8);
+        return std::log(p / (1 - p));
+      },
+      real(0.05, 0.95, {0.2, 0.8}));
+  unary(
+      "softplus beta", [](Tensor const& x) { return softplus(x, 2, 3); },
+      [](double x) { return 2 * x > 3 ? x : std::log1p(std::exp(2 * x)) / 2; }, real(-2, 3, {1.5}),
+      {{{inf}, inf}, {{-inf}, 0}});
+  unary("relu6", heed::relu6, [](double x) { return std::min(std::max(x, 0.), 6.); }, real(-3, 9, {0, 6}),
+        {{{inf}, 6}});
+  unary(
+      "threshold", [](Tensor const& x) { return threshold(x, 0.5, -3); }, [](double x) { return x > 0.5 ? x : -3; },
+      real(-2, 2, {0.5}));
+  unary(
+      "celu", [](Tensor const& x) { return celu(x, 1.5); },
+      [](double x) { return x > 0 ? x : 1.5 * std::expm1(x / 1.5); }, real(-2, 2, {0}), {{{-inf}, -1.5}});
+  unary("selu", heed::selu,
+        [](double x) { return 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * std::expm1(x)); },
+        real(-2, 2, {0}), {{{inf}, inf}});
+  unary(
+      "hard_tanh", [](Tensor const& x) { return hard_tanh(x, -1, 0.5); },
+      [](double x) { return std::min(std::max(x, -1.), 0.5); }, real(-2, 2, {-1, 0.5}), {{{inf}, 0.5}});
+  unary("hard_sigmoid", heed::hard_sigmoid, [](double x) { return std::min(std::max(x + 3, 0.), 6.) / 6; },
+        real(-5, 5, {-3, 3}), {{{-inf}, 0}, {{inf}, 1}});
+  unary("hard_swish", heed::hard_swish, [](double x) { return x * std::min(std::max(x + 3, 0.), 6.) / 6; },
+        real(-5, 5, {-3, 3}), {{{-inf}, 0}, {{inf}, inf}});
+  unary(
+      "hard_shrink", [](Tensor const& x) { return hard_shrink(x, 0.6); },
+      [](double x) { return std::abs(x) > 0.6 ? x : 0; }, real(-2, 2, {-0.6, 0.6}));
+  unary(
+      "soft_shrink", [](Tensor const& x) { return soft_shrink(x, 0.6); },
+      [](double x) { return x > 0.6    ? x - 0.6
+                            : x < -0.6 ? x + 0.6
+                                       : 0; }, real(-2, 2, {-0.6, 0.6}));
+  unary(
+      "tanhshrink", heed::tanhshrink, [](double x) { return x - std::tanh(x); }, any);
+  unary(
+      "softsign", heed::softsign, [](double x) { return x / (1 + std::abs(x)); }, real(-2, 2, {0}));
+  unary(
+      "clamp_min", [](Tensor const& x) { return clamp_min(x, -0.5); }, [](double x) { return std::max(x, -0.5); },
+      real(-2, 2, {-0.5}), {{{-inf}, -0.5}});
+  unary(
+      "clamp_max", [](Tensor const& x) { return clamp_max(x, 0.5); }, [](double x) { return std::min(x, 0.5); },
+      real(-2, 2, {0.5}), {{{inf}, 0.5}});
+  unary(
+      "nan_to_num", [](Tensor const& x) { return nan_to_num(x, 2, 3, -4); }, [](double x) { return x; }, any,
+      {{{nan_}, 2}, {{inf}, 3}, {{-inf}, -4}});
+  unary(
+      "pow number first", [](Tensor const& x) { return pow(2.0, x); }, [](double x) { return std::exp2(x); }, any);
+
+  binary("atan2", "atan2", heed::atan2, [](double a, double b) { return std::atan2(a, b); }, real(-2, 2, {0}), positive,
+         {{{0, -1}, std::numbers::pi}, {{-0., -1}, -std::numbers::pi}, {{1, 0}, std::numbers::pi / 2}});
+  binary("hypot", "hypot", heed::hypot, [](double a, double b) { return std::hypot(a, b); }, positive, any,
+         {{{3e30, 4e30}, 5e30}, {{inf, nan_}, inf}, {{0, 0}, 0}});
+  binary("copysign", "copysign", heed::copysign, [](double a, double b) { return std::copysign(a, b); },
+         real(-2, 2, {0}), real(-2, 2, {0}), {{{1, -0.}, -1}, {{-1, 0}, 1}});
+  binary(
+      "ldexp", "ldexp", heed::ldexp, [](double a, double b) { return a * std::exp2(b); }, any, any);
+  binary("logaddexp", "logaddexp", heed::logaddexp,
+         [](double a, double b) { return std::log(std::exp(a) + std::exp(b)); }, any, any,
+         {{{inf, inf}, inf}, {{-inf, -inf}, -inf}, {{-inf, 2}, 2}, {{1e4, 1e4}, 1e4 + std::numbers::ln2}});
+  binary("logaddexp2", "logaddexp2", heed::logaddexp2,
+         [](double a, double b) { return std::log2(std::exp2(a) + std::exp2(b)); }, any, any, {{{-inf, 2}, 2}});
+  binary("xlogy", "xlogy", heed::xlogy, [](double a, double b) { return a * std::log(b); }, any, positive,
+         {{{0, 0}, 0}, {{0, -1}, 0}, {{0, inf}, 0}, {{0, nan_}, nan_}, {{1, 0}, -inf}});
+  binary("xlog1py", "xlog1py", heed::xlog1py, [](double a, double b) { return a * std::log1p(b); }, any, positive,
+         {{{0, -1}, 0}, {{0, nan_}, nan_}});
+  binary("fmax", "fmax", heed::fmax, [](double a, double b) { return std::fmax(a, b); }, any, any,
+         {{{nan_, 1}, 1}, {{1, nan_}, 1}, {{nan_, nan_}, nan_}});
+  binary("fmin", "fmin", heed::fmin, [](double a, double b) { return std::fmin(a, b); }, any, any,
+         {{{nan_, 1}, 1}, {{1, nan_}, 1}});
+  binary("fmod", "fmod", heed::fmod, [](double a, double b) { return std::fmod(a, b); }, real(4.1, 5.9), real(2.1, 2.9),
+         {{{-5, 3}, -2}, {{5, -3}, 2}, {{1, 0}, nan_}});
+  binary("remainder", "remainder", heed::remainder, [](double a, double b) { return a - b * std::floor(a / b); },
+         real(4.1, 5.9), real(2.1, 2.9), {{{-5, 3}, 1}, {{5, -3}, -1}, {{1, 0}, nan_}});
+  for (auto* c : {&list()[list().size() - 2], &list()[list().size() - 1]}) c->gradcheck = {};
+  binary("floor_divide", "floor_divide", heed::floor_divide, [](double a, double b) { return std::floor(a / b); },
+         real(4.1, 5.9), real(2.1, 2.9), {{{-5, 3}, -2}, {{1, 0}, inf}});
+  binary(
+      "div trunc", "div", [](Tensor const& a, Tensor const& b) { return div(a, b, Rounding::trunc); },
+      [](double a, double b) { return std::trunc(a / b); }, real(4.1, 5.9), real(2.1, 2.9), {{{-5, 3}, -1}});
+  binary(
+      "zeta", "zeta", [](Tensor const& s, Tensor const& x) { return zeta(s, x); },
+      [](double s, double x) {
+        double sum = 0;
+        for (int k = 0; k < 2000; ++k) sum += std::pow(x + k, -s);
+        double const y = x + 2000;
+        return sum + std::pow(y, 1 - s) / (s - 1) + 0.5 * std::pow(y, -s) + s * std::pow(y, -s - 1) / 12;
+      },
+      Input{Input::Kind::real, 2, 5, {}, false}, positive);
+  binary("heaviside", "heaviside", heed::heaviside, [](double a, double b) { return a == 0  ? b
+                                                                                    : a > 0 ? 1.
+                                                                                            : 0.; },
+         real(-2, 2, {0}), any, {{{0, 0.25}, 0.25}});
+  binary(
+      "lerp number", "lerp", [](Tensor const& a, Tensor const& b) { return lerp(a, b, 0.3); },
+      [](double a, double b) { return a + 0.3 * (b - a); }, any, any);
+  binary(
+      "clamp low", "clamp", [](Tensor const& x, Tensor const& low) { return clamp(x, low, Tensor()); },
+      [](double x, double low) { return std::max(x, low); }, any, any, {{{nan_, 1}, nan_}, {{1, nan_}, nan_}})
+      .bad = {{[] { clamp(ones({2}), Tensor(), Tensor()); }, {"clamp", "got neither"}}};
+  binary(
+      "prelu", "prelu", [](Tensor const& x, Tensor const& w) { return prelu(x, w.flatten().slice(0, 0, 1)); },
+      [](double x, double w) { return x > 0 ? x : w * x; }, real(-2, 2, {0}), any)
+      .shapes = {{{3, 5}, {1}}, {{}, {}}, {{4, 33}, {1}}, {{0}, {1}}};
+  list().back().bad = {{[] {
+                          prelu(ones({2, 3}), ones({2}));
+                        },
+                        {"prelu", "[2, 3]", "[2]"}},
+                       {[] { prelu(Tensor(), ones({2})); }, {"prelu", "undefined"}}};
+
+  auto ternary = [](std::string name, std::function<Tensor(Tensors const&)> f,
+                    std::function<double(double const*)> formula, std::vector<Input> in) {
+    OpCase c{.name = name,
+             .covers = name,
+             .inputs = std::move(in),
+             .shapes = {{{3, 5}, {3, 5}, {3, 5}},
+                        {{}, {}, {}},
+                        {{3, 1}, {1, 5}, {}},
+                        {{17}, {17}, {1}},
+                        {{2, 0}, {2, 0}, {1}}},
+             .op = [f](Tensors const& x) { return Tensors{f(x)}; },
+             .scalar = std::move(formula)};
+    c.elementwise_bits = true;
+    c.large = {{3, big}, {3, big}, {big}};
+    c.bad = {{[f] {
+                f({ones({2}), ones({3}), ones({2})});
+              },
+              {"[2]", "[3]"}},
+             {[f] {
+                f({ones({2}), Tensor(), ones({2})});
+              },
+              {"undefined"}}};
+    list().push_back(std::move(c));
+  };
+  ternary(
+      "lerp", [](Tensors const& x) { return lerp(x[0], x[1], x[2]); },
+      [](double const* x) { return x[0] + x[2] * (x[1] - x[0]); }, {any, any, any});
+  ternary(
+      "addcmul", [](Tensors const& x) { return addcmul(x[0], x[1], x[2], 0.5); },
+      [](double const* x) { return x[0] + 0.5 * x[1] * x[2]; }, {any, any, any});
+  ternary(
+      "addcdiv", [](Tensors const& x) { return addcdiv(x[0], x[1], x[2], 0.5); },
+      [](double const* x) { return x[0] + 0.5 * x[1] / x[2]; }, {any, any, positive});
+  ternary(
+      "clamp tensors", [](Tensors const& x) { return clamp(x[0], x[1], x[2]); },
+      [](double const* x) { return std::min(std::max(x[0], x[1]), x[2]); }, {any, any, any});
+  list().back().covers = "clamp";
+  list().back().bad.pop_back();
+
+  using Gate = double (*)(double);
+  std::tuple<char const*, Tensor (*)(Tensor const&, int), Gate> const gates[] = {
+      {"glu", heed::glu, [](double x) { return 1 / (1 + std::exp(-x)); }},
+      {"reglu", heed::reglu, [](double x) { return std::max(x, 0.); }},
+      {"geglu", heed::geglu, [](double x) { return x * phi(x); }},
+      {"swiglu", heed::swiglu, [](double x) { return x / (1 + std::exp(-x)); }}};
+  for (auto const& [name, op, gate] : gates) {
+    OpCase c{.name = name,
+             .covers = name,
+             .inputs = {real(-2, 2, {0})},
+             .shapes = {{{3, 4}}, {{2}}, {{5, 18}}, {{0, 6}}},
+             .op = [op = op](Tensors const& x) { return Tensors{op(x[0], -1)}; },
+             .twin =
+                 [gate = gate](Tensors const& x) {
+                   int64_t const half = x[0].size(-1) / 2;
+                   auto const v = x[0].detach().to_vector<double>();
+                   std::vector<double> out;
+                   for (size_t i = 0; i < v.size(); ++i)
+                     if (int64_t(i) % (2 * half) < half) out.push_back(v[i] * gate(v[i + size_t(half)]));
+                   Shape shape = x[0].shape();
+                   shape[shape.rank() - 1] = half;
+                   return Tensors{tensor(out, shape)};
+                 }};
+    c.bad = {{[op = op] {
+                op(ones({2, 3}), -1);
+              },
+              {"even size", "[2, 3]"}},
+             {[op = op] { op(ones({2}), 1); }, {"got 1"}}};
+    list().push_back(c);
+  }
+}
+
 OpSuite const& suite() {
   static OpSuite const all = [] {
     list().reserve(400);  // the makers above hand out references
     pointwise_cases();
-    return OpSuite{.sections = {"pointwise, two operands", "pointwise, one operand"},
-                   .cases = list(),
-                   .not_differentiable = {"operator==", "operator!=", "operator<", "operator<=", "operator>",
-                                          "operator>=", "operator&", "operator|", "operator!"}};
+    formula_cases();
+    return OpSuite{
+        .sections = {"pointwise, two operands", "pointwise, one operand"},
+        .cases = list(),
+        .not_differentiable = {
+            "operator==",  "operator!=", "operator<",   "operator<=",  "operator>",          "operator>=",
+            "operator&",   "operator|",  "operator^",   "operator~",   "operator!",          "isclose",
+            "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift",
+            "gcd",         "lcm",        "logical_and", "logical_or",  "logical_xor",        "logical_not",
+            "isnan",       "isinf",      "isposinf",    "isneginf",    "isfinite",           "signbit",
+            "nextafter"}};
   }();
   return all;
 }
@@ -260,7 +551,7 @@ TEST_CASE("kinks: the gradient where an op has none") {
                         {[](Tensor const& x) { return clamp(x, -1, 1); }, 2, 0},
                         {heed::sqrt, 0, inf},
                         {heed::sign, 0, 0},
-                        {heed::round, 0.5, 0},
+                        {[](Tensor const& x) { return heed::round(x); }, 0.5, 0},
                         {heed::floor, 1, 0},
                         {[](Tensor const& x) { return maximum(x, ones_like(x)); }, 1, 0.5},
                         {[](Tensor const& x) { return minimum(x, ones_like(x)); }, 1, 0.5},
