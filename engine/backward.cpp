@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <heed/engine/backward.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
 
@@ -121,7 +122,10 @@ class Walk {
     gradients.assign(size_t(node.edge_count_), Tensor());
     bool const any =
         std::any_of(node.gradients_, node.gradients_ + node.output_count_, [](Tensor const& g) { return g.defined(); });
-    if (any) node.run(node.gradients_, gradients.data());
+    if (any) {
+      Observed const watch(Operation{.op = node.op(), .inputs = {}, .outputs = {}, .gradient = true});
+      node.run(node.gradients_, gradients.data());
+    }
     for (int i = 0; i < node.output_count_; ++i) node.gradients_[i] = Tensor();
     if (!mode_.retain) {
       node.release();

@@ -1,6 +1,7 @@
 // Table lookup.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/embedding.h>
 #include <heed/engine/tape.h>
@@ -33,13 +34,15 @@ Tensor embedding_adjoint(Tensor const& g, Tensor const& index, int64_t rows) {
   Tensor const from = g.contiguous();
   int64_t const n = g.size(-1);
   Tensor table({rows, n}, g.dtype());
+  Observed const watch("embedding", {&from, &index}, {&table});
   dispatch_floating("embedding", g.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>().of<T>().backward(from.data<T>(), index.data<int64_t>(), -1, table.data<T>(),
                                                  index.numel(), rows, n);
   });
   if (tracked(g))
-    record("embedding_adjoint", table, {&g},
-           [index](Tensor const& h, Node const&) { return std::array{embedding(index, h)}; });
+    record("embedding_adjoint", table, {&g}, [index = Saved(index)](Tensor const& h, Node const& node) {
+      return std::array{embedding(index.get(node), h)};
+    });
   return table;
 }
 
@@ -50,6 +53,7 @@ Tensor embedding(Tensor const& index, Tensor const& table) {
   Tensor const where = index.contiguous(), from = table.defined() ? table.contiguous() : table;
   Shape const shape = check_lookup(where, from);
   Tensor y(shape, from.dtype());
+  Observed const watch("embedding", {&where, &y}, {&y});  // reads as many elements of the table as it writes
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>().of<T>().forward(from.data<T>(), where.data<int64_t>(), y.data<T>(), where.numel(),
                                                 from.size(1));

@@ -1,6 +1,7 @@
 // Pointwise operations: one driver for each number of operands, which every row of pointwise.h passes through.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/pointwise.h>
 #include <heed/engine/parallel.h>
@@ -35,6 +36,7 @@ Tensor unary_gradient(R const& row, Tensor const& g, Tensor const& x, Tensor con
   }
   Tensor const from = g.contiguous();
   Tensor dx(from.shape(), from.dtype());
+  Observed const watch(R::name, {&from, &x, &y}, {&dx});
   dispatch_floating(R::name, from.dtype(), [&]<class T>(Type<T>) {
     auto const kernel = kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].backward;
     T const* const xs = R::reads & reads_x ? x.data<T>() : nullptr;
@@ -52,6 +54,7 @@ Tensor unary(R const& row, Tensor const& operand) {
   check_defined(R::name, operand);
   Tensor const x = floating(operand).contiguous();
   Tensor y(x.shape(), x.dtype());
+  Observed const watch(R::name, {&x}, {&y});
   dispatch_floating(R::name, x.dtype(), [&]<class T>(Type<T>) {
     auto const kernel = kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].forward;
     T const* const from = x.data<T>();
@@ -150,8 +153,9 @@ constexpr bool has_integers =
 
 /// y = value(a, b) of integers or bools, element by element.
 template <class Y, class Value>
-Tensor integers(Tensor const& a, Tensor const& b, Shape const& shape, Dtype dtype, Value value) {
+Tensor integers(char const* op, Tensor const& a, Tensor const& b, Shape const& shape, Dtype dtype, Value value) {
   Tensor y(shape, dtype);
+  Observed const watch(op, {&a, &b}, {&y});
   dispatch(a.dtype(), [&]<class T>(Type<T>) {
     using Out = std::conditional_t<std::is_void_v<Y>, T, Y>;
     auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
@@ -186,6 +190,7 @@ std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor c
       if (node.needs(k)) d[size_t(k)] = Tensor(from.shape(), from.dtype());
     // What the slope does not read stands in as the gradient itself.
     Tensor const &left = a.defined() ? a : from, &right = b.defined() ? b : from;
+    Observed const watch(R::name, {&from, &a, &b, &y}, {&d[0], &d[1]});
     dispatch_floating(R::name, from.dtype(), [&]<class T>(Type<T>) {
       auto const kernel = kernels<PointwiseKernels>().of<T>().binary[BinaryRows::index_of<R>].backward;
       Rows<2> const rows(from.shape(), {&left, &right});
@@ -230,7 +235,7 @@ Tensor binary(Tensor const& left, Tensor const& right) {
   Shape const shape = broadcast(R::name, left.shape(), right.shape());
   if (!is_floating(dtype)) {
     if constexpr (has_integers<R>) {
-      return integers<void>(left.to(dtype), right.to(dtype), shape, dtype,
+      return integers<void>(R::name, left.to(dtype), right.to(dtype), shape, dtype,
                             [](auto a, auto b) { return integer_value<R>(a, b); });
     } else {
       dtype = Dtype::f32;
@@ -238,6 +243,7 @@ Tensor binary(Tensor const& left, Tensor const& right) {
   }
   Tensor const a = left.to(dtype), b = right.to(dtype);
   Tensor y(shape, dtype);
+  Observed const watch(R::name, {&a, &b}, {&y});
   run_binary<R>(a, b, y);
   if (tracked(a, b))
     record(R::name, y, {&a, &b},
@@ -256,8 +262,9 @@ Tensor compare(Tensor const& left, Tensor const& right, Compare integer_compare)
   Shape const shape = broadcast(R::name, left.shape(), right.shape());
   NoGrad const off;
   Tensor const a = left.to(dtype), b = right.to(dtype);
-  if (!is_floating(dtype)) return integers<bool>(a, b, shape, Dtype::boolean, integer_compare);
+  if (!is_floating(dtype)) return integers<bool>(R::name, a, b, shape, Dtype::boolean, integer_compare);
   Tensor y(shape, Dtype::boolean);
+  Observed const watch(R::name, {&a, &b}, {&y});
   dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {
     R const row;
     auto const kernel = kernels<PointwiseKernels>().of<T>().compare[CompareRows::index_of<R>].forward;
@@ -345,8 +352,8 @@ Tensor logical(char const* op, Tensor const& a, Tensor const& b, bool conjunctio
                      "compare first, for example with != 0"};
   });
   Shape const shape = broadcast(op, a.shape(), b.shape());
-  if (conjunction) return integers<bool>(a, b, shape, Dtype::boolean, [](bool x, bool y) { return x && y; });
-  return integers<bool>(a, b, shape, Dtype::boolean, [](bool x, bool y) { return x || y; });
+  if (conjunction) return integers<bool>(op, a, b, shape, Dtype::boolean, [](bool x, bool y) { return x && y; });
+  return integers<bool>(op, a, b, shape, Dtype::boolean, [](bool x, bool y) { return x || y; });
 }
 
 }  // namespace
@@ -366,6 +373,7 @@ Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
   Shape const shape = broadcast("where", condition.shape(), broadcast("where", left.shape(), right.shape()));
   Tensor const a = left.to(dtype), b = right.to(dtype);
   Tensor y(shape, dtype);
+  Observed const watch("where", {&condition, &a, &b}, {&y});
   Rows<3> const rows(shape, {&condition, &a, &b});
   auto const* const mask = static_cast<uint8_t const*>(condition.raw());
   dispatch(dtype, [&]<class T>(Type<T>) {
@@ -462,7 +470,9 @@ Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
     assign_in_place(op, x, binary<R>(before, other).to(x.dtype()));
     return x;
   }
-  run_binary<R>(x, other.to(x.dtype()), x);
+  Tensor const b = other.to(x.dtype());
+  Observed const watch(op, {&x, &b}, {&x});
+  run_binary<R>(x, b, x);
   x.storage().bump_version();
   return x;
 }
