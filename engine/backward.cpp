@@ -119,13 +119,11 @@ class Walk {
       return Complaint{"what backward needs was freed by an earlier backward through the same graph",
                        "pass .retain_graph = true to the first one, or run the forward again"};
     });
+    Observed const watch(Operation{.op = node.op(), .inputs = {}, .outputs = {}, .gradient = true});
     gradients.assign(size_t(node.edge_count_), Tensor());
     bool const any =
         std::any_of(node.gradients_, node.gradients_ + node.output_count_, [](Tensor const& g) { return g.defined(); });
-    if (any) {
-      Observed const watch(Operation{.op = node.op(), .inputs = {}, .outputs = {}, .gradient = true});
-      node.run(node.gradients_, gradients.data());
-    }
+    if (any) node.run(node.gradients_, gradients.data());
     for (int i = 0; i < node.output_count_; ++i) node.gradients_[i] = Tensor();
     if (!mode_.retain) {
       node.release();

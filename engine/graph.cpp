@@ -43,9 +43,8 @@ struct Picture {
     std::string name;
     std::string_view path;
     bool variable = false, result = false;
-    std::string shape;  // of a variable, or of the result
-    size_t kept = 0;    // bytes for backward
-    std::vector<std::string> kept_shapes;
+    std::string shape;         // of a variable, or of the result
+    std::vector<Tensor> kept;  // for backward
   };
   struct Arrow {
     size_t from, to;
@@ -91,7 +90,7 @@ Picture picture(Tensor const& tensor, GraphOptions const& options) {
                          .path = {},
                          .variable = true,
                          .shape = form(body->dtype, body->shape),
-                         .kept_shapes = {}});
+                         .kept = {}});
     }
     return entry->second;
   };
@@ -107,13 +106,7 @@ Picture picture(Tensor const& tensor, GraphOptions const& options) {
     }
     size_t const box = p.boxes.size();
     box_of[node] = box;
-    Picture::Box& b =
-        p.boxes.emplace_back(Picture::Box{.name = node->op(), .path = node->path(), .shape = {}, .kept_shapes = {}});
-    std::unordered_set<Storage const*> storages;
-    for (Tensor const& t : node->kept()) {
-      if (storages.insert(&t.storage()).second) b.kept += t.storage().bytes();
-      b.kept_shapes.push_back(form(t.dtype(), t.shape()));
-    }
+    p.boxes.push_back({.name = node->op(), .path = node->path(), .shape = {}, .kept = node->kept()});
     for (auto& arrow : arrows) {
       arrow.to = box;
       p.arrows.push_back(std::move(arrow));
@@ -224,9 +217,16 @@ std::string graph_html(Tensor const& tensor, GraphOptions const& options) {
   Picture const p = picture(tensor, options);
   JsonWriter json;
   json.object().field("note", p.left_out ? left_out_note(p.left_out) : "").key("boxes").array();
+  std::unordered_map<Storage const*, size_t> storages;  // numbered, so that equal graphs give equal pages
   for (auto const& b : p.boxes) {
-    json.object().field("name", b.name).field("path", b.path).field("shape", b.shape).field("kept", b.kept);
-    json.field("variable", b.variable).field("result", b.result).list("keeps", b.kept_shapes).end();
+    json.object().field("name", b.name).field("path", b.path).field("shape", b.shape);
+    json.field("variable", b.variable).field("result", b.result).key("keeps").array();
+    for (Tensor const& t : b.kept) {
+      size_t const storage = storages.try_emplace(&t.storage(), storages.size()).first->second;
+      json.object().field("storage", storage).field("bytes", t.storage().bytes());
+      json.field("shape", form(t.dtype(), t.shape())).end();
+    }
+    json.end().end();
   }
   json.end().key("arrows").array();
   for (auto const& a : p.arrows)

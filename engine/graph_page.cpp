@@ -34,7 +34,11 @@ const kinds = {
   pointwise: ['pointwise and others', /./],
 };
 const kindOf = name => Object.keys(kinds).find(k => kinds[k][1].test(name));
-const bytes = n => n < 1e4 ? n + ' bytes' : n < 1e7 ? (n / 1e3).toFixed(1) + ' kB' : (n / 1e6).toFixed(1) + ' MB';
+const bytes = n => n < 1e4 ? n + ' bytes' : n < 1e6 ? (n / 1e3).toFixed(1) + ' kB' : (n / 1e6).toFixed(1) + ' MB';
+
+// Bytes kept by some boxes, each storage once.
+const keptBytes = list => [...new Map(list.flatMap(b => b.keeps).map(k => [k.storage, k.bytes])).values()].reduce((sum, n) => sum + n, 0);
+const count = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`;
 
 // Modules: the paths that hold operations, each inside the longest other one that it lies in.
 const groups = new Map([['', {path: '', parent: null, groups: [], boxes: [], open: true}]]);
@@ -62,7 +66,7 @@ for (const g of groups.values()) {
   g.order = Math.min(...all.filter(b => !b.variable).map(b => b.order));
   g.operations = all.filter(b => !b.variable).length;
   g.variables = all.filter(b => b.variable);
-  g.kept = all.reduce((sum, b) => sum + b.kept, 0);
+  g.kept = keptBytes(all);
   g.result = all.some(b => b.result);
 }
 if (boxes.length <= 40) for (const g of groups.values()) g.open = true;
@@ -72,12 +76,18 @@ const textWidth = (text, font) => { pen.font = font; return pen.measureText(text
 const bold = '600 12px system-ui,sans-serif', plain = '10.5px system-ui,sans-serif';
 const gapX = 18, gapY = 40, pad = 14, titleHeight = 22;
 
+// A name without the path of the module around it.
+const shortName = item => {
+  const name = item.groups ? item.path : item.name, around = item.groups ? item.parent : item.home;
+  return around.path && name.startsWith(around.path + '.') ? name.slice(around.path.length + 1) : name;
+};
+
 function lines(item) {
   if (item.groups) {
-    const inner = item.operations === 1 ? everything(item).find(b => !b.variable).name : item.operations + ' operations';
-    return [item.path, inner];
+    const inner = item.operations === 1 ? everything(item).find(b => !b.variable).name : count(item.operations, 'operation');
+    return [shortName(item), inner];
   }
-  return item.shape ? [item.name, item.shape] : [item.name];
+  return item.shape ? [shortName(item), item.shape] : [shortName(item)];
 }
 
 // What stands for a box at present, with the open modules around it: [root, …, innermost open module, box or closed module].
@@ -165,34 +175,45 @@ function layout(group, inside) {
     }
   }
   for (const row of rows) { let x = 0; for (const n of row) { n.x = x + n.w / 2; x += n.w + gapX; } const middle = (x - gapX) / 2; for (const n of row) n.x -= middle; }
-  for (let sweep = 0; sweep < 16; ++sweep)
+  // Each wishes to stand under (last: 8 is even) what it reads; variables stand aside, so that chains are straight.
+  for (let sweep = 0; sweep <= 8; ++sweep)
     for (const row of sweep % 2 ? [...rows].reverse() : rows) {
-      const wish = row.map(n => { const near = sweep < 12 ? n[sweep % 2 ? 'out' : 'into'] : [...n.into, ...n.out]; return near.length ? mean(near.map(m => m.x)) : n.x; });
+      const solid = row.filter(n => !n.item?.variable);
+      const wish = solid.map(n => { const near = n[sweep % 2 ? 'out' : 'into'].filter(m => !m.item?.variable); return near.length ? mean(near.map(m => m.x)) : n.x; });
+      const space = solid.map((n, i) => i && row.slice(solid[i - 1].place, n.place + 1).reduce((sum, m) => sum + m.w + gapX, -gapX) - (solid[i - 1].w + n.w) / 2);
       const left = [], right = [];
-      row.forEach((n, i) => left[i] = i ? Math.max(wish[i], left[i - 1] + (row[i - 1].w + n.w) / 2 + gapX) : wish[i]);
-      for (let i = row.length - 1; i >= 0; --i) right[i] = i + 1 < row.length ? Math.min(wish[i], right[i + 1] - (row[i + 1].w + row[i].w) / 2 - gapX) : wish[i];
-      row.forEach((n, i) => n.x = (left[i] + right[i]) / 2);
+      solid.forEach((n, i) => left[i] = i ? Math.max(wish[i], left[i - 1] + space[i]) : wish[i]);
+      for (let i = solid.length - 1; i >= 0; --i) right[i] = i + 1 < solid.length ? Math.min(wish[i], right[i + 1] - space[i + 1]) : wish[i];
+      solid.forEach((n, i) => n.x = (left[i] + right[i]) / 2);
+      const apart = (a, b) => (a.w + b.w) / 2 + gapX;
+      row.forEach((n, i) => { if (n.item?.variable) n.x = Math.max(n.out.length ? mean(n.out.map(m => m.x)) : n.x, i ? row[i - 1].x + apart(row[i - 1], n) : -1e9); });
+      for (let i = row.length - 2; i >= 0; --i) if (row[i].item?.variable) row[i].x = Math.min(row[i].x, row[i + 1].x - apart(row[i], row[i + 1]));
     }
   let y = pad + (group.parent ? titleHeight : 0);
-  for (const row of rows) {
+  const onlyPorts = row => row?.every(n => n.item?.port || n.bend);
+  rows.forEach((row, i) => {
     const height = Math.max(...row.map(n => n.h));
-    for (const n of row) n.y = y + height / 2;
-    y += height + (row.every(n => n.item?.port === 'in') ? 14 : gapY);
-  }
+    for (const n of row) { n.y = y + height / 2; if (n.bend) n.h = height; }
+    y += height + (onlyPorts(row) || onlyPorts(rows[i + 1]) ? 16 : gapY);
+  });
   const all = rows.flat(), low = Math.min(...all.map(n => n.x - n.w / 2)), high = Math.max(...all.map(n => n.x + n.w / 2));
-  const titled = group.parent ? textWidth(group.path, bold) + 40 : 0, width = Math.max(high - low, titled) + 2 * pad;
+  const titled = group.parent ? textWidth(shortName(group), bold) + 40 : 0, width = Math.max(high - low, titled) + 2 * pad;
   for (const n of all) n.x += width / 2 - (low + high) / 2;
-  const height = y - gapY + pad + 6;
+  const height = y - (onlyPorts(rows.at(-1)) ? 16 : gapY - 6) + pad;
   for (const n of all) if (n.item?.port) n.y = n.item.port === 'in' ? 0 : height;
   return {group, nodes, edges, all, width, height};
 }
+
+// What leaves a box, written below it.
+const shapesOf = item => item.shapes && !item.variable ? [...item.shapes].join('  ') : '';
 
 function measure(n, inside) {
   const item = n.item;
   if (item.port) { n.w = 6; n.h = 0; return; }
   if (item.groups && item.open) { n.inner = layout(item, inside); n.w = n.inner.width; n.h = n.inner.height; return; }
   const [first, ...rest] = lines(item);
-  n.w = Math.max(46, textWidth(first, bold), ...rest.map(t => textWidth(t, plain))) + 20;
+  n.box = Math.max(46, textWidth(first, bold), ...rest.map(t => textWidth(t, plain))) + 20;
+  n.w = Math.max(n.box, 2 * (textWidth(shapesOf(item), plain) + 8));
   n.h = rest.length ? 38 : 26;
 }
 
@@ -233,7 +254,7 @@ function draw(plan, left, top, svg) {
   if (group.parent) {
     const g = make('g', {class: 'group'}, svg);
     make('rect', {x: left, y: top, width: plan.width, height: plan.height, rx: 8}, g);
-    const title = make('text', {x: left + 10, y: top + 17}, g, '▾ ' + group.path);
+    const title = make('text', {x: left + 10, y: top + 17}, g, '▾ ' + shortName(group));
     title.onclick = () => { group.open = false; show(); };
     g.onmouseenter = () => tell(group);
   }
@@ -246,7 +267,7 @@ function draw(plan, left, top, svg) {
   };
   for (const e of plan.edges) {
     const down = e.a.layer < e.b.layer;
-    const points = [end(e.a, e.from, down), ...e.bends.map(b => [left + b.x, top + b.y]), end(e.b, e.to, !down)];
+    const points = [end(e.a, e.from, down), ...e.bends.flatMap(b => [-1, 1].map(side => [left + b.x, top + b.y + (down ? side : -side) * b.h / 2])), end(e.b, e.to, !down)];
     let d = `M${points[0]}`;
     for (let i = 1; i < points.length; ++i) {
       const [x0, y0] = points[i - 1], [x1, y1] = points[i], h = (y1 - y0) / 2;
@@ -262,11 +283,11 @@ function draw(plan, left, top, svg) {
     const item = n.item, x = left + n.x, y = top + n.y;
     const g = make('g', {class: `box${item.groups ? ' module' : ''}${item.result ? ' result' : ''}`}, svg);
     const fill = item.groups ? 'module' : item.variable ? 'variable' : kindOf(item.name);
-    make('rect', {x: x - n.w / 2, y: y - n.h / 2, width: n.w, height: n.h, rx: item.variable ? n.h / 2 : 5, style: `fill:var(--${fill})`}, g);
+    make('rect', {x: x - n.box / 2, y: y - n.h / 2, width: n.box, height: n.h, rx: item.variable ? n.h / 2 : 5, style: `fill:var(--${fill})`}, g);
     const [first, second] = lines(item);
     make('text', {x, y: y + (second ? -3 : 4), 'text-anchor': 'middle', 'font-weight': 600}, g, (item.groups ? '▸ ' : '') + first);
     if (second) make('text', {x, y: y + 12, 'text-anchor': 'middle', class: 'soft'}, g, second);
-    if (item.shapes && !item.variable) make('text', {x: x + 6, y: y + n.h / 2 + 12, class: 'soft'}, svg, [...item.shapes].join('  '));
+    make('text', {x: x + 6, y: y + n.h / 2 + 12, class: 'soft'}, svg, shapesOf(item));
     g.onmouseenter = () => { tell(item); light(item, true); };
     g.onmouseleave = () => light(item, false);
     if (item.groups) g.onclick = () => { item.open = true; show(); };
@@ -283,7 +304,7 @@ function tell(item) {
   const facts = [];
   const add = (what, ...values) => { if (values.length && values[0] !== '') facts.push([what, values]); };
   if (item.groups) {
-    add('module with', `${item.operations} operations`, ...item.groups.length ? [`${item.groups.length} modules inside`] : []);
+    add('module with', count(item.operations, 'operation'), ...item.groups.length ? [`${count(item.groups.length, 'module')} inside`] : []);
     add('variables', ...item.variables.map(v => `${v.name}  ${v.shape}`));
     add('kept for backward', bytes(item.kept));
   } else {
@@ -292,7 +313,7 @@ function tell(item) {
     add(item.result ? 'result' : 'shape', item.shape);
     add('reads', ...arrows.filter(a => a.to === item.id).map(a => `${boxes[a.from].name}  ${a.shape}`));
     add('read by', ...arrows.filter(a => a.from === item.id).map(a => `${boxes[a.to].name}${boxes[a.to].path ? ' in ' + boxes[a.to].path : ''}  ${a.shape}`));
-    if (!item.variable) add('kept for backward', bytes(item.kept), ...item.keeps);
+    if (!item.variable) add('kept for backward', bytes(keptBytes([item])), ...item.keeps.map(k => k.shape));
   }
   const panel = $('details');
   panel.replaceChildren();
@@ -310,11 +331,13 @@ function show() {
   const head = make('marker', {id: 'head', viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: 'auto'}, make('defs', {}, svg));
   make('path', {d: 'M0,0L8,4L0,8z', style: 'fill:var(--wire)'}, head);
   draw(plan, 0, 0, svg);
-  $('canvas').replaceChildren(svg);
+  const canvas = $('canvas'), first = !canvas.querySelector('svg');
+  canvas.replaceChildren(svg);
+  if (first) canvas.scrollLeft = (canvas.scrollWidth - canvas.clientWidth) / 2;
 }
 
 const root = groups.get('');
-$('summary').textContent = `${root.operations} operations, ${root.variables.length} variables, ${bytes(root.kept)} kept for backward (counted by operation)`;
+$('summary').textContent = `${count(root.operations, 'operation')}, ${count(root.variables.length, 'variable')}, ${bytes(root.kept)} kept for backward`;
 if (note) $('summary').after(Object.assign(document.createElement('p'), {className: 'note', textContent: note}));
 const legend = $('summary').parentNode.appendChild(document.createElement('p'));
 for (const [kind, [text]] of [...Object.entries(kinds), ['module', ['folded modules']], ['variable', ['variables']]]) {

@@ -13,7 +13,7 @@ struct Operation {
   char const* op;                                        // a literal
   std::initializer_list<Tensor const*> inputs, outputs;  // undefined tensors allowed
   double flops = 0;                                      // 0 where unknown
-  bool gradient = false;                                 // the whole gradient function of `op`, run by backward
+  bool gradient = false;  // a step of backward: the gradient function of `op`, and the sums it adds to
 };
 
 /// Calls come from any thread, one at a time.
