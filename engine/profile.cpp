@@ -175,7 +175,15 @@ class Profile::Recorder final : public Observer {
     return rows([](Event const& e) { return name(e); });
   }
   std::vector<ProfileRow> by_module() const {
-    return rows([](Event const& e) { return e.path.empty() ? std::string("(no module)") : std::string(e.path); });
+    auto list = rows([](Event const& e) { return e.path.empty() ? std::string("(no module)") : std::string(e.path); });
+    for (ProfileRow& row : list) {
+      row.total = 0;
+      for (ProfileRow const& other : list)
+        if (other.name.starts_with(row.name) &&
+            (other.name.size() == row.name.size() || other.name[row.name.size()] == '.'))
+          row.total += other.self;
+    }
+    return list;
   }
 
   std::string table(char const* what, std::vector<ProfileRow> const& list) const {

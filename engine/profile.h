@@ -27,7 +27,9 @@ struct ProfileEvent {
 /// The events of one kind added up.
 struct ProfileRow {
   std::string name;
-  int64_t calls = 0, total = 0, self = 0;  // total: nested calls of the same name counted once
+  // total: of operations, with what is nested in them, calls of one name inside another counted once; of modules, with
+  // the modules inside them.
+  int64_t calls = 0, total = 0, self = 0;
   double flops = 0;
   int64_t bytes = 0, allocated = 0, peak = 0;
 };

