@@ -104,7 +104,7 @@ Facts gather(Tensor const& tensor, ExplainOptions options) {
   for (Node const* node : operations) {
     auto kept = node->kept();
     for (Tensor const& t : kept) {
-      if (&t.storage() == own) shares(fmt::format("kept by {}", node->op()));
+      if (&t.storage() == own) shares(fmt::format("saved by {}", node->op()));
       if (graph.add(t.storage()) && variables.contains(&t.storage())) f.variable_bytes += t.storage().bytes();
     }
     if (node == f.node) f.kept = std::move(kept);
@@ -144,16 +144,14 @@ std::string explain(Tensor const& tensor, ExplainOptions options) {
   line("storage",
        fmt::format("{} at {}, version {}, {}", bytes_text(storage.bytes()), static_cast<void const*>(storage.data()),
                    storage.version(), f.handles == 1 ? "not shared" : fmt::format("shared by {} tensors", f.handles)));
-  if (body.is_view || !f.sharing.empty())
-    line("", fmt::format("{}{}{}", body.is_view ? "a view" : "",
-                         body.is_view && !f.sharing.empty() ? "; with "
-                         : f.sharing.empty()                ? ""
-                                                            : "with ",
-                         join(f.sharing)));
+  std::vector<std::string> view;
+  if (body.is_view) view.push_back("a view");
+  if (!f.sharing.empty()) view.push_back("the same storage: " + join(f.sharing));
+  if (!view.empty()) line("", join(view));
   if (f.node)
     line("made by",
          f.node->path().empty() ? std::string(f.node->op()) : fmt::format("{} in {}", f.node->op(), f.node->path()));
-  line("gradient", f.node               ? fmt::format("on the tape, {} operations", f.operations)
+  line("gradient", f.node ? fmt::format("on the tape, {} operation{}", f.operations, f.operations == 1 ? "" : "s")
                    : body.requires_grad ? "a variable: backward() accumulates its gradient"
                                         : "none: nothing it came from requires one");
   if (f.node) {

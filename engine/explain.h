@@ -13,7 +13,8 @@ struct ExplainOptions {
 };
 
 /// For people, one fact a line: how the tensor was computed, its shape and layout, the storage and who else has it, the
-/// operation and module that made it, and the bytes that its graph keeps for backward.
+/// operation and module that made it, and the bytes that its graph keeps for backward. In the expression variables have
+/// their labels, and "data" is what is not differentiated.
 std::string explain(Tensor const& tensor, ExplainOptions options = {});
 /// The same as one JSON object, sizes in bytes.
 std::string explain_json(Tensor const& tensor, ExplainOptions options = {});

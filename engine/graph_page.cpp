@@ -5,7 +5,7 @@ extern char const* const graph_page_style;
 extern char const* const graph_page_script;
 
 constexpr char style[] = R"css(
-:root{--text:#1c2330;--soft:#5b6577;--paper:#fff;--panel:#f5f7fa;--line:#d5dae3;--wire:#8a95a8;--strong:#c2410c;
+:root{color-scheme:light dark;--text:#1c2330;--soft:#5b6577;--paper:#fff;--panel:#f5f7fa;--line:#d5dae3;--wire:#8a95a8;--strong:#c2410c;
 --product:#cfe0f8;--reduce:#e5d9f7;--pointwise:#d6efdc;--move:#e9ecf1;--loss:#fbdcc4;--module:#f3ecd2;--variable:#fff;--edge:#8a95a8}
 @media(prefers-color-scheme:dark){:root{--text:#e6e9ef;--soft:#9aa4b5;--paper:#14181f;--panel:#1b212a;--line:#333c49;--wire:#6d7b93;--strong:#fb923c;
 --product:#1f3a5f;--reduce:#3a2a5c;--pointwise:#1f4430;--move:#2b323d;--loss:#5c3314;--module:#453d1d;--variable:#14181f;--edge:#6d7b93}}

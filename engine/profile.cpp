@@ -216,7 +216,7 @@ class Profile::Recorder final : public Observer {
       begin("M", "thread_name", thread.number).key("args").object();
       json.field("name", fmt::format("thread {}", thread.number)).end().end();
     }
-    auto micros = [](int64_t nanoseconds) { return 1e-3 * double(nanoseconds); };
+    auto micros = [](int64_t nanoseconds) { return double(nanoseconds) / 1000; };
     for (Span const& m : modules())
       begin("X", m.path, m.thread)
           .field("cat", m.backward ? "module backward" : "module")

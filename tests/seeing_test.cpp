@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -150,7 +151,7 @@ TEST_CASE("explain: expression, layout, storage and what is kept") {
   CHECK(contains(text, "80 bytes by exp: f32 [4, 5]"));
   // exp keeps its output, linear its two variables.
   CHECK(contains(text, "188 bytes by the whole graph, 108 of them variables"));
-  CHECK(contains(text, "shared by 2 tensors\n            with kept by exp"));
+  CHECK(contains(text, "shared by 2 tensors\n            the same storage: saved by exp"));
 
   std::string const json = explain_json(y);
   CHECK(valid(json));
@@ -161,7 +162,7 @@ TEST_CASE("explain: expression, layout, storage and what is kept") {
   std::string const view = explain(part);
   CHECK(contains(view, "slice(permute(x))"));
   CHECK(contains(view, "strides [1, 3], not contiguous, from element 1"));
-  CHECK(contains(view, "a view; with variable x"));
+  CHECK(contains(view, "a view, the same storage: variable x"));
   CHECK(contains(explain(x), "label       x\n"));
   CHECK(contains(explain(x), "a variable"));
   CHECK(contains(explain(x.detach() * 2.0), "none: nothing it came from requires one"));
@@ -354,6 +355,62 @@ TEST_CASE("profiles: one at a time, ended by stop(), destruction, moves and exce
   outer.reset();
   CHECK(row(inner->by_op(), "outer").self >= 0);
   CHECK(row(inner->by_op(), "outer").total >= row(inner->by_op(), "exp").total);
+}
+
+TEST_CASE("every primitive shows, forward and backward") {
+  Tensor const x = randn({2, 3, 4}).requires_grad_(), w = randn({4}).requires_grad_();
+  Tensor const i = zeros({2, 3}, Dtype::i64), q = randn({1, 2, 3, 4}).requires_grad_();
+  Tensor const table = randn({5, 4}).requires_grad_(), mask = x.detach() > 0.0;
+  struct Case {
+    char const *op, *backward;  // names of rows; null where it has none
+    std::function<Tensor()> run;
+  };
+  for (Case const& c :
+       std::vector<Case>{{"add", "add backward", [&] { return x + w; }},
+                         {"mul", "mul backward", [&] { return x * w; }},
+                         {"mul_scalar", "mul_scalar backward", [&] { return x * 2.0; }},
+                         {"exp", "exp backward", [&] { return exp(x); }},
+                         {"add", nullptr, [&] { return i + i; }},
+                         {"gt", nullptr, [&] { return x.detach() > 0.0; }},
+                         {"and", nullptr, [&] { return mask & mask; }},
+                         {"where", "where backward", [&] { return where(mask, x, 0.0); }},
+                         {"add_", nullptr, [&] { return zeros({3}).add_(ones({3})); }},
+                         {"sum", "sum backward", [&] { return sum(x, {1}); }},
+                         {"sum", nullptr, [&] { return sum(i); }},
+                         {"amax", "amax backward", [&] { return amax(x, {0}); }},
+                         {"argmax", nullptr, [&] { return argmax(x, 0); }},
+                         {"prod", "prod backward", [&] { return prod(x, 0); }},
+                         {"logsumexp", "logsumexp backward", [&] { return logsumexp(x, 0); }},
+                         {"cat", "cat backward",
+                          [&] {
+                            return cat({x, x});
+                          }},
+                         {"copy", "clone backward", [&] { return x.clone(); }},
+                         {"to", "to backward", [&] { return x.to(Dtype::f64); }},
+                         {"fill", nullptr, [&] { return zeros({3}); }},
+                         {"arange", nullptr, [&] { return arange(3); }},
+                         {"rand", nullptr, [&] { return rand({3}); }},
+                         {"randn", nullptr, [&] { return randn({3}); }},
+                         {"randint", nullptr, [&] { return randint(0, 3, {3}); }},
+                         {"dropout", "dropout backward", [&] { return dropout(x, 0.5); }},
+                         {"matmul", "matmul backward", [&] { return matmul(x, table.t()); }},
+                         {"linear", "linear backward", [&] { return linear(x, table); }},
+                         {"softmax", "softmax backward", [&] { return softmax(x); }},
+                         {"log_softmax", "log_softmax backward", [&] { return log_softmax(x); }},
+                         {"layer_norm", "layer_norm backward", [&] { return layer_norm(x, w); }},
+                         {"rms_norm", "rms_norm backward", [&] { return rms_norm(x, w); }},
+                         {"embedding", "embedding backward", [&] { return embedding(i, table); }},
+                         {"cross_entropy", "cross_entropy backward", [&] { return cross_entropy(x, i); }},
+                         {"attend", "attend backward", [&] { return attend(q, q, q).out; }}}) {
+    std::string const op = c.op;
+    CAPTURE(op);
+    Profile p;
+    Tensor const y = c.run();
+    if (c.backward) backward(y, ones_like(y));
+    ProfileRow const forward = row(p.by_op(), op);
+    CHECK(forward.bytes + forward.allocated > 0);
+    if (c.backward) CHECK(row(p.by_op(), c.backward).calls == 1);
+  }
 }
 
 TEST_CASE("modules, threads and the trace") {

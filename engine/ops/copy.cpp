@@ -94,8 +94,8 @@ Tensor cat(std::vector<Tensor> const& tensors, int axis) {
     shape[axis] += tensors[i].shape()[axis];
     dtype = promote(dtype, tensors[i].dtype());
   }
+  Observed const watch("cat");  // its copies have the bytes
   Tensor y(shape, dtype);
-  Observed const watch("cat");
   std::vector<int64_t> starts;
   {
     NoGrad const off;
