@@ -21,15 +21,15 @@ aside h2{font-size:1rem;margin:0 0 .5rem;color:var(--text)}aside dt{margin-top:.
 svg{display:block;margin:0 auto;font:12px system-ui,sans-serif}svg text{fill:var(--text)}svg .soft{fill:var(--soft);font-size:10.5px}
 .box rect{stroke:var(--edge)}.box.result rect{stroke:var(--strong);stroke-width:2}.box.module{cursor:pointer}.box.module rect{stroke-dasharray:none;stroke-width:1.6}
 .box:hover rect,.box.lit rect{stroke:var(--strong)}.group>rect{fill:var(--panel);stroke:var(--line)}.group>text{cursor:pointer;fill:var(--soft);font-weight:600}
-.group>text:hover{fill:var(--strong)}.wire{fill:none;stroke:var(--wire);stroke-width:1.3}.wire.lit{stroke:var(--strong);stroke-width:2}
+.group>text:hover{fill:var(--strong)}.wire{fill:none;stroke:var(--wire);stroke-width:1.3}.wire.up{stroke-dasharray:5 3}.wire.lit{stroke:var(--strong);stroke-width:2}
 )css";
 
 constexpr char script[] = R"js(
 const {boxes, arrows, note} = graph, $ = id => document.getElementById(id);
 const kinds = {
-  product: ['products', /^(matmul|linear|attend|conv\w*|einsum|bmm|outer|tensordot|embedding|solve|inverse|cholesky|qr|svd)/],
+  product: ['products', /^(matmul|linear|attend|conv\w*|einsum|bmm|outer|tensordot|solve|inverse|cholesky|qr|svd)/],
   loss: ['losses', /(cross_entropy|loss|ctc|nll)/],
-  move: ['views and copies', /^(view|reshape|permute|transpose|squeeze|unsqueeze|expand|slice|unslice|select|clone|copy|to|cat|stack|gather|scatter|index\w*|flip|roll|pad|where|diagonal|unfold|tril|triu)_?$/],
+  move: ['views and copies', /^(embedding|view|reshape|permute|transpose|squeeze|unsqueeze|expand|slice|unslice|select|clone|copy|to|cat|stack|gather|scatter|index\w*|flip|roll|pad|where|diagonal|unfold|tril|triu)_?$/],
   reduce: ['reductions and norms', /^(sum|mean|prod|amax|amin|max|min|var|std|norm|logsumexp|\w*softmax|\w*norm|cum\w+)$/],
   pointwise: ['pointwise and others', /./],
 };
@@ -149,8 +149,10 @@ function layout(group, inside) {
   const put = n => (layers[n.layer] ??= []).push(n);
   for (const n of nodes.values()) put(n);
   for (const e of edges) {
-    const down = e.a.layer < e.b.layer, [top, bottom] = down ? [e.a, e.b] : [e.b, e.a];
+    const {a: top, b: bottom} = e;
     e.bends = [];
+    e.up = top.layer >= bottom.layer;
+    if (e.up) continue;
     if (bottom.layer - top.layer <= 60)
       for (let l = top.layer + 1; l < bottom.layer; ++l) {
         const bend = {layer: l, w: 6, h: 0, order: (top.order + bottom.order) / 2, into: [], out: [], bend: true};
@@ -159,7 +161,6 @@ function layout(group, inside) {
       }
     const route = [top, ...e.bends, bottom];
     for (let i = 0; i + 1 < route.length; ++i) { route[i].out.push(route[i + 1]); route[i + 1].into.push(route[i]); }
-    if (!down) e.bends.reverse();
   }
   const rows = layers.filter(l => l);
   for (const row of rows) row.sort((a, b) => a.order - b.order);
@@ -189,7 +190,7 @@ function layout(group, inside) {
       row.forEach((n, i) => { if (n.item?.variable) n.x = Math.max(n.out.length ? mean(n.out.map(m => m.x)) : n.x, i ? row[i - 1].x + apart(row[i - 1], n) : -1e9); });
       for (let i = row.length - 2; i >= 0; --i) if (row[i].item?.variable) row[i].x = Math.min(row[i].x, row[i + 1].x - apart(row[i], row[i + 1]));
     }
-  let y = pad + (group.parent ? titleHeight : 0);
+  let y = pad + (group.parent ? titleHeight : 0) + (edges.some(e => e.up) ? 40 : 0);
   const onlyPorts = row => row?.every(n => n.item?.port || n.bend);
   rows.forEach((row, i) => {
     const height = Math.max(...row.map(n => n.h));
@@ -197,9 +198,10 @@ function layout(group, inside) {
     y += height + (onlyPorts(row) || onlyPorts(rows[i + 1]) ? 16 : gapY);
   });
   const all = rows.flat(), low = Math.min(...all.map(n => n.x - n.w / 2)), high = Math.max(...all.map(n => n.x + n.w / 2));
-  const titled = group.parent ? textWidth(shortName(group), bold) + 40 : 0, width = Math.max(high - low, titled) + 2 * pad;
+  const around = edges.some(e => e.up) ? 40 : 0;
+  const titled = group.parent ? textWidth(shortName(group), bold) + 40 : 0, width = Math.max(high - low + 2 * around, titled) + 2 * pad;
   for (const n of all) n.x += width / 2 - (low + high) / 2;
-  const height = y - (onlyPorts(rows.at(-1)) ? 16 : gapY - 6) + pad;
+  const height = y + around - (onlyPorts(rows.at(-1)) ? 16 : gapY - 6) + pad;
   for (const n of all) if (n.item?.port) n.y = n.item.port === 'in' ? 0 : height;
   return {group, nodes, edges, all, width, height};
 }
@@ -217,7 +219,7 @@ function measure(n, inside) {
   n.h = rest.length ? 38 : 26;
 }
 
-// The longest way from a source; where modules read each other, the arrow back to the earlier one points up.
+// The longest way from a source; where modules read each other, the arrow back to the earlier one goes up.
 function rank(nodes, edges) {
   const waiting = new Map([...nodes.values()].map(n => [n, 0])), leaving = new Map();
   for (const e of edges) { waiting.set(e.b, waiting.get(e.b) + 1); leaving.set(e.a, [...(leaving.get(e.a) ?? []), e]); }
@@ -266,15 +268,17 @@ function draw(plan, left, top, svg) {
     return [left + (frame ? n.x - n.w / 2 + frame.x : n.x), top + n.y + (bottom ? 1 : -1) * n.h / 2];
   };
   for (const e of plan.edges) {
-    const down = e.a.layer < e.b.layer;
-    const points = [end(e.a, e.from, down), ...e.bends.flatMap(b => [-1, 1].map(side => [left + b.x, top + b.y + (down ? side : -side) * b.h / 2])), end(e.b, e.to, !down)];
+    const points = [end(e.a, e.from, true), ...e.bends.flatMap(b => [-1, 1].map(side => [left + b.x, top + b.y + side * b.h / 2])), end(e.b, e.to, false)];
     let d = `M${points[0]}`;
     for (let i = 1; i < points.length; ++i) {
       const [x0, y0] = points[i - 1], [x1, y1] = points[i], h = (y1 - y0) / 2;
-      d += `C${x0},${y0 + h} ${x1},${y1 - h} ${x1},${y1}`;
+      // Up again to an earlier module: around at the right.
+      const side = left + plan.width - 6, middle = (y0 + y1) / 2;
+      d += e.up ? `C${x0},${y0 + 30} ${side},${y0 + 30} ${side},${middle}C${side},${y1 - 30} ${x1},${y1 - 30} ${x1},${y1}`
+                : `C${x0},${y0 + h} ${x1},${y1 - h} ${x1},${y1}`;
     }
     const arrow = e.to.port ? {} : {'marker-end': 'url(#head)'};
-    const wire = make('path', {class: 'wire', d, ...arrow}, svg);
+    const wire = make('path', {class: e.up ? 'wire up' : 'wire', d, ...arrow}, svg);
     wire.dataset.wire = e.wire;
     wire.dataset.to = e.to.id ?? e.to.path ?? '';
   }
@@ -290,7 +294,7 @@ function draw(plan, left, top, svg) {
     make('text', {x: x + 6, y: y + n.h / 2 + 12, class: 'soft'}, svg, shapesOf(item));
     g.onmouseenter = () => { tell(item); light(item, true); };
     g.onmouseleave = () => light(item, false);
-    if (item.groups) g.onclick = () => { item.open = true; show(); };
+    g.onclick = item.groups ? () => { item.open = true; show(); } : () => tell(item);
   }
 }
 
@@ -333,7 +337,7 @@ function show() {
   draw(plan, 0, 0, svg);
   const canvas = $('canvas'), first = !canvas.querySelector('svg');
   canvas.replaceChildren(svg);
-  if (first) canvas.scrollLeft = (canvas.scrollWidth - canvas.clientWidth) / 2;
+  if (first && plan.all.length) canvas.scrollLeft = plan.all.reduce((a, b) => a.y <= b.y ? a : b).x - canvas.clientWidth / 2;
 }
 
 const root = groups.get('');
