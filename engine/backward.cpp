@@ -119,7 +119,7 @@ class Walk {
       return Complaint{"what backward needs was freed by an earlier backward through the same graph",
                        "pass .retain_graph = true to the first one, or run the forward again"};
     });
-    Observed const watch(Operation{.op = node.op(), .inputs = {}, .outputs = {}, .gradient = true});
+    Observed const watch({.op = node.op(), .gradient = true});
     gradients.assign(size_t(node.edge_count_), Tensor());
     bool const any =
         std::any_of(node.gradients_, node.gradients_ + node.output_count_, [](Tensor const& g) { return g.defined(); });

@@ -5,14 +5,16 @@
 
 #include <atomic>
 #include <initializer_list>
+#include <span>
 
 namespace heed {
 
 /// What an Observed says of itself; the lists are valid during Observer::enter() alone.
 struct Operation {
-  char const* op;                                        // a literal
-  std::initializer_list<Tensor const*> inputs, outputs;  // undefined tensors allowed
-  double flops = 0;                                      // 0 where unknown
+  using Tensors = std::span<Tensor const* const>;  // null and undefined ones allowed
+  char const* op;                                  // a literal
+  Tensors inputs = {}, outputs = {};
+  double flops = 0;       // 0 where unknown
   bool gradient = false;  // a step of backward: the gradient function of `op`, and the sums it adds to
 };
 
@@ -36,19 +38,20 @@ extern std::atomic<uint32_t> observer_epoch;  // 0: nobody watches
 
 /// `Observed const watch("softmax", {&x}, {&y});` stands in a primitive where its result exists and its kernel is about
 /// to run, and lives until the operation returns. A composition may open one with its name alone, and its primitives
-/// are nested in it. Costs a relaxed load where nobody watches.
+/// are nested in it; a driver with arrays of operands opens one from an Operation. Costs a relaxed load where nobody
+/// watches.
 class Observed {
  public:
-  using Tensors = std::initializer_list<Tensor const*>;
-  explicit Observed(char const* op, Tensors inputs = {}, Tensors outputs = {}) : epoch_(epoch()) {
+  using List = std::initializer_list<Tensor const*>;
+  explicit Observed(char const* op, List inputs = {}, List outputs = {}) : epoch_(epoch()) {
     if (epoch_) [[unlikely]]
-      begin({op, inputs, outputs});
+      begin({op, span(inputs), span(outputs)});
   }
   /// `flops()` gives the floating-point operations, a multiply-add counted as two.
   template <class Flops>
-  Observed(char const* op, Tensors inputs, Tensors outputs, Flops flops) : epoch_(epoch()) {
+  Observed(char const* op, List inputs, List outputs, Flops flops) : epoch_(epoch()) {
     if (epoch_) [[unlikely]]
-      begin({op, inputs, outputs, double(flops())});
+      begin({op, span(inputs), span(outputs), double(flops())});
   }
   explicit Observed(Operation const& operation) : epoch_(epoch()) {
     if (epoch_) [[unlikely]]
@@ -62,6 +65,7 @@ class Observed {
   Observed& operator=(Observed const&) = delete;
 
  private:
+  static Operation::Tensors span(List list) { return {list.begin(), list.size()}; }
   static uint32_t epoch() noexcept { return detail::observer_epoch.load(std::memory_order_relaxed); }
   void begin(Operation const& operation);
   void end() noexcept;

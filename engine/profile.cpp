@@ -82,16 +82,23 @@ class Profile::Recorder final : public Observer {
     if (e.gradient) e.of = e.op;
     e.flops = operation.flops;
     e.first_form = forms_.size();
-    for (Tensor const* t : operation.inputs)
-      if (t->defined()) e.read += distinct_bytes(*t), forms_.push_back({t->shape(), t->dtype()}), ++e.inputs;
-    for (Tensor const* t : operation.outputs)
-      if (t->defined()) {
-        e.written += distinct_bytes(*t), forms_.push_back({t->shape(), t->dtype()}), ++e.outputs;
-        bool const in_place = std::any_of(operation.inputs.begin(), operation.inputs.end(), [&](Tensor const* in) {
-          return in->defined() && in->body()->storage == t->body()->storage;
-        });
-        if (!in_place && !t->body()->is_view) e.allocated += int64_t(t->storage().bytes());
-      }
+    auto const there = [](Tensor const* t) { return t && t->defined(); };
+    for (Tensor const* t : operation.inputs) {
+      if (!there(t)) continue;
+      e.read += distinct_bytes(*t);
+      forms_.push_back({t->shape(), t->dtype()});
+      ++e.inputs;
+    }
+    for (Tensor const* t : operation.outputs) {
+      if (!there(t)) continue;
+      e.written += distinct_bytes(*t);
+      forms_.push_back({t->shape(), t->dtype()});
+      ++e.outputs;
+      bool const in_place = std::any_of(operation.inputs.begin(), operation.inputs.end(), [&](Tensor const* in) {
+        return there(in) && in->body()->storage == t->body()->storage;
+      });
+      if (!in_place && !t->body()->is_view) e.allocated += int64_t(t->storage().bytes());
+    }
     e.allocated_before = detail::allocated_by_thread();
     thread.open = events_.size() - 1;
     e.start = now() - start_;
