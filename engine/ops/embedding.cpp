@@ -40,9 +40,8 @@ Tensor embedding_adjoint(Tensor const& g, Tensor const& index, int64_t rows) {
                                                  index.numel(), rows, n);
   });
   if (tracked(g))
-    record("embedding_adjoint", table, {&g}, [index = Saved(index)](Tensor const& h, Node const& node) {
-      return std::array{embedding(index.get(node), h)};
-    });
+    record("embedding_adjoint", table, {&g},
+           [index](Tensor const& h, Node const&) { return std::array{embedding(index, h)}; });
   return table;
 }
 
@@ -53,7 +52,7 @@ Tensor embedding(Tensor const& index, Tensor const& table) {
   Tensor const where = index.contiguous(), from = table.defined() ? table.contiguous() : table;
   Shape const shape = check_lookup(where, from);
   Tensor y(shape, from.dtype());
-  Observed const watch("embedding", {&where, &y}, {&y});  // reads as many elements of the table as it writes
+  Observed const watch("embedding", {&where}, {&y});  // not the whole table: the rows read are as long as y
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>().of<T>().forward(from.data<T>(), where.data<int64_t>(), y.data<T>(), where.numel(),
                                                 from.size(1));

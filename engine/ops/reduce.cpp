@@ -168,12 +168,11 @@ Tensor extreme(char const* op, Tensor const& x, Dims const& axes, bool keep, Ker
   check_not_empty(op, p, x);
   Tensor y = shaped(reduce(op, p, kernel), p, keep);
   if (tracked(x))
-    record(op, y, {&x},
-           [x = Saved(x), best = Saved(y.detach()), kept = p.kept, axes](Tensor const& g, Node const& node) {
-             Tensor const from = x.get(node).detach();
-             Tensor const chosen = (from == best.get(node).reshape(kept)).to(from.dtype());
-             return std::array{g.reshape(kept) * (chosen / sum(chosen, axes, true))};
-           });
+    record(op, y, {&x}, [x = Saved(x), best = y.detach(), kept = p.kept, axes](Tensor const& g, Node const& node) {
+      Tensor const from = x.get(node).detach();
+      Tensor const chosen = (from == best.reshape(kept)).to(from.dtype());
+      return std::array{g.reshape(kept) * (chosen / sum(chosen, axes, true))};
+    });
   return y;
 }
 
