@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <heed/engine/backward.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
 
@@ -118,6 +119,7 @@ class Walk {
       return Complaint{"what backward needs was freed by an earlier backward through the same graph",
                        "pass .retain_graph = true to the first one, or run the forward again"};
     });
+    Observed const watch({.op = node.op(), .gradient = true});
     gradients.assign(size_t(node.edge_count_), Tensor());
     bool const any =
         std::any_of(node.gradients_, node.gradients_ + node.output_count_, [](Tensor const& g) { return g.defined(); });

@@ -1,6 +1,6 @@
 // The catalogue: every operation once, with formula, shapes and errors. Unless said otherwise an operation takes f32
 // and f64, promotes mixed types as PyTorch does, broadcasts as NumPy does, and has a gradient that can be
-// differentiated again.
+// differentiated again. A primitive, which has a kernel, opens an Observed (observe.h), so that a profile shows it.
 #pragma once
 
 #include <heed/engine/random.h>

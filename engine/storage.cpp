@@ -44,7 +44,7 @@ struct FreeBlock {
 
 std::mutex shared_lock;
 FreeBlock* shared_lists[class_count] = {};
-std::atomic<size_t> bytes_in_use{0}, bytes_peak{0}, bytes_cached{0}, bytes_acquired{0}, violations{0};
+std::atomic<size_t> bytes_in_use{0}, bytes_peak{0}, window_peak{0}, bytes_cached{0}, bytes_acquired{0}, violations{0};
 
 void* acquire(size_t bytes) {
   size_t const align = bytes >= huge_page / 2 ? huge_page : alignment;
@@ -62,6 +62,7 @@ constexpr size_t local_limit = size_t{1} << 20;
 struct LocalLists {
   FreeBlock* list[local_classes] = {};
   size_t bytes[local_classes] = {};
+  size_t allocated = 0;  // bytes of storages, ever
   bool closed = false;
   ~LocalLists() {
     closed = true;
@@ -165,6 +166,8 @@ Ref<Storage> Storage::allocate(size_t bytes) {
   }
   size_t const now = bytes_in_use.fetch_add(bytes, std::memory_order_relaxed) + bytes;
   if (now > bytes_peak.load(std::memory_order_relaxed)) bytes_peak.store(now, std::memory_order_relaxed);
+  if (now > window_peak.load(std::memory_order_relaxed)) window_peak.store(now, std::memory_order_relaxed);
+  local.allocated += bytes;
   return Ref<Storage>(new (pool_allocate(sizeof(Storage))) Storage(block, bytes, guarded));
 }
 
@@ -195,6 +198,9 @@ MemoryStatistics memory_statistics() {
 }
 
 void reset_peak_memory() { bytes_peak.store(bytes_in_use.load()); }
+
+size_t detail::allocated_by_thread() noexcept { return local.allocated; }
+size_t detail::take_peak_window() noexcept { return window_peak.exchange(bytes_in_use.load()); }
 
 void release_cached_memory() {
   local.flush();

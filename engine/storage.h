@@ -46,6 +46,13 @@ void reset_peak_memory();
 /// Gives every cached block of the calling thread and of the shared cache back to the system.
 void release_cached_memory();
 
+namespace detail {
+/// Bytes of the storages that this thread has ever allocated.
+size_t allocated_by_thread() noexcept;
+/// The largest bytes in use since the last call: a peak that reset_peak_memory() does not touch.
+size_t take_peak_window() noexcept;
+}  // namespace detail
+
 /// Poison mode (also HEED_POISON=1): fresh storages are filled with NaN bytes and guarded at both ends.
 void set_poison(bool on);
 /// Writes outside a guarded storage that were found when it was released.

@@ -8,6 +8,7 @@ namespace {
 thread_local bool recording_on = true;
 thread_local Node* graveyard = nullptr;
 thread_local bool burying = false;
+thread_local std::vector<Tensor>* kept_tensors = nullptr;
 
 void check_version(Tensor const& tensor, uint32_t version, Node const& node) {
   check(tensor.storage().version() == version, node.op(), [&] {
@@ -48,6 +49,20 @@ void Node::dispose() noexcept {
     delete node;
   }
   burying = false;
+}
+
+void detail::report_kept(Tensor const& tensor) {
+  if (kept_tensors && tensor) kept_tensors->push_back(tensor);
+}
+
+std::vector<Tensor> Node::kept() const {
+  std::vector<Tensor> tensors;
+  struct Restore {
+    std::vector<Tensor>* before;
+    ~Restore() { kept_tensors = before; }
+  } const restore{std::exchange(kept_tensors, &tensors)};
+  copy_function();
+  return tensors;
 }
 
 Tensor const& Saved::get(Node const& node) const {

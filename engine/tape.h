@@ -54,6 +54,14 @@ class Node : public Counted {
   /// Whether input i wants a gradient: a gradient function skips the others.
   bool needs(int i) const { return bool(edges_[i]); }
 
+  int input_count() const { return edge_count_; }
+  int output_count() const { return output_count_; }
+  Edge const& input(int i) const { return edges_[i]; }
+  /// Whether a backward has freed what was saved.
+  bool released() const { return released_; }
+  /// The tensors that the gradient function keeps in Saved and SavedOutput.
+  std::vector<Tensor> kept() const;
+
  protected:
   explicit Node(char const* op) : op_(op), path_(scope_path()) {}
   Edge* edges_ = nullptr;
@@ -63,7 +71,8 @@ class Node : public Counted {
  private:
   friend class Walk;
   virtual void run(Tensor const* output_gradients, Tensor* input_gradients) = 0;
-  virtual void release() noexcept = 0;  // what was saved
+  virtual void release() noexcept = 0;     // what was saved
+  virtual void copy_function() const = 0;  // kept(): copies of Saved report themselves
 
   char const* op_;
   std::string_view path_;
@@ -73,12 +82,19 @@ class Node : public Counted {
   Node* next_dead_ = nullptr;
 };
 
+namespace detail {
+void report_kept(Tensor const& tensor);
+}
+
 /// A tensor kept for backward, with the version of its storage: a later in-place change is an Error, never a wrong
 /// gradient.
 class Saved {
  public:
   Saved() = default;
   explicit Saved(Tensor const& tensor) : tensor_(tensor), version_(tensor ? tensor.storage().version() : 0) {}
+  Saved(Saved const& other) : tensor_(other.tensor_), version_(other.version_) { detail::report_kept(tensor_); }
+  Saved(Saved&&) noexcept = default;
+  Saved& operator=(Saved&&) noexcept = default;
   Tensor const& get(Node const& node) const;
 
  private:
@@ -93,6 +109,11 @@ class SavedOutput {
   SavedOutput() = default;
   explicit SavedOutput(Tensor const& output, int slot = 0)
       : tensor_(output.detach()), version_(output.storage().version()), slot_(slot) {}
+  SavedOutput(SavedOutput const& other) : tensor_(other.tensor_), version_(other.version_), slot_(other.slot_) {
+    detail::report_kept(tensor_);
+  }
+  SavedOutput(SavedOutput&&) noexcept = default;
+  SavedOutput& operator=(SavedOutput&&) noexcept = default;
   /// The output, with its edge back into the tape where the gradient itself is being recorded.
   Tensor get(Node const& node) const;
 
@@ -112,6 +133,12 @@ bool tracked(std::vector<Tensor> const& tensors);
 void no_gradient(std::string_view op, std::initializer_list<Tensor> inputs);
 
 namespace detail {
+
+/// A node learns what it keeps from a copy of its function, made when asked: recording costs nothing more.
+template <class F>
+void copy_kept(std::optional<F> const& function) {
+  if constexpr (std::is_copy_constructible_v<F>) std::optional<F> const copy(function);
+}
 
 /// N inputs and M outputs; f(output gradients…, node) → std::array<Tensor, N>.
 template <size_t N, size_t M, class F>
@@ -136,6 +163,7 @@ class NodeOf final : public Node {
     for (size_t i = 0; i < N; ++i) input_gradients[i] = std::move(results[i]);
   }
   void release() noexcept override { f_.reset(); }
+  void copy_function() const override { copy_kept(f_); }
 
   std::array<Edge, N> array_;
   std::array<Tensor, M> outputs_;
@@ -162,6 +190,7 @@ class NodeOfMany final : public Node {
     for (size_t i = 0; i < results.size(); ++i) input_gradients[i] = std::move(results[i]);
   }
   void release() noexcept override { f_.reset(); }
+  void copy_function() const override { copy_kept(f_); }
 
   std::vector<Edge> list_;
   std::vector<Tensor> outputs_;

@@ -2,7 +2,9 @@
 #include <heed/engine/error.h>
 #include <heed/engine/tape.h>
 
+#include <mutex>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 namespace heed {
@@ -40,6 +42,34 @@ Tensor Tensor::detach() const {
   Tensor alias(defined_body().storage, body_->offset, body_->shape, body_->strides, body_->dtype);
   alias.body_->is_view = true;
   return alias;
+}
+
+namespace {
+struct Labels {
+  std::mutex lock;
+  std::vector<std::string_view> texts = {{}};
+  std::unordered_map<std::string_view, uint32_t> numbers = {{{}, 0}};
+};
+Labels& labels() {
+  static auto& all = *new Labels;  // never destroyed: tensors may outlive static objects
+  return all;
+}
+}  // namespace
+
+std::string_view Tensor::label() const {
+  if (defined_body().label == 0) return {};
+  std::lock_guard const guard(labels().lock);
+  return labels().texts[body_->label];
+}
+
+Tensor& Tensor::set_label(std::string_view text) {
+  defined_body();
+  text = intern(text);
+  std::lock_guard const guard(labels().lock);
+  auto const [entry, fresh] = labels().numbers.try_emplace(text, uint32_t(labels().texts.size()));
+  if (fresh) labels().texts.push_back(text);
+  body_->label = entry->second;
+  return *this;
 }
 
 void Tensor::wrong_type(Dtype wanted) const {

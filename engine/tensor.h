@@ -8,6 +8,7 @@
 #include <heed/engine/storage.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace heed {
@@ -16,6 +17,7 @@ class Node;  // tape.h
 
 /// What handles share. `node`/`slot` name the tape entry that made the value; a leaf has none.
 struct TensorBody : Counted {
+  uint32_t label = 0;  // which of the labels (tensor.cpp); 0: none
   Ref<Storage> storage;
   Shape shape;
   Strides strides;
@@ -93,6 +95,11 @@ class Tensor {
   void backward(Tensor const& gradient = {}) const;
   /// The same elements, unknown to the tape.
   Tensor detach() const;
+  /// What explain() and graphs call the tensor: a parameter's path, or what set_label() says. Views have none of their
+  /// own.
+  std::string_view label() const;
+  /// Labels are kept as long as the program runs.
+  Tensor& set_label(std::string_view text);
 
   // Views (ops/view.cpp): they share storage, and gradients flow through them.
   /// Same elements in another shape, one size may be -1; a view where strides allow, else a copy.

@@ -89,6 +89,8 @@ void bind_paths(Module& root, std::string_view path) {
     module.path_ =
         intern(path.empty() || below.empty() ? fmt::format("{}{}", path, below) : fmt::format("{}.{}", path, below));
   });
+  for (auto& [name, tensor] : named_parameters(root))
+    tensor.set_label(path.empty() ? name : fmt::format("{}.{}", path, name));
 }
 
 void train(Module& root, bool on) {

@@ -64,7 +64,7 @@ struct NamedTensor {
   Tensor tensor;
 };
 
-/// Tells every module below `root` its path; models do it in their constructors.
+/// Tells every module below `root` its path and every parameter its label; models do it in their constructors.
 void bind_paths(Module& root, std::string_view path = {});
 /// Training (dropout on) or evaluation, for `root` and all below.
 void train(Module& root, bool on = true);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops/optimise.h>
 #include <heed/optim/adamw.h>
 
@@ -29,6 +30,8 @@ void AdamW::update(Tensor const& parameter, Tensor const& gradient, size_t index
                        .correction1 = 1 - std::pow(options_.beta1, double(steps())),
                        .correction2 = 1 - std::pow(options_.beta2, double(steps())),
                        .grad_scale = gradient_scale};
+  Observed const watch("AdamW", {&parameter, &gradient, &moment(0, index), &moment(1, index)},
+                       {&parameter, &moment(0, index), &moment(1, index)});
   dispatch_floating("AdamW", parameter.dtype(), [&]<class T>(Type<T>) {
     kernels<OptimiseKernels>().of<T>().adamw(parameter.data<T>(), gradient.data<T>(), moment(0, index).data<T>(),
                                              moment(1, index).data<T>(), parameter.numel(), step);

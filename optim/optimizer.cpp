@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/optimise.h>
 #include <heed/engine/tape.h>
@@ -50,6 +51,7 @@ void Optimizer::add_slot(char const* kind) {
 
 void Optimizer::step(double gradient_scale) {
   NoGrad const off;
+  Observed const watch("optimizer step");
   ++steps_;
   size_t index = 0;
   for (ParameterGroup const& group : groups_)
@@ -102,6 +104,7 @@ void Optimizer::load_state(std::vector<nn::NamedTensor> const& state, int64_t st
 }
 
 double gradient_norm(std::vector<ParameterGroup> const& groups) {
+  Observed const watch("gradient_norm");
   double sum = 0;
   for (ParameterGroup const& group : groups)
     for (auto const& parameter : group.parameters) {

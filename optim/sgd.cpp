@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops/optimise.h>
 #include <heed/optim/sgd.h>
 
@@ -24,6 +25,7 @@ void SGD::update(Tensor const& parameter, Tensor const& gradient, size_t index, 
                      .nesterov = options_.nesterov,
                      .first = steps() == 1,
                      .grad_scale = gradient_scale};
+  Observed const watch("SGD", {&parameter, &gradient}, {&parameter});
   dispatch_floating("SGD", parameter.dtype(), [&]<class T>(Type<T>) {
     T* const buffer = options_.momentum > 0 ? moment(0, index).data<T>() : nullptr;
     kernels<OptimiseKernels>().of<T>().sgd(parameter.data<T>(), gradient.data<T>(), buffer, parameter.numel(), step);

@@ -129,6 +129,7 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
                        {"lab train --preset tiny --text text.txt --out new --activation swish", "gelu"},
                        {"lab train --preset tiny --text text.txt --out new --learning-rate nan", "learning-rate"},
                        {"lab train --preset tiny --text text.txt --out text.txt/new", "text.txt/new"},
+                       {"lab train --preset tiny --text text.txt --out new --profile no/trace.json", "no/trace.json"},
                        {"lab train --resume --out nowhere", "nowhere"},
                        {"lab train --resume --out run --heads 4", "heads (4, the checkpoint has 2)"},
                        {"lab train --resume --out run --text short.txt", "not the text"},
@@ -155,6 +156,26 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
   if (heed::all_isas().size() > 1 && !heed::has_isa(heed::all_isas().back()))
     CHECK(shell(folder, "HEED_ISA=" + std::string(heed::name(heed::all_isas().back())) + " lab inspect run").status ==
           2);
+}
+
+TEST_CASE("--profile: a trace and a table, and the same bits as without") {
+  Folder const folder;
+  Outcome const plain = shell(folder, "lab train --preset tiny --text text.txt --out plain --steps 12");
+  Outcome const watched =
+      shell(folder, "lab train --preset tiny --text text.txt --out watched --steps 12 --profile trace.json");
+  CHECK_MESSAGE(watched.status == 0, watched.err);
+  for (char const* text : {"GFLOP/s", "linear backward", "blocks.0.attn", "trace trace.json", "validation loss"}) {
+    CAPTURE(text);
+    CHECK(watched.out.find(text) != std::string::npos);
+  }
+  std::string const trace = read_file(folder / "trace.json");
+  CHECK(trace.starts_with(R"({"displayTimeUnit":"ms","traceEvents":[)"));
+  CHECK(trace.find(R"("name":"optimizer step")") != std::string::npos);
+  CHECK(read_file(folder / "watched/checkpoint.safetensors") == read_file(folder / "plain/checkpoint.safetensors"));
+  // Fewer steps than it would watch.
+  Outcome const brief =
+      shell(folder, "lab train --preset tiny --text text.txt --out brief --steps 7 --profile brief.json");
+  CHECK(brief.out.find("trace brief.json") != std::string::npos);
 }
 
 TEST_CASE("--help teaches: every option has its default") {

@@ -1,6 +1,7 @@
 // attend(): scaled-dot-product attention without the T×S matrix.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/attend.h>
 #include <heed/engine/tape.h>
@@ -96,6 +97,19 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
   return a;
 }
 
+/// How many (query, key) pairs causality and windows let see each other, over batch and heads; a mask counts as all
+/// true.
+double visible_pairs(Tensor const& q, Tensor const& k, AttendOptions const& options) {
+  int64_t const t = q.size(2), s = k.size(2);
+  double pairs = 0;
+  for (int64_t i = s - t; i < s; ++i) {
+    int64_t const first = options.left < i ? i - options.left : 0;
+    int64_t const last = options.causal ? i : options.right < s - 1 - i ? i + options.right : s - 1;
+    pairs += double(std::max(last - first + 1, int64_t{0}));
+  }
+  return pairs * double(q.size(0) * q.size(1));
+}
+
 /// A [B, H, T, E] tensor whose memory is [B, T, H, E], so that joining the heads afterwards is a view.
 Tensor heads_together(int64_t b, int64_t h, int64_t t, int64_t e, Dtype dtype) {
   return Tensor({b, t, h, e}, dtype).transpose(1, 2);
@@ -118,6 +132,8 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
                Tensor({q.size(0), q.size(1), q.size(2)}, q.dtype())};
     outputs[0].body()->is_view = false;
   }
+  Observed const watch("attend", {&q, &k, &v, &options.mask}, {&outputs[0], &outputs[1]},
+                       [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3) + v.size(3)); });
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
     kernels<AttendKernels>().of<T>().forward(arguments<T>(q, k, v, options), outputs[0].data<T>(),
                                              strides_of(outputs[0]), outputs[1].data<T>());
@@ -139,6 +155,10 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
           Tensor const dout = rows_contiguous(g[0].defined() ? g[0] : zeros(o.shape(), o.dtype()));
           Tensor const dlse = g[1].defined() ? g[1].contiguous() : Tensor();
           Tensor const dq = with_layout_of(query), dk = with_layout_of(key), dv = with_layout_of(value);
+          // Five products: the scores again, dP and dV, dQ and dK.
+          Observed const watch(
+              "attend", {&query, &key, &value, &o, &l, &dout, &dlse, &options.mask}, {&dq, &dk, &dv},
+              [&] { return 2 * visible_pairs(query, key, options) * double(3 * query.size(3) + 2 * value.size(3)); });
           dispatch_floating("attend", query.dtype(), [&]<class T>(Type<T>) {
             AttendGradArgs<T> const gradients{.out = o.data<T>(),
                                               .out_strides = strides_of(o),

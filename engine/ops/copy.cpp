@@ -1,6 +1,7 @@
 // What moves elements: contiguous, clone, to, cat, and assignment in place.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/tape.h>
@@ -12,6 +13,7 @@ void copy_elements(Tensor const& from, Tensor const& to) {
   int const size = int(size_of(from.dtype()));
   auto const& kernels = heed::kernels<CopyKernels>();
   if (to.numel() == 0) return;
+  Observed const watch("copy", {&from}, {&to});
   if (to.is_contiguous()) {
     kernels.gather(from.raw(), from.strides().data(), to.raw(), to.shape().data(), to.rank(), size);
   } else {
@@ -42,6 +44,7 @@ Tensor Tensor::to(Dtype dtype) const {
   if (dtype == this->dtype()) return *this;
   Tensor const whole = detach().contiguous();
   Tensor y(shape(), dtype);
+  Observed const watch("to", {&whole}, {&y});
   kernels<CopyKernels>().cast(whole.raw(), this->dtype(), y.raw(), dtype, numel());
   if (tracked(*this) && is_floating(dtype))
     record("to", y, {this}, [from = this->dtype()](Tensor const& g, Node const&) { return std::array{g.to(from)}; });
@@ -91,6 +94,7 @@ Tensor cat(std::vector<Tensor> const& tensors, int axis) {
     shape[axis] += tensors[i].shape()[axis];
     dtype = promote(dtype, tensors[i].dtype());
   }
+  Observed const watch("cat");  // its copies have the bytes
   Tensor y(shape, dtype);
   std::vector<int64_t> starts;
   {

@@ -1,6 +1,7 @@
 // Tensors from nothing: constants, ranges, values.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/tape.h>
@@ -21,6 +22,7 @@ Tensor& Tensor::fill_(Number value) {
   check_defined("fill_", *this);
   if (tracked(*this)) check_in_place("fill_", *this);
   if (!is_contiguous()) return copy_(full(shape(), value, dtype()));
+  Observed const watch("fill", {}, {this});
   dispatch(dtype(), [&]<class T>(Type<T>) {
     T const element = value.to<T>();
     kernels<CopyKernels>().fill(&element, raw(), numel(), sizeof(T));
@@ -43,6 +45,7 @@ Tensor arange(int64_t from, int64_t to, int64_t step, Dtype dtype) {
   int64_t const span = step > 0 ? to - from : from - to, width = step > 0 ? step : -step;
   int64_t const count = span <= 0 ? 0 : (span + width - 1) / width;
   Tensor y({count}, dtype);
+  Observed const watch("arange", {}, {&y});
   dispatch(dtype, [&]<class T>(Type<T>) {
     T* const out = y.data<T>();
     for (int64_t i = 0; i < count; ++i) out[i] = T(from + i * step);

@@ -1,6 +1,7 @@
 // Cross-entropy of logits and class indices, with the softmax fused into loss and gradient.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/cross_entropy.h>
 #include <heed/engine/tape.h>
@@ -53,31 +54,33 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
   Tensor const x = logits.contiguous();
   int64_t const classes = x.size(-1), rows = targets.numel();
   Tensor losses(targets.shape(), x.dtype()), lse({rows}, x.dtype());
+  Observed const watch("cross_entropy", {&x, &targets}, {&losses, &lse});
   dispatch_floating("cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
     kernels<CrossEntropyKernels>().of<T>().forward(x.data<T>(), whole_targets.data<int64_t>(), options.ignore_index,
                                                    options.label_smoothing, losses.data<T>(), lse.data<T>(), rows,
                                                    classes);
   });
   if (tracked(x))
-    record(
-        "cross_entropy", losses, {&x},
-        [x = Saved(x), targets = Saved(whole_targets), lse, options, rows, classes](Tensor const& g, Node const& node) {
-          Tensor const& from = x.get(node);
-          if (recording()) {
-            auto const in = twin_inputs({from});
-            auto plain = options;
-            plain.reduction = Reduction::none;
-            return std::array{twin_gradients({naive::cross_entropy(in[0], targets.get(node), plain)}, in, {g})[0]};
-          }
-          Tensor const row_gradient = g.contiguous();
-          Tensor dx(from.shape(), from.dtype());
-          dispatch_floating("cross_entropy", from.dtype(), [&]<class T>(Type<T>) {
-            kernels<CrossEntropyKernels>().of<T>().backward(
-                from.data<T>(), targets.get(node).data<int64_t>(), options.ignore_index, options.label_smoothing,
-                lse.data<T>(), row_gradient.data<T>(), dx.data<T>(), rows, classes);
-          });
-          return std::array{dx};
-        });
+    record("cross_entropy", losses, {&x},
+           [x = Saved(x), targets = Saved(whole_targets), lse = Saved(lse), options, rows, classes](Tensor const& g,
+                                                                                                    Node const& node) {
+             Tensor const& from = x.get(node);
+             if (recording()) {
+               auto const in = twin_inputs({from});
+               auto plain = options;
+               plain.reduction = Reduction::none;
+               return std::array{twin_gradients({naive::cross_entropy(in[0], targets.get(node), plain)}, in, {g})[0]};
+             }
+             Tensor const row_gradient = g.contiguous();
+             Tensor dx(from.shape(), from.dtype());
+             Observed const watch("cross_entropy", {&row_gradient, &from, &lse.get(node)}, {&dx});
+             dispatch_floating("cross_entropy", from.dtype(), [&]<class T>(Type<T>) {
+               kernels<CrossEntropyKernels>().of<T>().backward(
+                   from.data<T>(), targets.get(node).data<int64_t>(), options.ignore_index, options.label_smoothing,
+                   lse.get(node).data<T>(), row_gradient.data<T>(), dx.data<T>(), rows, classes);
+             });
+             return std::array{dx};
+           });
   return reduced(losses, counted, options.reduction);
 }
 

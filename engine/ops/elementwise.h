@@ -2,6 +2,7 @@
 // way.
 #pragma once
 
+#include <heed/engine/observe.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tensor.h>
@@ -81,6 +82,7 @@ struct Rows {
 template <int operands, int outputs, class Kernel>
 void elementwise(char const* op, Shape const& shape, Dtype dtype, std::span<Tensor const* const> in,
                  std::span<Tensor const* const> out, Kernel const& kernel) {
+  Observed const watch({.op = op, .inputs = in, .outputs = out});
   size_t const element = size_of(dtype);
   int const n_in = int(in.size()), n_out = int(out.size());
   auto const base = [](Tensor const* t) { return t ? static_cast<std::byte*>(t->raw()) : nullptr; };

@@ -1,6 +1,7 @@
 // Table lookup.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/embedding.h>
 #include <heed/engine/tape.h>
@@ -33,6 +34,7 @@ Tensor embedding_adjoint(Tensor const& g, Tensor const& index, int64_t rows) {
   Tensor const from = g.contiguous();
   int64_t const n = g.size(-1);
   Tensor table({rows, n}, g.dtype());
+  Observed const watch("embedding", {&from, &index}, {&table});
   dispatch_floating("embedding", g.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>().of<T>().backward(from.data<T>(), index.data<int64_t>(), -1, table.data<T>(),
                                                  index.numel(), rows, n);
@@ -50,6 +52,7 @@ Tensor embedding(Tensor const& index, Tensor const& table) {
   Tensor const where = index.contiguous(), from = table.defined() ? table.contiguous() : table;
   Shape const shape = check_lookup(where, from);
   Tensor y(shape, from.dtype());
+  Observed const watch("embedding", {&where}, {&y});  // not the whole table: the rows read are as long as y
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>().of<T>().forward(from.data<T>(), where.data<int64_t>(), y.data<T>(), where.numel(),
                                                 from.size(1));

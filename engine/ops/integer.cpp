@@ -16,9 +16,10 @@ namespace {
 
 /// y = f(x) of any type, without a gradient.
 template <class Y, class F>
-Tensor each(Tensor const& x, Dtype dtype, F f) {
+Tensor each(char const* op, Tensor const& x, Dtype dtype, F f) {
   Tensor const from = x.detach().contiguous();
   Tensor y(x.shape(), dtype);
+  Observed const watch(op, {&from}, {&y});
   auto* const to = static_cast<Y*>(y.raw());
   dispatch(x.dtype(), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(from.raw());
@@ -35,6 +36,7 @@ Tensor integers(char const* op, Tensor const& left, Tensor const& right, Dtype d
   Shape const shape = broadcast(op, left.shape(), right.shape());
   Tensor const a = left.to(dtype), b = right.to(dtype);
   Tensor y(shape, dtype);
+  Observed const watch(op, {&a, &b}, {&y});
   dispatch_integer(op, dtype, [&]<class T>(Type<T>) {
     auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
     auto* const to = static_cast<T*>(y.raw());
@@ -203,7 +205,7 @@ Tensor integer_power(Tensor const& a, Tensor const& b, Dtype dtype) {
 #define HEED_QUESTION(name, of_float)                                           \
   Tensor name(Tensor const& x) {                                                \
     check_defined(#name, x);                                                    \
-    return each<bool>(x, Dtype::boolean, []<class T>(T v) {                     \
+    return each<bool>(#name, x, Dtype::boolean, []<class T>(T v) {                     \
       if constexpr (std::is_integral_v<T>)                                      \
         return name##_of_whole(v);                                              \
       else {                                                                    \

@@ -1,6 +1,7 @@
 // Matrix products with broadcast leading axes, and the linear layer's product.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/parallel.h>
@@ -96,6 +97,7 @@ Tensor product(Tensor const& a, Tensor const& b) {
   shape.push_back(a.size(-2));
   shape.push_back(b.size(-1));
   Tensor y(shape, a.dtype());
+  Observed const watch("matmul", {&a, &b}, {&y}, [&] { return 2.0 * double(y.numel()) * double(a.size(-1)); });
   {
     NoGrad const off;
     multiply(with_leading_ones(a, y.rank()), with_leading_ones(b, y.rank()), {}, y);
@@ -163,6 +165,8 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
   int64_t rows = 1;
   for (int axis = 0; axis + 1 < x.rank(); ++axis) rows *= x.shape()[axis];
   Tensor y(shape, x.dtype());
+  Observed const watch("linear", {&x, &weight, &bias}, {&y},
+                       [&] { return 2.0 * double(y.numel()) * double(x.size(-1)); });
   {
     NoGrad const off;
     multiply(x.reshape({rows, x.size(-1)}), weight.t(), bias.defined() ? bias.contiguous() : bias,

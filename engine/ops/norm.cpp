@@ -1,6 +1,7 @@
 // Layer norm and RMS norm over the last axis.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/norm.h>
 #include <heed/engine/tape.h>
@@ -40,14 +41,15 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_i
   Tensor const from = x.contiguous(), weight = whole(weight_in), bias = whole(bias_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), mean({rows}, x.dtype()), rstd({rows}, x.dtype());
+  Observed const watch("layer_norm", {&from, &weight, &bias}, {&y, &mean, &rstd});
   dispatch_floating("layer_norm", x.dtype(), [&]<class T>(Type<T>) {
     kernels<NormKernels>().of<T>().layer_norm(from.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias), eps,
                                               y.data<T>(), mean.data<T>(), rstd.data<T>(), rows, n);
   });
   if (tracked(x, weight, bias))
     record("layer_norm", y, {&from, &weight, &bias},
-           [x = Saved(from), weight = Saved(weight), bias = Saved(bias), mean, rstd, eps, rows, n](
-               Tensor const& g, Node const& node) -> std::array<Tensor, 3> {
+           [x = Saved(from), weight = Saved(weight), bias = Saved(bias), mean = Saved(mean), rstd = Saved(rstd), eps,
+            rows, n](Tensor const& g, Node const& node) -> std::array<Tensor, 3> {
              Tensor const& from = x.get(node);
              Tensor const& scale = weight.get(node);
              if (recording()) {
@@ -58,10 +60,12 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_i
              Tensor const gradient = g.contiguous();
              Tensor dx = like_if(node.needs(0), from), dweight = like_if(node.needs(1), scale),
                     dbias = like_if(node.needs(2), bias.get(node));
+             Observed const watch("layer_norm", {&gradient, &from, &scale}, {&dx, &dweight, &dbias});
              dispatch_floating("layer_norm", from.dtype(), [&]<class T>(Type<T>) {
                kernels<NormKernels>().of<T>().layer_norm_backward(
-                   gradient.data<T>(), from.data<T>(), data_or_null<T>(scale), mean.data<T>(), rstd.data<T>(),
-                   data_or_null<T>(dx), data_or_null<T>(dweight), data_or_null<T>(dbias), rows, n);
+                   gradient.data<T>(), from.data<T>(), data_or_null<T>(scale), mean.get(node).data<T>(),
+                   rstd.get(node).data<T>(), data_or_null<T>(dx), data_or_null<T>(dweight), data_or_null<T>(dbias),
+                   rows, n);
              });
              return {dx, dweight, dbias};
            });
@@ -74,14 +78,15 @@ Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
   Tensor const from = x.contiguous(), weight = whole(weight_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), rstd({rows}, x.dtype());
+  Observed const watch("rms_norm", {&from, &weight}, {&y, &rstd});
   dispatch_floating("rms_norm", x.dtype(), [&]<class T>(Type<T>) {
     kernels<NormKernels>().of<T>().rms_norm(from.data<T>(), data_or_null<T>(weight), eps, y.data<T>(), rstd.data<T>(),
                                             rows, n);
   });
   if (tracked(x, weight))
     record("rms_norm", y, {&from, &weight},
-           [x = Saved(from), weight = Saved(weight), rstd, eps, rows, n](Tensor const& g,
-                                                                         Node const& node) -> std::array<Tensor, 2> {
+           [x = Saved(from), weight = Saved(weight), rstd = Saved(rstd), eps, rows, n](
+               Tensor const& g, Node const& node) -> std::array<Tensor, 2> {
              Tensor const& from = x.get(node);
              Tensor const& scale = weight.get(node);
              if (recording()) {
@@ -91,9 +96,10 @@ Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
              }
              Tensor const gradient = g.contiguous();
              Tensor dx = like_if(node.needs(0), from), dweight = like_if(node.needs(1), scale);
+             Observed const watch("rms_norm", {&gradient, &from, &scale}, {&dx, &dweight});
              dispatch_floating("rms_norm", from.dtype(), [&]<class T>(Type<T>) {
                kernels<NormKernels>().of<T>().rms_norm_backward(gradient.data<T>(), from.data<T>(),
-                                                                data_or_null<T>(scale), rstd.data<T>(),
+                                                                data_or_null<T>(scale), rstd.get(node).data<T>(),
                                                                 data_or_null<T>(dx), data_or_null<T>(dweight), rows, n);
              });
              return {dx, dweight};

@@ -72,6 +72,7 @@ Tensor unary(R const& row, Tensor const& operand) {
 template <class Y, class Value>
 Tensor integers(char const* op, Tensor const& a, Tensor const& b, Shape const& shape, Dtype dtype, Value value) {
   Tensor y(shape, dtype);
+  Observed const watch(op, {&a, &b}, {&y});
   dispatch_integer(op, a.dtype(), [&]<class T>(Type<T>) {
     using Out = std::conditional_t<std::is_void_v<Y>, T, Y>;
     auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
@@ -181,6 +182,7 @@ Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right, Compare 
   Tensor const a = left.to(dtype), b = right.to(dtype);
   if (!is_floating(dtype)) return integers<bool>(R::name, a, b, shape, Dtype::boolean, integer_compare);
   Tensor y(shape, Dtype::boolean);
+  Observed const watch(R::name, {&a, &b}, {&y});
   dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {
     R const row;
     auto const kernel = kernels<PointwiseKernels>().of<T>().compare[CompareRows::index_of<R>].forward;
@@ -287,6 +289,7 @@ Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
   Shape const shape = broadcast("where", condition.shape(), broadcast("where", left.shape(), right.shape()));
   Tensor const a = left.to(dtype), b = right.to(dtype);
   Tensor y(shape, dtype);
+  Observed const watch("where", {&condition, &a, &b}, {&y});
   Rows<3> const rows(shape, std::array{&condition, &a, &b});
   auto const* const mask = static_cast<uint8_t const*>(condition.raw());
   dispatch_size(size_of(dtype), [&]<class E>(Type<E>) {

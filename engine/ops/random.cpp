@@ -1,6 +1,7 @@
 // Random tensors and dropout.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/random.h>
 #include <heed/engine/tape.h>
@@ -9,6 +10,7 @@ namespace heed {
 
 Tensor rand(Shape const& shape, Dtype dtype, Generator& generator) {
   Tensor y(shape, dtype);
+  Observed const watch("rand", {}, {&y});
   dispatch_floating("rand", dtype, [&]<class T>(Type<T>) {
     kernels<RandomKernels>().of<T>().uniform(y.data<T>(), y.numel(), generator.next());
   });
@@ -17,6 +19,7 @@ Tensor rand(Shape const& shape, Dtype dtype, Generator& generator) {
 
 Tensor randn(Shape const& shape, Dtype dtype, Generator& generator) {
   Tensor y(shape, dtype);
+  Observed const watch("randn", {}, {&y});
   dispatch_floating("randn", dtype, [&]<class T>(Type<T>) {
     kernels<RandomKernels>().of<T>().normal(y.data<T>(), y.numel(), generator.next());
   });
@@ -30,6 +33,7 @@ Tensor randint(int64_t low, int64_t high, Shape const& shape, Generator& generat
   // The high 64 bits of (64 random bits)·span: uniform up to span·2⁻⁶⁴.
   int64_t const n = numel(shape);
   Tensor words({2 * n}, Dtype::i32), y(shape, Dtype::i64);
+  Observed const watch("randint", {}, {&y});
   auto* const word = reinterpret_cast<uint32_t*>(words.data<int32_t>());
   kernels<RandomKernels>().words(word, 2 * n, generator.next());
   auto const span = uint64_t(high) - uint64_t(low);
@@ -53,6 +57,7 @@ Tensor dropout(Tensor const& x, double p, Draw draw) {
   if (p == 0) return x;
   Tensor const from = x.contiguous();
   Tensor y(x.shape(), x.dtype());
+  Observed const watch("dropout", {&from}, {&y});
   dispatch_floating("dropout", x.dtype(), [&]<class T>(Type<T>) {
     kernels<RandomKernels>().of<T>().dropout(from.data<T>(), y.data<T>(), x.numel(), p, draw);
   });

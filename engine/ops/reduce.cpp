@@ -1,6 +1,7 @@
 // Reductions over any axes: the axes are moved to the end and reduced as one.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/reduce.h>
 #include <heed/engine/tape.h>
@@ -74,6 +75,7 @@ void check_not_empty(char const* op, Plan const& p, Tensor const& x) {
 template <class Kernel>
 Tensor reduce(char const* op, Plan const& p, Kernel kernel) {
   Tensor y(p.out, p.x.dtype());
+  Observed const watch(op, {&p.x}, {&y});
   dispatch_floating(op, p.x.dtype(), [&]<class T>(Type<T>) {
     (kernels<ReduceKernels>().of<T>().*kernel.template member<T>())(p.x.data<T>(), y.data<T>(), p.outer, p.n, p.inner);
   });
@@ -101,6 +103,7 @@ Tensor shaped(Tensor const& y, Plan const& p, bool keep) { return keep ? y.resha
 /// Sums of integers and bools are i64, as in PyTorch.
 Tensor sum_integers(Plan const& p) {
   Tensor y = zeros(p.out, Dtype::i64);
+  Observed const watch("sum", {&p.x}, {&y});
   dispatch(p.x.dtype(), [&]<class T>(Type<T>) {
     auto const* from = static_cast<T const*>(p.x.raw());
     auto* to = y.data<int64_t>();
@@ -178,6 +181,7 @@ Tensor find(char const* op, Tensor const& x, int axis, bool keep, Kernel kernel)
   Plan const p = plan(op, x, {axis});
   check_not_empty(op, p, x);
   Tensor y(p.out, Dtype::i64);
+  Observed const watch(op, {&p.x}, {&y});
   dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
     (kernels<ReduceKernels>().of<T>().*kernel.template member<T>())(p.x.data<T>(), y.data<int64_t>(), p.outer, p.n,
                                                                     p.inner);

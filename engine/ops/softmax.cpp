@@ -1,5 +1,6 @@
 // Softmax and log-softmax along any axis.
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/softmax.h>
 #include <heed/engine/tape.h>
@@ -11,6 +12,7 @@ Tensor last_axis_form(Tensor const& x, int axis) { return x.transpose(axis, -1).
 
 Tensor forward(Tensor const& x, bool log) {
   Tensor y(x.shape(), x.dtype());
+  Observed const watch(log ? "log_softmax" : "softmax", {&x}, {&y});
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   dispatch_floating(log ? "log_softmax" : "softmax", x.dtype(), [&]<class T>(Type<T>) {
     auto const& k = kernels<SoftmaxKernels>().of<T>();
@@ -24,6 +26,7 @@ Tensor gradient(Tensor const& g, Tensor const& y, bool log) {
   if (recording()) return log ? g - exp(y) * sum(g, {-1}, true) : y * (g - sum(g * y, {-1}, true));
   Tensor const from = g.contiguous();
   Tensor dx(y.shape(), y.dtype());
+  Observed const watch(log ? "log_softmax" : "softmax", {&from, &y}, {&dx});
   int64_t const n = y.size(-1), rows = n ? y.numel() / n : 0;
   dispatch_floating("softmax", y.dtype(), [&]<class T>(Type<T>) {
     auto const& k = kernels<SoftmaxKernels>().of<T>();

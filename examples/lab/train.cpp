@@ -8,6 +8,7 @@
 #include <csignal>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "progress.h"
 #include "run.h"
@@ -18,7 +19,7 @@ namespace {
 using namespace heed;
 
 struct TrainCommand {
-  std::string preset = "quick", text, directory = "runs/lab";
+  std::string preset = "quick", text, directory = "runs/lab", profile;
   bool resume = false;
   int64_t threads = 0, stop_at = 0;
   Settings settings;
@@ -121,6 +122,36 @@ void save(Session const& s, RunFiles const& files) {
   checkpoint.save(files.checkpoint());
 }
 
+/// Watches a few steps once the caches are warm.
+class Profiler {
+ public:
+  Profiler(std::string path, int64_t taken) : path_(std::move(path)), taken_(taken) {
+    if (!path_.empty()) write_file_atomically(path_, "");  // found out now where it cannot be written
+  }
+  void after(int64_t step) {
+    if (path_.empty()) return;
+    if (step == taken_ + warm_up) profile_.emplace();
+    if (step == taken_ + warm_up + watched) write();
+  }
+  /// The run may have been shorter.
+  void finish() {
+    if (profile_) write();
+  }
+
+ private:
+  void write() {
+    fmt::print("{}\n{}", profile_->table(), profile_->module_table());
+    profile_->write_trace(path_);
+    fmt::print("trace {}\n", path_);
+    profile_.reset();
+  }
+
+  static constexpr int64_t warm_up = 5, watched = 5;
+  std::string path_;
+  int64_t taken_;
+  std::optional<Profile> profile_;
+};
+
 void check_settings(TrainingSettings const& t) {
   auto at_least = [](char const* name, double value, double least) {
     check(value >= least, "train", [&] {
@@ -157,6 +188,7 @@ void run(TrainCommand const& command, CLI::App const& app) {
   RunFiles const files(command.directory);
   Session s = command.resume ? resume(command, app) : start(command);
   TrainingSettings const& t = s.settings.training;
+  Profiler profiler(command.profile, s.state.step);
   make_directory(files.directory);
   write_file_atomically(files.configuration(), to_json(s.settings).dump(2) + "\n");
 
@@ -189,12 +221,17 @@ void run(TrainCommand const& command, CLI::App const& app) {
       if (report.step % t.checkpoint_every == 0) save(s, files);
       return true;
     });
+  trainer.on_step([&](optim::StepReport const& report) {
+    profiler.after(report.step);
+    return true;
+  });
   // A checkpoint that cannot be written is found out now, not after minutes of training.
   if (!command.resume) save(s, files);
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
   trainer.run(s.state);
   progress.finish();
+  profiler.finish();
   nn::eval(*s.model);
   save(s, files);
 
@@ -232,6 +269,9 @@ void add_train(CLI::App& app, int argc, char const* const* argv) {
       ->capture_default_str();
   train->add_option("--threads", command->threads, "Processors to use; 0: all. Results do not depend on it")
       ->capture_default_str();
+  train->add_option("--profile", command->profile,
+                    "Watch steps 6 to 10 of this run: a Chrome trace into this file (open it in ui.perfetto.dev) and a "
+                    "table of operations");
   add_options(*train, command->settings);
   train->footer("Example: heed-lab train --preset nanogpt-cpu --text shakespeare.txt --out runs/shakespeare");
   train->callback([command, train] { run(*command, *train); });

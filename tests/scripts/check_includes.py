@@ -27,7 +27,7 @@ def layer(path):
     if parts[0] == "nn":
         return 4
     if parts[0] == "engine":
-        if path in ("engine/engine.h", "engine/backward.h", "engine/backward.cpp"):
+        if path == "engine/engine.h" or Path(path).stem in ("backward", "explain", "graph", "graph_page", "profile"):
             return 3
         if parts[1] == "io" or path == "engine/ops.h":
             return 2.5 if parts[1] == "io" else 2
