@@ -15,6 +15,7 @@ namespace heed {
 // The Tensor reading of a formula: what rows and Dual find by argument-dependent lookup.
 Tensor constant_like(Tensor const& x, double value) { return full({}, value, x.dtype()).expand(x.shape()); }
 Tensor select(Tensor const& mask, Tensor const& a, Tensor const& b) { return where(mask, a, b); }
+Tensor normal_cdf(Tensor const& x) { return ndtr(x); }
 Tensor max(Tensor const& a, Tensor const& b) { return where(a > b, a, b); }
 Tensor min(Tensor const& a, Tensor const& b) { return where(a < b, a, b); }
 Tensor max(double a, Tensor const& b) { return where(b < a, a, b); }

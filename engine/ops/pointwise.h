@@ -173,7 +173,7 @@ struct SigmoidPair {
 };
 
 struct Sigmoid : Row<"sigmoid", reads_y> {
-  constexpr auto value(auto const& x) const { return 1. / (1. + exp(-x)); }
+  constexpr auto value(auto const& x) const { return sigmoid(x); }
   constexpr auto slope(auto const&, auto const& y) const { return y * (1. - y); }
 };
 struct LogSigmoid : Row<"log_sigmoid"> {
@@ -210,9 +210,9 @@ struct Elu : Row<"elu"> {
 };
 /// x·Φ(x) (Hendrycks, Gimpel 2016). -inf gives NaN, as in PyTorch.
 struct Gelu : Row<"gelu"> {
-  constexpr auto value(auto const& x) const { return 0.5 * x * (1. + erf(0.70710678118654752 * x)); }
+  constexpr auto value(auto const& x) const { return x * normal_cdf(x); }
   constexpr auto slope(auto const& x, auto const&) const {
-    return 0.5 * (1. + erf(0.70710678118654752 * x)) + 0.398942280401432678 * x * exp(-0.5 * (x * x));  // 1/√2π
+    return normal_cdf(x) + 0.398942280401432678 * x * exp(-0.5 * (x * x));  // 1/√2π
   }
 };
 /// ½x(1 + tanh u) with u = √(2/π)(x + 0.044715 x³), as x·sigmoid(2u): half the cost, and the negative tail keeps its
