@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <heed/engine/custom.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
 
@@ -63,6 +64,7 @@ struct CustomGradient {
 std::vector<Tensor> custom(std::string_view name, std::vector<Tensor> const& inputs, CustomForward const& forward,
                            CustomBackward backward) {
   char const* const op = intern(name).data();  // it ends in a zero
+  Observed const watch(op);
   CustomContext context;
   for (Tensor const& input : inputs) context.needs_.push_back(input.defined() && tracked(input));
   bool const any = std::find(context.needs_.begin(), context.needs_.end(), true) != context.needs_.end();

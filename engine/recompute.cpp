@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/random.h>
 #include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
@@ -83,6 +84,7 @@ bool recomputing() noexcept { return second_run; }
 
 std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tensor> const&)> f,
                               std::vector<Tensor> const& inputs) {
+  Observed const watch("recompute");
   if (!recording()) return f(inputs);
   Recomputation again{std::move(f), {}, {}, default_generator(), {}};
   std::vector<Edge> edges;
