@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <heed/engine/backward.h>
 #include <heed/engine/error.h>
+#include <heed/engine/hooks.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
@@ -15,6 +16,7 @@ struct Mode {
   bool retain, create;
   bool only_targets = false;  // grad(): gradients go to the targets, and leaves keep theirs
   bool stop_at_targets = false;
+  uint32_t since = 0;
 };
 
 bool same(Edge const& a, Edge const& b) {
@@ -43,14 +45,40 @@ void accumulate(Tensor& sum, Tensor gradient, bool create) {
 /// the edges, each node as soon as its last consumer has delivered.
 class Walk {
  public:
-  Walk(Mode mode, std::vector<Tensor> const& targets) : mode_(mode), results_(targets.size()), id_(++last_id_) {
-    for (Tensor const& target : targets) targets_.push_back(target.defined() ? Edge(target) : Edge());
-  }
+  Walk(Mode mode, std::vector<Edge> targets)
+      : mode_(mode),
+        targets_(std::move(targets)),
+        results_(targets_.size()),
+        hooked_(targets_.size()),
+        id_(++last_id_) {}
 
   void start(Tensor const& output, Tensor gradient) {
     Edge root(output);
     find(root);
     roots_.push_back({std::move(root), std::move(gradient)});
+  }
+
+  /// See captured() in tape.h; the targets are what is known.
+  std::vector<Edge> captured(std::vector<Tensor> const& outputs, uint32_t epoch) {
+    std::vector<Edge> found;
+    std::vector<Node*> stack;
+    auto meet = [&](Edge const& edge) {
+      if (!edge || is_target(edge)) return;
+      if (edge.leaf || edge.node->epoch_ < epoch) {
+        if (std::none_of(found.begin(), found.end(), [&](Edge const& f) { return same(f, edge); }))
+          found.push_back(edge);
+      } else if (edge.node->walk_ != id_) {
+        edge.node->walk_ = id_;
+        stack.push_back(edge.node.get());
+      }
+    };
+    for (Tensor const& y : outputs) meet(Edge(y));
+    while (!stack.empty()) {
+      Node& node = *stack.back();
+      stack.pop_back();
+      for (int i = 0; i < node.edge_count_; ++i) meet(node.edges_[i]);
+    }
+    return found;
   }
 
   std::vector<Tensor> run() {
@@ -62,6 +90,7 @@ class Walk {
       ready_.pop_back();
       step(*node, gradients);
     }
+    run_last_hooks();
     return std::move(results_);
   }
 
@@ -75,10 +104,12 @@ class Walk {
     return std::any_of(targets_.begin(), targets_.end(), [&](Edge const& t) { return same(t, edge); });
   }
 
+  bool is_older(Edge const& edge) const { return edge.node->epoch_ < mode_.since; }
+
   /// Depth-first from `root`; a node is needed when a gradient through it reaches a target (or, without targets, a
   /// leaf).
   void find(Edge const& root) {
-    if (!root.node) return;
+    if (!root.node || is_older(root)) return;
     if (!(mode_.stop_at_targets && is_target(root))) {
       ++enter(*root.node);
       std::vector<Frame> stack;
@@ -94,7 +125,7 @@ class Walk {
         if (!edge) continue;
         bool const target = mode_.only_targets && is_target(edge);
         node.needed_ |= target || (edge.leaf && !mode_.only_targets);
-        if (edge.leaf || (target && mode_.stop_at_targets)) continue;
+        if (edge.leaf || (target && mode_.stop_at_targets) || is_older(edge)) continue;
         if (++enter(*edge.node) == 1)
           stack.push_back({edge.node.get(), 0});
         else
@@ -121,9 +152,13 @@ class Walk {
     });
     Observed const watch({.op = node.op(), .gradient = true});
     gradients.assign(size_t(node.edge_count_), Tensor());
+    if (node.hooks_) [[unlikely]]
+      run_hooks(node);
     bool const any =
         std::any_of(node.gradients_, node.gradients_ + node.output_count_, [](Tensor const& g) { return g.defined(); });
     if (any) node.run(node.gradients_, gradients.data());
+    if (detail::anomaly_on) [[unlikely]]
+      detail::check_gradient_anomaly(node.op(), node.gradients_, size_t(node.output_count_), gradients);
     for (int i = 0; i < node.output_count_; ++i) node.gradients_[i] = Tensor();
     if (!mode_.retain) {
       node.release();
@@ -150,13 +185,60 @@ class Walk {
           stop = mode_.stop_at_targets;
         }
     if (edge.leaf) {
-      if (!mode_.only_targets && gradient.defined()) accumulate_leaf(*edge.leaf, std::move(gradient));
+      if (mode_.only_targets || !gradient.defined()) return;
+      if (edge.leaf->hooks) [[unlikely]]
+        keep_for_hooks(edge.leaf, std::move(gradient));
+      else
+        accumulate_leaf(*edge.leaf, std::move(gradient));
       return;
     }
     Node& node = *edge.node;
-    if (stop || node.walk_ != id_ || !node.needed_) return;
+    if (stop || is_older(edge)) return;
+    check(node.walk_ == id_, "backward", [&] {
+      return Complaint{fmt::format("another backward went through '{}' in the middle of this one", node.op()),
+                       "in hooks and gradient functions, differentiate only what was made there"};
+    });
+    if (!node.needed_) return;
     if (gradient.defined()) accumulate(node.gradients_[edge.slot], std::move(gradient), mode_.create);
     if (--node.pending_ == 0) ready_.push_back(edge.node);
+  }
+
+  void run_hooks(Node& node) {
+    for (int slot = 0; slot < node.output_count_; ++slot)
+      if (Tensor& gradient = node.gradients_[slot]; gradient.defined())
+        gradient = detail::run_hooks(*node.hooks_, slot, std::move(gradient));
+    for (size_t i = 0; i < targets_.size(); ++i)
+      if (targets_[i].node.get() == &node) {
+        results_[i] = node.gradients_[targets_[i].slot];
+        hooked_[i] = true;
+      }
+  }
+
+  /// Of leaves, and of targets that the walk did not pass: their gradients are complete at its end.
+  void run_last_hooks() {
+    for (auto& [leaf, gradient] : hooked_leaves_)
+      accumulate_leaf(*leaf, detail::run_hooks(*leaf->hooks, 0, std::move(gradient)));
+    if (mode_.stop_at_targets) return;
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      Edge const& edge = targets_[i];
+      HookList const* const hooks = !edge ? nullptr : edge.leaf ? edge.leaf->hooks.get() : edge.node->hooks_.get();
+      if (!hooks || hooked_[i] || !results_[i].defined()) continue;
+      results_[i] = detail::run_hooks(*hooks, edge.slot, std::move(results_[i]));
+      for (size_t j = i; j < targets_.size(); ++j)
+        if (same(targets_[j], edge)) {
+          results_[j] = results_[i];
+          hooked_[j] = true;
+        }
+    }
+  }
+
+  void keep_for_hooks(Ref<TensorBody> const& leaf, Tensor gradient) {
+    auto const found = std::find_if(hooked_leaves_.begin(), hooked_leaves_.end(),
+                                    [&](HookedLeaf const& hooked) { return hooked.leaf == leaf; });
+    if (found == hooked_leaves_.end())
+      hooked_leaves_.push_back({leaf, std::move(gradient)});
+    else
+      accumulate(found->gradient, std::move(gradient), true);
   }
 
   void accumulate_leaf(TensorBody& leaf, Tensor gradient) {
@@ -172,9 +254,15 @@ class Walk {
     Edge edge;
     Tensor gradient;
   };
+  struct HookedLeaf {
+    Ref<TensorBody> leaf;
+    Tensor gradient;
+  };
   Mode mode_;
   std::vector<Edge> targets_;
   std::vector<Tensor> results_;
+  std::vector<bool> hooked_;  // results that hooks have seen
+  std::vector<HookedLeaf> hooked_leaves_;
   std::vector<Root> roots_;
   std::vector<Ref<Node>> ready_;
   uint64_t id_;
@@ -227,7 +315,7 @@ std::vector<Tensor> grad(std::vector<Tensor> const& outputs, std::vector<Tensor>
   }
   Walk walk(
       {.retain = options.retain_graph || options.create_graph, .create = options.create_graph, .only_targets = true},
-      inputs);
+      edges_to(inputs));
   for (size_t i = 0; i < outputs.size(); ++i)
     walk.start(outputs[i],
                start_gradient("grad", outputs[i], output_gradients.empty() ? Tensor() : output_gradients[i]));
@@ -248,10 +336,24 @@ std::vector<Tensor> twin_inputs(std::vector<Tensor> const& inputs) {
 
 std::vector<Tensor> twin_gradients(std::vector<Tensor> const& outputs, std::vector<Tensor> const& inputs,
                                    std::vector<Tensor> const& output_gradients) {
-  Walk walk({.retain = true, .create = true, .only_targets = true, .stop_at_targets = true}, inputs);
+  return gradients_at(edges_to(inputs), outputs, output_gradients, {.retain = true, .create = true});
+}
+
+std::vector<Tensor> gradients_at(std::vector<Edge> const& edges, std::vector<Tensor> const& outputs,
+                                 std::vector<Tensor> const& output_gradients, InnerWalk mode) {
+  Walk walk({.retain = mode.retain,
+             .create = mode.create,
+             .only_targets = true,
+             .stop_at_targets = true,
+             .since = mode.since},
+            edges);
   for (size_t i = 0; i < outputs.size(); ++i)
-    if (output_gradients[i].defined()) walk.start(outputs[i], output_gradients[i]);
+    if (output_gradients[i].defined() && outputs[i].requires_grad()) walk.start(outputs[i], output_gradients[i]);
   return walk.run();
+}
+
+std::vector<Edge> captured(std::vector<Tensor> const& outputs, uint32_t epoch, std::vector<Tensor> const& known) {
+  return Walk({}, edges_to(known)).captured(outputs, epoch);
 }
 
 void Tensor::backward(Tensor const& gradient) const { heed::backward(*this, gradient); }

@@ -16,7 +16,8 @@ struct BackwardOptions {
 };
 
 /// Accumulates Σ d(output)/d(leaf) · gradient into `leaf.grad()` of every leaf that requires one.
-/// `gradient` has the output's shape; it may be undefined where the output has one element.
+/// `gradient` has the output's shape; it may be undefined where the output has one element. With create_graph the
+/// gradients refer to the graph and it to the leaves: it goes when their grad() is reset, so prefer grad().
 void backward(Tensor const& output, Tensor const& gradient = {}, BackwardOptions options = {});
 
 /// The gradients of Σ_k outputs[k] · output_gradients[k] with respect to `inputs`; no leaf's grad() changes.

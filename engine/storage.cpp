@@ -137,6 +137,11 @@ bool poisoning() {
 
 }  // namespace
 
+constinit thread_local bool detail::inference_on = false;
+
+Storage::Storage(std::byte* data, size_t bytes, bool guarded)
+    : data_(data), bytes_(bytes), version_(detail::inference_on ? unversioned : 0), guarded_(guarded) {}
+
 void* pool_allocate(size_t bytes) {
   void* const block = caching ? take(class_of(bytes)) : std::malloc(bytes);
   if (!block) throw std::bad_alloc();

@@ -20,16 +20,24 @@ class Storage : public Counted {
   Device device() const noexcept { return Device::cpu; }
   /// Counts in-place changes: what backward saved is compared with it.
   uint32_t version() const noexcept { return version_; }
-  void bump_version() noexcept { ++version_; }
+  void bump_version() noexcept {
+    if (version_ != unversioned) ++version_;
+  }
+  /// The version of a storage made in inference mode (tape.h): it counts nothing, and cannot be saved for backward.
+  static constexpr uint32_t unversioned = ~uint32_t{0};
   void dispose() noexcept;
 
  private:
-  Storage(std::byte* data, size_t bytes, bool guarded) : data_(data), bytes_(bytes), guarded_(guarded) {}
+  Storage(std::byte* data, size_t bytes, bool guarded);
   std::byte* data_;
   size_t bytes_;
-  uint32_t version_ = 0;
+  uint32_t version_;
   bool guarded_;
 };
+
+namespace detail {
+extern constinit thread_local bool inference_on;
+}  // namespace detail
 
 /// Blocks for nodes and handles, from per-thread lists by size class.
 void* pool_allocate(size_t bytes);

@@ -34,6 +34,8 @@ Tensor& Tensor::requires_grad_(bool on) {
     return Complaint{"expected a leaf, got the result of a recorded operation", "detach() it first"};
   });
   if (on && !is_floating(dtype())) detail::unsupported_dtype("requires_grad_", dtype(), "a floating type");
+  if (on && storage().version() == Storage::unversioned && !detail::inference_on)
+    detail::fail_unversioned(body_->shape);
   body_->requires_grad = on;
   return *this;
 }

@@ -15,6 +15,14 @@ namespace heed {
 
 class Node;  // tape.h
 
+/// What is to be called with a gradient (hooks.h).
+struct HookList : Counted {
+  virtual void dispose() noexcept = 0;
+
+ protected:
+  ~HookList() = default;
+};
+
 /// What handles share. `node`/`slot` name the tape entry that made the value; a leaf has none.
 struct TensorBody : Counted {
   uint32_t label = 0;  // which of the labels (tensor.cpp); 0: none
@@ -29,6 +37,8 @@ struct TensorBody : Counted {
   int slot = 0;
   Ref<Node> node;
   Ref<TensorBody> grad;
+  Ref<HookList> hooks;   // of a leaf
+  Ref<TensorBody> base;  // of a view made while recording: whose storage it reads; none behind detach()
 
   TensorBody();
   ~TensorBody();

@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -47,6 +48,16 @@ class Module {
   std::string_view path_;
 };
 
+namespace detail {
+extern constinit thread_local bool module_hooks_set;
+/// The output `y` of the module at `path` after its hooks (hooks.h).
+Tensor run_module_hooks(std::string_view path, std::vector<Tensor> const& inputs, Tensor y);
+
+inline void keep_tensor(std::vector<Tensor>& list, Tensor const& tensor) { list.push_back(tensor); }
+template <class Other>
+void keep_tensor(std::vector<Tensor>&, Other const&) {}
+}  // namespace detail
+
 /// Gives a layer its call operator: it opens the module's scope, so that errors, hooks and profiles know where they
 /// are, and calls forward().
 template <class Self>
@@ -55,7 +66,15 @@ class Layer : public Module {
   template <class... Arguments>
   auto operator()(Arguments&&... arguments) const {
     Scope const scope(path());
-    return static_cast<Self const&>(*this).forward(std::forward<Arguments>(arguments)...);
+    Self const& self = static_cast<Self const&>(*this);
+    if constexpr (std::is_same_v<decltype(self.forward(std::forward<Arguments>(arguments)...)), Tensor>) {
+      if (detail::module_hooks_set) [[unlikely]] {
+        std::vector<Tensor> inputs;
+        (detail::keep_tensor(inputs, arguments), ...);
+        return detail::run_module_hooks(path(), inputs, self.forward(std::forward<Arguments>(arguments)...));
+      }
+    }
+    return self.forward(std::forward<Arguments>(arguments)...);
   }
 };
 

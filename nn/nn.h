@@ -3,6 +3,7 @@
 
 #include <heed/engine/engine.h>
 #include <heed/nn/diagnose/over_dependence.h>
+#include <heed/nn/hooks.h>
 #include <heed/nn/init.h>
 #include <heed/nn/module.h>
 #include <heed/nn/position/rope.h>

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/init.h>
 #include <heed/nn/transformer.h>
@@ -39,6 +40,7 @@ void GPTConfig::visit(ConfigVisitor& v) {
   v.field("tied", tied, "the head shares the token embedding's weight");
   v.field("rope", rope, "rotary positions instead of learned ones");
   v.field("dropout", dropout, "probability, 0 to below 1");
+  v.field("checkpoint", checkpoint, "keep only each block's input for backward and compute the block again there");
 }
 
 namespace {
@@ -122,8 +124,14 @@ Tensor GPT::forward(Tensor const& tokens, GPTContext const& context) const {
   Tensor x = token_embedding(tokens);
   if (position_embedding) x = x + (*position_embedding)(arange(past, past + t));
   if (training()) x = dropout(x, config.dropout);
-  for (size_t i = 0; i < blocks.size(); ++i)
-    x = (*blocks[i])(x, AttentionContext{context.cache ? &context.cache->at(i) : nullptr, context.weights});
+  bool const checkpoint = config.checkpoint && !context.cache && !context.weights;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    Block const& block = *blocks[i];
+    if (checkpoint)
+      x = recompute([&block](Tensor const& given) { return block(given); }, x);
+    else
+      x = block(x, AttentionContext{context.cache ? &context.cache->at(i) : nullptr, context.weights});
+  }
   return head(norm(x));
 }
 

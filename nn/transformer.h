@@ -39,6 +39,7 @@ struct GPTConfig {
   bool tied = true;
   bool rope = false;
   double dropout = 0;
+  bool checkpoint = false;
 
   void visit(ConfigVisitor& v);
 };

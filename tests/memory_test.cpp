@@ -1,7 +1,10 @@
 // The caching allocator: reuse, statistics, release, poison and guards, exhaustion, blocks that change threads.
 #include <doctest/doctest.h>
+#include <heed/engine/backward.h>
 #include <heed/engine/error.h>
+#include <heed/engine/hooks.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/recompute.h>
 #include <heed/engine/storage.h>
 #include <heed/engine/tape.h>
 #include <sys/wait.h>
@@ -245,4 +248,64 @@ TEST_CASE("one tensor is shared and dropped by many threads") {
     CHECK(shared.storage().use_count() == 1);
   }
   CHECK(memory_statistics().in_use == before);
+}
+
+TEST_CASE("backward frees what it has used as it goes") {
+  Poison const off(false);
+  size_t const unit = size_t{4} << 18, before = memory_statistics().in_use;  // bytes of one tensor
+  int const depth = 20;
+  std::vector<size_t> live;
+  Tensor const x = full({1 << 18}, 0.1).requires_grad_();
+  {
+    Tensor y = x;
+    for (int i = 0; i < depth; ++i) {
+      y = sigmoid(y);
+      hook(y, [&](Tensor const&) {
+        live.push_back((memory_statistics().in_use - before) / unit);
+        return Tensor();
+      });
+    }
+    y = sum(y);
+    size_t const forward = (memory_statistics().in_use - before) / unit;
+    CHECK(forward == depth + 1);
+    reset_peak_memory();
+    y.backward();
+    CHECK((memory_statistics().peak - before) / unit <= forward + 2);
+  }
+  REQUIRE(live.size() == depth);
+  for (size_t i = 1; i < live.size(); ++i) CHECK(live[i] == live[i - 1] - (i > 1));
+  CHECK(memory_statistics().in_use == before + 2 * unit);  // x and its gradient
+}
+
+TEST_CASE("ten thousand steps of a small net leave nothing behind") {
+  Poison const off(false);
+  Tensor w1 = numbers({8, 4}, 1, Dtype::f32).requires_grad_(), w2 = numbers({1, 8}, 2, Dtype::f32).requires_grad_();
+  Tensor const x = numbers({16, 4}, 3, Dtype::f32), t = numbers({16, 1}, 4, Dtype::f32);
+  auto layer = [&](Tensor const& in) { return dropout(layer_norm(gelu(linear(in, w1))), 0.1); };
+  double last = 0;
+  auto step = [&](int i) {
+    Tensor const h = i % 3 ? layer(x) : recompute(layer, x);
+    Tensor loss = mean(square(linear(h, w2) - t));
+    if (i % 5 == 0) {  // a penalty on the gradient
+      Tensor const g = grad({loss}, {w2}, {}, {.create_graph = true})[0];
+      hook(g, [](Tensor const& gradient) { return gradient * 0.5; });
+      loss = loss + sum(square(g));
+    }
+    loss.backward();
+    NoGrad const off_tape;
+    last = loss.item();
+    for (Tensor* w : {&w1, &w2}) {
+      w->sub_(w->grad() * 0.01);
+      w->set_grad({});
+    }
+  };
+  step(0);
+  double const first = last;
+  for (int i = 0; i < 100; ++i) step(i);
+  auto const before = memory_statistics();
+  for (int i = 0; i < 10'000; ++i) step(i);
+  auto const after = memory_statistics();
+  CHECK(after.in_use == before.in_use);
+  if (caching) CHECK(after.acquired == before.acquired);  // not one block more from the system
+  CHECK(last < first);
 }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 
 using namespace heed;
 using test::error_of;
@@ -229,7 +230,7 @@ TEST_CASE("configuration: visit() names every field") {
   nn::GPTConfig config;
   config.visit(visitor);
   CHECK(visitor.list == std::vector<std::string>{"vocabulary", "layers", "heads", "kv_heads", "dim", "block", "hidden",
-                                                 "activation", "bias", "tied", "rope", "dropout"});
+                                                 "activation", "bias", "tied", "rope", "dropout", "checkpoint"});
 }
 
 TEST_CASE("initial weights: the stated deviations; biases start at zero") {
@@ -393,6 +394,101 @@ TEST_CASE("rope: keeps lengths, depends on differences of positions, continues b
   CHECK(score(3, 1) == doctest::Approx(score(12, 10)).epsilon(1e-12));
   CHECK(std::abs(score(3, 1) - score(1, 3)) > 1e-6);
   CHECK(contains(error_of([] { nn::rope(zeros({1, 1, 2, 3})); }), "D even"));
+}
+
+TEST_CASE("checkpoint: the same loss and gradient bits, dropout included, from less memory") {
+  nn::GPTConfig config{
+      .vocabulary = 32, .layers = 12, .heads = 4, .dim = 64, .block = 64, .rope = true, .dropout = 0.1};
+  set_poison(false);
+  auto step = [&](bool checkpoint) {
+    config.checkpoint = checkpoint;
+    nn::GPT model = model_of(config, Dtype::f32);
+    seed(3);
+    Tensor const tokens = randint(0, 32, {4, 64});
+    reset_peak_memory();
+    size_t const before = memory_statistics().in_use;
+    Tensor const loss = cross_entropy(model(tokens), tokens);
+    loss.backward();
+    size_t const peak = memory_statistics().peak - before;
+    std::vector<Tensor> results{loss.detach()};
+    for (Tensor const& p : nn::parameters(model)) results.push_back(p.grad());
+    results.push_back(rand({4}));  // the generator goes on from the same place
+    return std::pair(peak, results);
+  };
+  auto const [plain_peak, plain] = step(false);
+  auto const [less_peak, again] = step(true);
+  set_poison(true);
+  MESSAGE("peak of a step above the model: ", plain_peak, " bytes; with checkpoints ", less_peak);
+  CHECK(less_peak * 2 < plain_peak);
+  REQUIRE(again.size() == plain.size());
+  for (size_t i = 0; i < plain.size(); ++i) CHECK(same_bits(again[i], plain[i]));
+  // With a cache or weights to hand out nothing is run twice.
+  nn::GPT const model = model_of(config);
+  std::vector<Tensor> weights;
+  model(randint(0, 32, {1, 8}), nn::GPTContext{.weights = &weights});
+  CHECK(weights.size() == 12);
+}
+
+TEST_CASE("hooks: modules by the pattern of their paths") {
+  CHECK(nn::matches("blocks.*.attn", "blocks.3.attn"));
+  CHECK_FALSE(nn::matches("blocks.*.attn", "blocks.3.attn.q_proj"));
+  CHECK_FALSE(nn::matches("blocks.*", "blocks.3.attn"));
+  CHECK(nn::matches("blocks.**", "blocks.3.attn"));
+  CHECK(nn::matches("**.q_proj", "blocks.3.attn.q_proj"));
+  CHECK(nn::matches("**", ""));
+  CHECK(nn::matches("*norm*", "norm2"));
+  CHECK(nn::matches("", ""));
+  CHECK_FALSE(nn::matches("", "head"));
+  CHECK_FALSE(nn::matches("head", "heads"));
+
+  nn::GPTConfig config = small();
+  nn::GPT const model = model_of(config);
+  Tensor const tokens = some_tokens(2, 8), plain = model(tokens);
+  std::vector<std::string> forward, backward;
+  HookHandle seen = nn::on_forward("blocks.*.*", [&](nn::ModuleCall const& call) {
+    forward.emplace_back(call.path);
+    REQUIRE(call.inputs.size() == 1);
+    CHECK(call.inputs[0].shape() == Shape{2, 8, 16});
+    CHECK(call.output.shape() == Shape{2, 8, 16});
+    CHECK(scope_path() == call.path);
+    return Tensor();
+  });
+  HookHandle gradients = nn::on_backward("blocks.*.mlp", [&](std::string_view path, Tensor const& gradient) {
+    backward.emplace_back(path);
+    CHECK(gradient.shape() == Shape{2, 8, 16});
+    return Tensor();
+  });
+  Tensor const y = model(tokens);
+  CHECK(same_bits(y, plain));
+  sum(y).backward();
+  std::vector<std::string> want;
+  for (char const* block : {"blocks.0.", "blocks.1."})
+    for (char const* part : {"norm1", "attn", "norm2", "mlp"}) want.push_back(std::string(block) + part);
+  CHECK(forward == want);
+  CHECK(backward == std::vector<std::string>{"blocks.1.mlp", "blocks.0.mlp"});
+  // Another thread has hooks of its own.
+  forward.clear();
+  std::thread([&] { model(tokens); }).join();
+  CHECK(forward.empty());
+  seen.remove();
+  gradients.remove();
+  backward.clear();
+  sum(model(tokens)).backward();
+  CHECK(forward.empty());
+  CHECK(backward.empty());
+  // Replaced outputs and gradients.
+  HookHandle cut = nn::on_forward("blocks.1.*", [](nn::ModuleCall const& call) { return call.output * 0.0; });
+  HookHandle stop = nn::on_backward("token_embedding", [](std::string_view, Tensor const& g) { return g * 0.0; });
+  Tensor const less = model(tokens);
+  CHECK(difference(less, plain) > 1e-6);
+  nn::GPT& own = const_cast<nn::GPT&>(model);
+  nn::zero_grad(own);
+  sum(less).backward();
+  CHECK(sum(abs(model.position_embedding->weight.grad())).item() > 0);
+  CHECK(sum(abs(model.blocks[1]->mlp.fc.weight.grad())).item() == 0);
+  cut.remove();
+  stop.remove();
+  CHECK(same_bits(model(tokens), plain));
 }
 
 TEST_CASE("generation: greedy is the likeliest token of the full pass") {

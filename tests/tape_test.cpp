@@ -3,10 +3,15 @@
 #include <heed/engine/backward.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
+#include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,6 +33,36 @@ Values values(Tensor const& t) { return t.to_vector<double>(); }
 Values gradient(Tensor const& t) { return t.grad().to_vector<double>(); }
 
 bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr bool small_build = true;  // these builds are an order slower
+#else
+constexpr bool small_build = false;
+#endif
+
+/// Poisoned blocks cost more than the operations on them; afterwards as main.cpp sets it.
+struct PoisonOff {
+  PoisonOff() { set_poison(false); }
+  ~PoisonOff() {
+    char const* const wanted = std::getenv("HEED_POISON");
+    set_poison(!wanted || std::string(wanted) != "0");
+  }
+};
+
+/// Runs `body` on a thread whose stack would overflow after a few thousand nested calls.
+void on_small_stack(std::function<void()> body) {
+  pthread_attr_t attributes;
+  REQUIRE(pthread_attr_init(&attributes) == 0);
+  REQUIRE(pthread_attr_setstacksize(&attributes, small_build ? size_t{1} << 20 : size_t{128} << 10) == 0);
+  pthread_t thread;
+  auto run = [](void* f) -> void* {
+    (*static_cast<std::function<void()>*>(f))();
+    return nullptr;
+  };
+  REQUIRE(pthread_create(&thread, &attributes, run, &body) == 0);
+  pthread_join(thread, nullptr);
+  pthread_attr_destroy(&attributes);
+}
 
 /// x as it is; its gradient throws while `broken`.
 Tensor fragile(Tensor const& x, bool const& broken) {
@@ -95,6 +130,29 @@ TEST_CASE("several outputs of one call and of one op") {
     Tensor const m = used == 0 ? sum(twin.out) : used == 1 ? sum(twin.lse) : sum(twin.out) + sum(twin.lse);
     CHECK(differs(grad({l}, {q})[0], grad({m}, {q})[0], 1e-12) == "");
   }
+}
+
+TEST_CASE("grad: cotangents of several shapes, an input twice, an output that is an input, create_graph with unused") {
+  Tensor const x = numbers({2, 3}, 1).requires_grad_(), w = numbers({3}, 2).requires_grad_();
+  Tensor const a = x * w, b = sum(x, {1}), u = numbers({2, 3}, 3), v = numbers({2}, 4);
+  auto const g = grad({a, b, a}, {x, w, x}, {u, v, u}, {.retain_graph = true});
+  CHECK(differs(g[0], u * w.detach() * 2.0 + v.unsqueeze(1), 1e-14) == "");
+  CHECK(differs(g[1], sum(u * x.detach(), {0}) * 2.0, 1e-14) == "");
+  CHECK(same_bits(g[0], g[2]));
+  CHECK(values(grad({x, a}, {x}, {u, u}, {.retain_graph = true})[0]) == values(u + u * w.detach()));
+  auto const second = grad({b}, {x, w}, {v}, {.create_graph = true, .allow_unused = true});
+  CHECK_FALSE(second[1].defined());
+  CHECK_FALSE(second[0].requires_grad());  // b is linear
+  CHECK(contains(error_of([&] { grad({a}, {x}, {}, {.retain_graph = true}); }),
+                 "grad: expected an output of one element"));
+  CHECK(contains(error_of([&] { grad({a}, {x}, {v}, {.retain_graph = true}); }),
+                 "expected a gradient of shape [2, 3] f64, got [2] f64"));
+  // Cotangents are differentiable too: d(u·J)/du.
+  Tensor const c = numbers({2, 3}, 5).requires_grad_();
+  Tensor const product = grad({a}, {x}, {c}, {.create_graph = true})[0];
+  CHECK(values(grad({sum(product)}, {c})[0]) == values(w.detach().expand({2, 3})));
+  CHECK_FALSE(x.grad().defined());
+  CHECK_FALSE(w.grad().defined());
 }
 
 TEST_CASE("retain_graph, and backward through a freed graph") {
@@ -213,6 +271,77 @@ TEST_CASE("in-place operations on tracked tensors are recorded") {
   CHECK(values(grad({sum(wide)}, {b})[0]) == Values{2});
 }
 
+TEST_CASE("in place through a view: the base is recorded as an assignment to the region") {
+  Tensor const x = numbers({3, 4}, 1).requires_grad_(), w = numbers({2}, 2).requires_grad_();
+  Tensor const c = numbers({3, 4}, 3);
+  // Beside the same in other operations: a mask says what is overwritten.
+  Tensor const m = tensor(Values{0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0}, {3, 4});
+  auto spread = [&](Tensor const& v) {
+    Tensor const row = cat({v.unsqueeze(1) * 0.0, v.unsqueeze(1)}, 1).reshape({1, 4});
+    return cat({row * 0.0, row, row * 0.0}, 0);
+  };
+  auto odd = [](Tensor const& row) { return row.slice(0, 1, 4, 2); };
+  auto part_of = [&](Tensor const& y) { return odd(y.select(0, 1)); };
+  using Change = std::function<void(Tensor&)>;
+  using Same = std::function<Tensor(Tensor const&)>;
+  std::vector<std::pair<Change, Same>> const cases{
+      {[&](Tensor& y) { part_of(y).copy_(w); }, [&](Tensor const& y) { return y * (1.0 - m) + spread(w); }},
+      {[&](Tensor& y) { part_of(y).mul_(w); }, [&](Tensor const& y) { return y * (1.0 - m) + y * spread(w); }},
+      {[&](Tensor& y) {
+         Tensor column = y.t();
+         column = odd(column);
+         column = column.select(1, 1);
+         column.add_(w, 3);
+       },
+       [&](Tensor const& y) { return y + spread(w) * 3.0; }},
+      {[&](Tensor& y) { part_of(y).fill_(7); }, [&](Tensor const& y) { return y * (1.0 - m) + m * 7.0; }},
+      {[&](Tensor& y) { y.reshape({12}).div_(ones({12}, Dtype::f64) * 2.0); },
+       [&](Tensor const& y) { return y / 2.0; }},
+  };
+  for (auto const& [change, same] : cases) {
+    for (bool from_plain : {false, true}) {
+      auto run = [&](bool in_place) {
+        Tensor y = from_plain ? ones({3, 4}, Dtype::f64) : x * x;
+        if (in_place)
+          change(y);
+        else
+          y = same(y);
+        std::vector<Tensor> results{y};
+        auto with_zeros = [&](Tensor const& of, bool create) {
+          if (!of.requires_grad()) return std::vector<Tensor>{zeros_like(x), zeros_like(w)};
+          auto g = grad({sum(of)}, {x, w}, {}, {.retain_graph = true, .create_graph = create, .allow_unused = true});
+          if (!g[0].defined()) g[0] = zeros_like(x);
+          if (!g[1].defined()) g[1] = zeros_like(w);
+          return g;
+        };
+        for (Tensor const& first : with_zeros(y * y * c, true)) {
+          results.push_back(first);
+          for (Tensor const& second : with_zeros(first * first, false)) results.push_back(second);
+        }
+        return results;
+      };
+      auto const got = run(true), want = run(false);
+      for (size_t i = 0; i < want.size(); ++i) CHECK(differs(got[i].detach(), want[i].detach(), 1e-12) == "");
+    }
+  }
+  // The view goes on as a part of the new base; what was saved before is an error.
+  Tensor y = x * 1.0;
+  Tensor const before = sum(square(y));
+  Tensor part = y.select(0, 0);
+  part.copy_(x.select(0, 2) * 5.0);
+  CHECK(values(grad({sum(part)}, {x}, {}, {.retain_graph = true})[0]) == Values{0, 0, 0, 0, 0, 0, 0, 0, 5, 5, 5, 5});
+  CHECK(values(grad({sum(y)}, {x})[0]) == Values{0, 0, 0, 0, 1, 1, 1, 1, 6, 6, 6, 6});
+  CHECK(contains(error_of([&] { before.backward(); }), "changed in place"));
+  // A buffer filled row by row, as a loop over time does.
+  Tensor out = empty({4, 2}, Dtype::f64);
+  Tensor h = w;
+  for (int t = 0; t < 4; ++t) {
+    h = h * 2.0;
+    out.select(0, t).copy_(h);
+  }
+  CHECK(values(grad({sum(out)}, {w})[0]) == Values{30, 30});
+}
+
 TEST_CASE("in place where a gradient would be lost: an error") {
   Tensor x = leaf({1, 2});
   Tensor const w = leaf({3, 4});
@@ -228,9 +357,22 @@ TEST_CASE("in place where a gradient would be lost: an error") {
     CHECK(other.is_leaf());
     CHECK(other.requires_grad());
   }
-  Tensor base = zeros({4}, Dtype::f64);
-  Tensor view = base.slice(0, 0, 2);
-  CHECK(contains(error_of([&] { view.add_(w); }), "add_: a view cannot take a recorded value in place"));
+  // A view of a leaf, of detached elements, of elements that lie over each other, or with other views beside it.
+  Tensor view = x.slice(0, 0, 1);
+  CHECK(contains(error_of([&] { view.mul_(2); }), "mul_: a view of a leaf that requires a gradient"));
+  Tensor base = zeros({4}, Dtype::f64), aside = base.detach();
+  view = aside.slice(0, 0, 2);
+  CHECK(contains(error_of([&] { view.add_(w); }), "add_: a view of detached or rearranged elements"));
+  {
+    NoGrad const off;
+    view = base.slice(0, 0, 2);
+  }
+  CHECK(contains(error_of([&] { view.add_(w); }), "one made under NoGrad"));
+  aside = view = base.slice(0, 0, 1).expand({2});
+  CHECK(contains(error_of([&] { view.copy_(w); }), "copy_: several elements of the view are one in memory"));
+  aside = base.slice(0, 1, 4);
+  view = base.slice(0, 0, 2);
+  CHECK(contains(error_of([&] { view.add_(w); }), "add_: views or saved results share the tensor's storage"));
   CHECK(values(base) == Values{0, 0, 0, 0});
   // Nor the other way round: a view of the base would keep the gradient of the old elements.
   Tensor doubled = x * 2.0;
@@ -387,11 +529,8 @@ TEST_CASE("create_graph: third derivatives") {
 }
 
 TEST_CASE("a graph a million ops deep: forward, backward, and dropped without one") {
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-  int const depth = 200'000;  // these builds are an order slower
-#else
-  int const depth = 1'000'000;
-#endif
+  PoisonOff const fast;
+  int const depth = small_build ? 200'000 : 1'000'000;
   auto const start = std::chrono::steady_clock::now();
   for (bool walk : {true, false}) {
     Tensor const x = leaf({1});
@@ -403,16 +542,57 @@ TEST_CASE("a graph a million ops deep: forward, backward, and dropped without on
       CHECK(gradient(x) == Values{1});
     }
   }
-  {  // saved tensors hold the chain here
-    Tensor const x = leaf({1});
-    Tensor y = x;
-    for (int i = 0; i < depth / 4; ++i) y = y * x;
-    y.backward();
-    CHECK(gradient(x) == Values{double(depth / 4 + 1)});
-    for (int i = 0; i < depth / 4; ++i) y = y * x;
-  }
   double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   CHECK(seconds < 60);  // under a second where nothing slows it; a quadratic walk would take hours
+}
+
+TEST_CASE("depth costs no stack: forward, walks, derivatives and freeing on a thread of 128 KiB") {
+  auto deep = [](int depth) {
+    {
+      Tensor const x = leaf({1});
+      Tensor y = x;
+      for (int i = 0; i < depth; ++i) y = y * x;
+      Tensor const g = grad({sum(y)}, {x}, {}, {.create_graph = true})[0];
+      backward(sum(g));
+    }
+    {
+      Tensor const x = leaf({0.5});
+      Tensor y = x;
+      for (int i = 0; i < depth; ++i) y = tanh(y);
+      Tensor const g = grad({sum(y)}, {x}, {}, {.create_graph = true})[0];
+      CHECK(g.requires_grad());
+      sum(g).backward();
+      Tensor again = x;
+      for (int i = 0; i < depth; ++i) again = recompute([](Tensor const& t) { return sin(t); }, again);
+      again.backward();
+    }
+  };
+  PoisonOff const fast;
+  int const depth = 20'000;
+  on_small_stack([&] { deep(depth); });
+}
+
+TEST_CASE("a graph a hundred times as deep costs as much per operation") {
+  if (small_build) return skip("a sanitizer's times say nothing");
+  PoisonOff const fast;
+  auto nanoseconds = [](int depth, int rounds) {
+    double best = 1e30;
+    for (int round = 0; round < rounds; ++round) {
+      auto const start = std::chrono::steady_clock::now();
+      {
+        Tensor const x = leaf({1});
+        Tensor y = x;
+        for (int i = 0; i < depth; ++i) y = y * x;  // saved tensors hold the chain
+        y.backward();
+        CHECK(gradient(x) == Values{double(depth + 1)});
+      }
+      best = std::min(best, std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count());
+    }
+    return best / depth;
+  };
+  double const shallow = nanoseconds(10'000, 10), deep = nanoseconds(1'000'000, 2);
+  MESSAGE("forward, backward and freeing: ", shallow, " ns an operation at a depth of 1e4, ", deep, " ns at 1e6");
+  CHECK(deep < 3 * shallow);
 }
 
 TEST_CASE("an exception in the middle of a walk leaves the tape usable") {
@@ -427,6 +607,14 @@ TEST_CASE("an exception in the middle of a walk leaves the tape usable") {
   backward(y, {}, {.retain_graph = true});
   CHECK(gradient(x)[0] == 12);
   CHECK(gradient(w)[0] == doctest::Approx(4 + std::exp(3)));
+  // Without retain_graph what the walk has used is gone, and the next one says so instead of giving half a gradient.
+  broken = true;
+  Tensor const z = sum(fragile(x * x, broken) * w);
+  CHECK(error_of([&] { z.backward(); }) != "");
+  broken = false;
+  Values const unchanged = gradient(x);
+  CHECK(contains(error_of([&] { z.backward(); }), "freed by an earlier backward"));
+  CHECK(gradient(x) == unchanged);
   // From another thread, whose walks have numbers of their own.
   broken = true;
   CHECK(error_of([&] { backward(y, {}, {.retain_graph = true}); }) != "");

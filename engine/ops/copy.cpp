@@ -64,15 +64,70 @@ Tensor& Tensor::copy_(Tensor const& from) {
   return *this;
 }
 
+namespace {
+
+/// Where a view lies in its contiguous base.
+struct Region {
+  Shape base, shape;
+  Strides strides;
+  int64_t offset;
+};
+Tensor put_region(Tensor const& x, Tensor const& value, Region const& region);
+
+/// The elements of x at `region`.
+Tensor take_region(Tensor const& x, Region const& region) {
+  Tensor const whole = x.detach().contiguous();
+  Tensor const y =
+      Tensor(whole.body()->storage, whole.body()->offset + region.offset, region.shape, region.strides, x.dtype());
+  Tensor taken = y.clone();
+  if (tracked(x))
+    record("take_region", taken, {&x}, [region](Tensor const& g, Node const&) {
+      return std::array{put_region(zeros(region.base, g.dtype()), g, region)};
+    });
+  return taken;
+}
+
+auto put_gradient(Region const& region) {
+  return [region](Tensor const& g, Node const& node) {
+    return std::array{node.needs(0) ? put_region(g, zeros(region.shape, g.dtype()), region) : Tensor(),
+                      node.needs(1) ? take_region(g, region) : Tensor()};
+  };
+}
+
+/// x with `value` at `region`.
+Tensor put_region(Tensor const& x, Tensor const& value, Region const& region) {
+  Tensor y = x.detach().contiguous();
+  if (overlap(x, y)) y = y.clone();
+  copy_elements(value.detach(),
+                Tensor(y.body()->storage, y.body()->offset + region.offset, region.shape, region.strides, y.dtype()));
+  if (tracked(x, value)) record("put_region", y, {&x, &value}, put_gradient(region));
+  return y;
+}
+
+/// Tells the tape that the elements of view `x` are now `value`: its base is the result of an assignment to a region,
+/// and x is that region of the new base.
+void assign_region(char const* op, Tensor& x, Tensor const& value) {
+  Tensor base(x.body()->base);
+  Region const region{base.shape(), x.shape(), x.strides(), x.body()->offset - base.body()->offset};
+  record(op, base, {&base, &value}, put_gradient(region));
+  base.body()->slot = 0;
+  record("take_region", x, {&base}, [region](Tensor const& g, Node const&) {
+    return std::array{put_region(zeros(region.base, g.dtype()), g, region)};
+  });
+  x.body()->slot = 0;
+}
+
+}  // namespace
+
 void assign_in_place(char const* op, Tensor& x, Tensor const& y) {
   bool const track = tracked(x, y);
   if (track) check_in_place(op, x);
   copy_elements(overlap(x, y) ? y.detach().clone() : y, x);
   x.storage().bump_version();
-  if (track) {
-    x.body()->node = y.body()->node;
-    x.body()->slot = y.body()->slot;
-  }
+  if (!track) return;
+  if (x.body()->is_view) return assign_region(op, x, y);
+  x.body()->node = y.body()->node;
+  x.body()->slot = y.body()->slot;
 }
 
 Tensor cat(std::vector<Tensor> const& tensors, int axis) {

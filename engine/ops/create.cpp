@@ -21,7 +21,7 @@ Tensor full(Shape const& shape, Number value, Dtype dtype) {
 Tensor& Tensor::fill_(Number value) {
   check_defined("fill_", *this);
   if (tracked(*this)) check_in_place("fill_", *this);
-  if (!is_contiguous()) return copy_(full(shape(), value, dtype()));
+  if (!is_contiguous() || (tracked(*this) && body_->is_view)) return copy_(full(shape(), value, dtype()));
   Observed const watch("fill", {}, {this});
   dispatch(dtype(), [&]<class T>(Type<T>) {
     T const element = value.to<T>();

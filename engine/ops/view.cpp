@@ -13,6 +13,8 @@ namespace {
 Tensor view_of(Tensor const& x, int64_t offset, Shape const& shape, Strides const& strides) {
   Tensor y(x.body()->storage, offset, shape, strides, x.dtype());
   y.body()->is_view = true;
+  // For recorded changes in place (tape.h); elsewhere a view is alone with its storage once its source is gone.
+  if (recording()) y.body()->base = x.body()->is_view ? x.body()->base : x.body_ref();
   return y;
 }
 

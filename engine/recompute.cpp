@@ -1,0 +1,124 @@
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/observe.h>
+#include <heed/engine/random.h>
+#include <heed/engine/recompute.h>
+#include <heed/engine/tape.h>
+
+namespace heed {
+namespace {
+
+using Function = std::function<std::vector<Tensor>(std::vector<Tensor> const&)>;
+
+thread_local bool second_run = false;
+
+/// The thread as it was in the first run; afterwards as it is.
+class SecondRun {
+ public:
+  explicit SecondRun(Generator const& generator) : generator_(default_generator()), before_(second_run) {
+    default_generator() = generator;
+    second_run = true;
+  }
+  ~SecondRun() {
+    default_generator() = generator_;
+    second_run = before_;
+  }
+  SecondRun(SecondRun const&) = delete;
+  SecondRun& operator=(SecondRun const&) = delete;
+
+ private:
+  EnableGrad on_;
+  Generator generator_;
+  bool before_;
+};
+
+/// The inputs as leaves of a graph of f's own.
+std::vector<Tensor> leaves(std::vector<Tensor> const& inputs, std::vector<bool> const& wanted) {
+  std::vector<Tensor> list;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    list.push_back(inputs[i]);
+    if (wanted[i]) list.back() = inputs[i].detach().requires_grad_();
+  }
+  return list;
+}
+
+struct Recomputation {
+  Function f;
+  std::vector<Saved> inputs;
+  std::vector<bool> wanted;  // the inputs that have edges
+  Generator generator;
+  std::vector<Shape> shapes;
+
+  std::vector<Tensor> operator()(Tensor const* g, Node const& node) const {
+    bool const create = recording();
+    std::vector<Tensor> given;
+    for (Saved const& input : inputs) given.push_back(input.get(node));
+    std::vector<Tensor> outputs;
+    {
+      SecondRun const run(generator);
+      given = create ? twin_inputs(given) : leaves(given, wanted);
+      outputs = f(given);
+    }
+    check_same(outputs);
+    std::vector<Edge> edges;
+    for (size_t i = 0; i < given.size(); ++i) edges.push_back(wanted[i] ? Edge(given[i]) : Edge());
+    for (int i = int(given.size()); i < node.input_count(); ++i) edges.push_back(node.input(i));
+    given.clear();
+    return gradients_at(edges, std::exchange(outputs, {}), {g, g + shapes.size()},
+                        {.retain = create, .create = create});
+  }
+
+  void check_same(std::vector<Tensor> const& outputs) const {
+    bool same = outputs.size() == shapes.size();
+    for (size_t i = 0; same && i < shapes.size(); ++i) same = outputs[i].defined() && outputs[i].shape() == shapes[i];
+    check(same, "recompute", [] {
+      return Complaint{"the second run gave other outputs than the first",
+                       "let the function depend on its inputs and on constants alone"};
+    });
+  }
+};
+
+}  // namespace
+
+bool recomputing() noexcept { return second_run; }
+
+std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tensor> const&)> f,
+                              std::vector<Tensor> const& inputs) {
+  Observed const watch("recompute");
+  if (!recording()) return f(inputs);
+  Recomputation again{std::move(f), {}, {}, default_generator(), {}};
+  std::vector<Edge> edges;
+  for (Tensor const& input : inputs) {
+    check_defined("recompute", input);
+    again.inputs.emplace_back(Saved(input));
+    again.wanted.push_back(input.requires_grad());
+    edges.emplace_back(input);
+  }
+  // The first run is recorded to see which tensors f captures, and its graph dropped at once: for this while it needs
+  // the memory that backward needs for it later.
+  uint32_t const epoch = next_epoch();
+  std::vector<Tensor> const given = leaves(inputs, again.wanted);
+  std::vector<Tensor> outputs = again.f(given), tracked_outputs;
+  bool any = false;
+  for (Edge& edge : captured(outputs, epoch, given)) edges.push_back(std::move(edge));
+  for (Tensor& y : outputs) {
+    check_defined("recompute", y);
+    again.shapes.push_back(y.shape());
+    tracked_outputs.emplace_back();
+    if (!y.requires_grad()) continue;
+    any = true;
+    bool const is_view = y.body()->is_view;
+    y = Tensor(y.body()->storage, y.body()->offset, y.shape(), y.strides(), y.dtype());
+    y.body()->is_view = is_view;
+    tracked_outputs.back() = y;
+  }
+  if (any) record_lists("recompute", tracked_outputs, std::move(edges), std::move(again));
+  return outputs;
+}
+
+Tensor recompute(std::function<Tensor(Tensor const&)> f, Tensor const& input) {
+  return recompute([f = std::move(f)](std::vector<Tensor> const& x) { return std::vector<Tensor>{f(x[0])}; },
+                   {input})[0];
+}
+
+}  // namespace heed

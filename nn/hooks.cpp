@@ -1,0 +1,75 @@
+#include <heed/nn/hooks.h>
+#include <heed/nn/module.h>
+
+#include <memory>
+#include <string>
+
+namespace heed::nn {
+
+constinit thread_local bool detail::module_hooks_set = false;
+
+namespace {
+
+struct Entry {
+  uint64_t id;
+  std::string pattern;
+  std::function<Tensor(ModuleCall const&)> forward;
+  std::function<Tensor(std::string_view, Tensor const&)> backward;
+};
+struct Registry {
+  std::vector<Entry> list;
+  uint64_t last = 0;
+};
+
+std::shared_ptr<Registry> const& registry() {
+  thread_local auto const mine = std::make_shared<Registry>();
+  return mine;
+}
+
+HookHandle add(Entry entry) {
+  auto const mine = registry();
+  uint64_t const id = entry.id = ++mine->last;
+  mine->list.push_back(std::move(entry));
+  detail::module_hooks_set = true;
+  return HookHandle([mine, id] {
+    std::erase_if(mine->list, [id](Entry const& e) { return e.id == id; });
+    if (mine == registry()) detail::module_hooks_set = !mine->list.empty();
+  });
+}
+
+}  // namespace
+
+bool matches(std::string_view pattern, std::string_view path) {
+  if (pattern.empty()) return path.empty();
+  if (pattern[0] != '*') return !path.empty() && pattern[0] == path[0] && matches(pattern.substr(1), path.substr(1));
+  bool const any = pattern.starts_with("**");
+  std::string_view const rest = pattern.substr(any ? 2 : 1);
+  for (size_t taken = 0;; ++taken) {
+    if (matches(rest, path.substr(taken))) return true;
+    if (taken == path.size() || (!any && path[taken] == '.')) return false;
+  }
+}
+
+HookHandle on_forward(std::string_view pattern, std::function<Tensor(ModuleCall const&)> f) {
+  return add({0, std::string(pattern), std::move(f), nullptr});
+}
+
+HookHandle on_backward(std::string_view pattern, std::function<Tensor(std::string_view, Tensor const&)> f) {
+  return add({0, std::string(pattern), nullptr, std::move(f)});
+}
+
+Tensor detail::run_module_hooks(std::string_view path, std::vector<Tensor> const& inputs, Tensor y) {
+  auto const list = registry()->list;  // a hook may set or remove hooks
+  for (Entry const& entry : list) {
+    if (!y.defined() || !matches(entry.pattern, path)) continue;
+    if (entry.forward) {
+      if (Tensor replaced = entry.forward({path, inputs, y}); replaced.defined()) y = std::move(replaced);
+    } else if (y.requires_grad()) {
+      y = y.expand(y.shape());  // an entry in the tape of its own: a module may return what it was given
+      hook(y, [f = entry.backward, path](Tensor const& gradient) { return f(path, gradient); });
+    }
+  }
+  return y;
+}
+
+}  // namespace heed::nn
