@@ -6,6 +6,7 @@
 #include <heed/engine/random.h>
 #include <heed/engine/tensor.h>
 
+#include <concepts>
 #include <limits>
 #include <optional>
 #include <span>
@@ -19,11 +20,22 @@ Tensor empty(Shape const& shape, Dtype dtype = Dtype::f32);
 Tensor full(Shape const& shape, Number value, Dtype dtype = Dtype::f32);
 Tensor zeros(Shape const& shape, Dtype dtype = Dtype::f32);
 Tensor ones(Shape const& shape, Dtype dtype = Dtype::f32);
+Tensor empty_like(Tensor const& x);
+Tensor full_like(Tensor const& x, Number value);
 Tensor zeros_like(Tensor const& x);
 Tensor ones_like(Tensor const& x);
 /// from, from + step, … < to
 Tensor arange(int64_t from, int64_t to, int64_t step = 1, Dtype dtype = Dtype::i64);
 inline Tensor arange(int64_t to) { return arange(0, to); }
+namespace detail {
+Tensor arange_of(double from, double to, double step, Dtype dtype);
+}
+/// The same where one of them is no integer: ⌈(to − from)/step⌉ elements.
+template <class From, class To, class Step = int>
+requires(std::floating_point<From> || std::floating_point<To> || std::floating_point<Step>) Tensor
+    arange(From from, To to, Step step = 1, Dtype dtype = Dtype::f32) {
+  return detail::arange_of(double(from), double(to), double(step), dtype);
+}
 /// A copy of `values` in row-major order; T: float, double, int8_t to int64_t, uint8_t.
 template <class T>
 Tensor tensor(std::span<T const> values, Shape const& shape);
@@ -36,6 +48,41 @@ Tensor tensor(std::initializer_list<float> values);
 Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
 /// A tensor of rank 0.
 Tensor scalar(Number value, Dtype dtype = Dtype::f32);
+/// 1 on the diagonal: [n, m], or [n, n] for m = -1.
+Tensor eye(int64_t n, int64_t m = -1, Dtype dtype = Dtype::f32);
+/// `steps` numbers evenly spaced from `from` to `to`, both included.
+Tensor linspace(double from, double to, int64_t steps, Dtype dtype = Dtype::f32);
+/// base to the powers linspace(from, to, steps)
+Tensor logspace(double from, double to, int64_t steps, double base = 10, Dtype dtype = Dtype::f32);
+/// Indices [2, N] of the elements on or below (above) diagonal `offset` of a rows × columns matrix, row by row: i64.
+Tensor tril_indices(int64_t rows, int64_t columns, int64_t offset = 0);
+Tensor triu_indices(int64_t rows, int64_t columns, int64_t offset = 0);
+/// Powers of x [.., N] as a last axis: x^(columns − 1), …, x, 1, or 1, x, … if `increasing`; -1 columns: N.
+Tensor vander(Tensor const& x, int64_t columns = -1, bool increasing = false);
+
+/// Windows [size] for spectra (Harris, 1978): symmetric, or the first `size` of size + 1 if not, as periods want.
+namespace windows {
+/// Σ_k (−1)^k·a_k·cos(2πkn/(size − 1))
+Tensor general_cosine(int64_t size, std::vector<double> const& a, bool symmetric = true, Dtype dtype = Dtype::f32);
+/// alpha − (1 − alpha)·cos(2πn/(size − 1))
+Tensor general_hamming(int64_t size, double alpha = 0.54, bool symmetric = true, Dtype dtype = Dtype::f32);
+Tensor hann(int64_t size, bool symmetric = true, Dtype dtype = Dtype::f32);
+Tensor hamming(int64_t size, bool symmetric = true, Dtype dtype = Dtype::f32);
+Tensor blackman(int64_t size, bool symmetric = true, Dtype dtype = Dtype::f32);
+/// Four terms, the least sidelobes (Nuttall, 1981).
+Tensor nuttall(int64_t size, bool symmetric = true, Dtype dtype = Dtype::f32);
+/// 1 − |2n/(size − 1) − 1|
+Tensor bartlett(int64_t size, bool symmetric = true, Dtype dtype = Dtype::f32);
+/// sin(π(n + 1/2)/size)
+Tensor cosine(int64_t size, bool symmetric = true, Dtype dtype = Dtype::f32);
+/// I₀(beta·√(1 − (2n/(size − 1) − 1)²))/I₀(beta) (Kaiser, 1974)
+Tensor kaiser(int64_t size, double beta = 12, bool symmetric = true, Dtype dtype = Dtype::f32);
+/// exp(−(n − (size − 1)/2)²/(2·std²))
+Tensor gaussian(int64_t size, double std = 1, bool symmetric = true, Dtype dtype = Dtype::f32);
+/// exp(−|n − center|/tau); the centre is (size − 1)/2 unless given, which only an asymmetric window may.
+Tensor exponential(int64_t size, double tau = 1, bool symmetric = true, std::optional<double> center = {},
+                   Dtype dtype = Dtype::f32);
+}  // namespace windows
 
 // ---- random ---------------------------------------------------------------------------------------------------------
 // From a counter-based generator (random.h): element i depends on (seed, offset, i) alone.
@@ -315,18 +362,206 @@ Tensor sum_to(Tensor const& x, Shape const& shape);
 // ---- scans, sorting, searching --------------------------------------------------------------------------------------
 
 // ---- shape ----------------------------------------------------------------------------------------------------------
-// Views are members of Tensor.
-/// Joined along an existing axis; other sizes equal.
+// Views are members of Tensor. What can be read in place is a view here too.
+Tensor movedim(Tensor const& x, Dims const& from, Dims const& to);
+inline Tensor movedim(Tensor const& x, int from, int to) { return movedim(x, Dims{from}, Dims{to}); }
+Tensor swapaxes(Tensor const& x, int axis_a, int axis_b);
+/// Without the axes of size 1: all of them, or those of `axes` that have it.
+Tensor squeeze(Tensor const& x);
+Tensor squeeze(Tensor const& x, Dims const& axes);
+Tensor broadcast_to(Tensor const& x, Shape const& shape);
+/// All expanded to their common shape.
+std::vector<Tensor> broadcast_tensors(std::vector<Tensor> const& tensors);
+Tensor ravel(Tensor const& x);
+/// `axis` read as axes of `sizes`, one of which may be -1.
+Tensor unflatten(Tensor const& x, int axis, Shape const& sizes);
+/// With leading (for 3: leading and trailing) axes of size 1 up to that rank.
+Tensor atleast_1d(Tensor const& x);
+Tensor atleast_2d(Tensor const& x);
+Tensor atleast_3d(Tensor const& x);
+/// A view of the storage with any strides, `offset` elements from its start (none: from x's). Its gradient takes x as
+/// contiguous.
+Tensor as_strided(Tensor const& x, Shape const& shape, Strides const& strides, std::optional<int64_t> offset = {});
+/// The windows of `size` along `axis`, `step` apart: a view with the window as a new last axis.
+Tensor unfold(Tensor const& x, int axis, int64_t size, int64_t step);
+/// The elements with index2 − index1 = offset, as a last axis: a view.
+Tensor diagonal(Tensor const& x, int64_t offset = 0, int axis1 = 0, int axis2 = 1);
+
+/// Joined along an existing axis; other sizes equal, types promoted; empty tensors of rank 1 are left out, as in
+/// PyTorch.
 Tensor cat(std::vector<Tensor> const& tensors, int axis = 0);
 /// Joined along a new axis.
 Tensor stack(std::vector<Tensor> const& tensors, int axis = 0);
+/// Joined along axis 1 (0 for rank 1), 0, 2; or as columns.
+Tensor hstack(std::vector<Tensor> const& tensors);
+Tensor vstack(std::vector<Tensor> const& tensors);
+Tensor dstack(std::vector<Tensor> const& tensors);
+Tensor column_stack(std::vector<Tensor> const& tensors);
+/// Matrices along the diagonal of a matrix of zeros; rank 1 is a row.
+Tensor block_diag(std::vector<Tensor> const& tensors);
 /// Views of `size` along `axis`; the last may be shorter.
 std::vector<Tensor> split(Tensor const& x, int64_t size, int axis = 0);
+/// Views of these sizes along `axis`, which they fill.
+std::vector<Tensor> split(Tensor const& x, std::vector<int64_t> const& sizes, int axis = 0);
+/// At most `count` views of equal size, the last smaller.
+std::vector<Tensor> chunk(Tensor const& x, int64_t count, int axis = 0);
+/// `count` views whose sizes differ by one at most; or views that end before these indices.
+std::vector<Tensor> tensor_split(Tensor const& x, int64_t count, int axis = 0);
+std::vector<Tensor> tensor_split(Tensor const& x, std::vector<int64_t> const& indices, int axis = 0);
+/// tensor_split along axis 1 (0 for rank 1), 0, 2; a count must divide the size.
+std::vector<Tensor> hsplit(Tensor const& x, int64_t count);
+std::vector<Tensor> hsplit(Tensor const& x, std::vector<int64_t> const& indices);
+std::vector<Tensor> vsplit(Tensor const& x, int64_t count);
+std::vector<Tensor> vsplit(Tensor const& x, std::vector<int64_t> const& indices);
+std::vector<Tensor> dsplit(Tensor const& x, int64_t count);
+std::vector<Tensor> dsplit(Tensor const& x, std::vector<int64_t> const& indices);
+/// The views at each index of `axis`, without it.
+std::vector<Tensor> unbind(Tensor const& x, int axis = 0);
+/// The view of `length` elements from `from` (negative: from the end) along `axis`.
+Tensor narrow(Tensor const& x, int axis, int64_t from, int64_t length);
+
+enum class PadMode { constant, reflect, replicate, circular };
+/// `pads` is {before, after} of the last axis, then of the one before it, …; negative ones crop. reflect repeats no
+/// edge and needs pads smaller than the size, circular pads no larger than it.
+Tensor pad(Tensor const& x, std::vector<int64_t> const& pads, PadMode mode = PadMode::constant, Number value = 0);
+/// Element i moves to i + shift, around the end; without axes, of x read as one.
+Tensor roll(Tensor const& x, int64_t shift);
+Tensor roll(Tensor const& x, Dims const& shifts, Dims const& axes);
+Tensor flip(Tensor const& x, Dims const& axes);
+Tensor fliplr(Tensor const& x);
+Tensor flipud(Tensor const& x);
+/// `times` quarter turns from axis_a towards axis_b.
+Tensor rot90(Tensor const& x, int64_t times = 1, int axis_a = 0, int axis_b = 1);
+/// x one after another, `counts` times along each axis (at least x's rank; new axes lead).
+Tensor repeat(Tensor const& x, Dims const& counts);
+/// repeat with missing counts of 1 in front.
+Tensor tile(Tensor const& x, Dims const& counts);
+/// Each element `count` times in a row, or its own count [N] times; without an axis, of x read as one.
+Tensor repeat_interleave(Tensor const& x, int64_t count, std::optional<int> axis = {});
+Tensor repeat_interleave(Tensor const& x, Tensor const& counts, std::optional<int> axis = {});
+/// Index i, counts[i] times.
+Tensor repeat_interleave(Tensor const& counts);
+
 /// Zero above (below) diagonal `offset` of the last two axes.
 Tensor tril(Tensor const& x, int64_t offset = 0);
 Tensor triu(Tensor const& x, int64_t offset = 0);
+/// A matrix with x [N] on diagonal `offset`, or that diagonal of a matrix.
+Tensor diag(Tensor const& x, int64_t offset = 0);
+/// diag of x read as one axis.
+Tensor diagflat(Tensor const& x, int64_t offset = 0);
+/// The inverse of diagonal(): x's last axis on a diagonal of new axes of a tensor of zeros.
+Tensor diag_embed(Tensor const& x, int64_t offset = 0, int axis1 = -2, int axis2 = -1);
+enum class Indexing { ij, xy };
+/// Each vector along its own axis of a common grid (xy: the first two exchanged): views.
+std::vector<Tensor> meshgrid(std::vector<Tensor> const& tensors, Indexing indexing = Indexing::ij);
+/// All ways to take one element of each vector: [ΠN, count]; one vector alone stays as it is.
+Tensor cartesian_prod(std::vector<Tensor> const& tensors);
+/// All ways to take r elements of x [N] in order: [C(N, r), r].
+Tensor combinations(Tensor const& x, int64_t r = 2, bool with_replacement = false);
 
 // ---- indexing -------------------------------------------------------------------------------------------------------
+// Integers of any type index; masks are bool. Where an index repeats, later entries follow earlier ones, and the last
+// assignment stays: the same bits for any number of threads. An index out of range is an Error that names it and its
+// axis.
+
+/// from, from + step, … < to: negative ends count from the end, both are clipped to the size.
+struct Slice {
+  static constexpr int64_t end = std::numeric_limits<int64_t>::max();
+  int64_t from = 0;
+  int64_t to = end;
+  int64_t step = 1;
+  /// The first index into an axis of size n, and how many there are.
+  std::pair<int64_t, int64_t> resolve(char const* op, int64_t n) const;
+};
+/// A new axis of size 1.
+inline constexpr struct NewAxis {
+} none;
+/// As many whole axes as the other indices leave.
+inline constexpr struct Ellipsis {
+} ellipsis;
+
+/// One entry of x.index({Slice{1, 5, 2}, none, ellipsis, 3, mask, ids}), which reads as NumPy does: slices, numbers and
+/// new axes make a view; index tensors broadcast together, and their axes stand where the first of them stood if they
+/// are neighbours, else in front; a mask stands for the indices of its true elements. As in PyTorch, a number or an
+/// integer tensor of rank 0 selects before index tensors are looked at.
+class Index {
+ public:
+  enum class Kind { number, slice, new_axis, ellipsis, tensor };
+  template <std::integral T>
+  Index(T number) : kind_(Kind::number), number_(int64_t(number)) {}
+  Index(bool value);  // as a mask of rank 0
+  Index(Slice slice) : kind_(Kind::slice), slice_(slice) {}
+  Index(NewAxis) : kind_(Kind::new_axis) {}
+  Index(Ellipsis) : kind_(Kind::ellipsis) {}
+  Index(Tensor const& tensor) : kind_(Kind::tensor), tensor_(tensor) {}
+
+  Kind kind() const { return kind_; }
+  int64_t number() const { return number_; }
+  Slice const& slice() const { return slice_; }
+  Tensor const& tensor() const { return tensor_; }
+
+ private:
+  Kind kind_;
+  int64_t number_ = 0;
+  Slice slice_;
+  Tensor tensor_;
+};
+
+/// x with x.index(indices) = values (or += where `accumulate`); values broadcast and take x's type.
+Tensor index_put(Tensor const& x, std::vector<Index> const& indices, Tensor const& values, bool accumulate = false);
+Tensor index_put(Tensor const& x, std::vector<Index> const& indices, Number value, bool accumulate = false);
+
+/// y[i, j, …] = x[index[i, j, …], j, …] for axis 0: the index has x's rank and elsewhere sizes up to x's.
+Tensor gather(Tensor const& x, int axis, Tensor const& index);
+/// x with x[index[i, j, …], j, …] = src[i, j, …] for axis 0.
+Tensor scatter(Tensor const& x, int axis, Tensor const& index, Tensor const& src);
+Tensor scatter(Tensor const& x, int axis, Tensor const& index, Number value);
+/// x with x[index[i, j, …], j, …] += src[i, j, …] for axis 0.
+Tensor scatter_add(Tensor const& x, int axis, Tensor const& index, Tensor const& src);
+enum class Combine { sum, prod, mean, amax, amin };
+/// As scatter_add, by another reduction; what was there takes part if `include_self`. Ties of amax and amin share the
+/// gradient; means of integers are rounded down.
+Tensor scatter_reduce(Tensor const& x, int axis, Tensor const& index, Tensor const& src, Combine how,
+                      bool include_self = true);
+
+/// The slices of x at index [N] (or rank 0) of `axis`.
+Tensor index_select(Tensor const& x, int axis, Tensor const& index);
+/// x with alpha·source added to the slices at index [N]; source has x's shape with size N along `axis`.
+Tensor index_add(Tensor const& x, int axis, Tensor const& index, Tensor const& source, Number alpha = 1);
+Tensor index_copy(Tensor const& x, int axis, Tensor const& index, Tensor const& source);
+/// The slices at index [N] filled with a number or a tensor of rank 0.
+Tensor index_fill(Tensor const& x, int axis, Tensor const& index, Number value);
+Tensor index_fill(Tensor const& x, int axis, Tensor const& index, Tensor const& value);
+Tensor index_reduce(Tensor const& x, int axis, Tensor const& index, Tensor const& source, Combine how,
+                    bool include_self = true);
+
+/// x read as one axis: y = x[index], of the index's shape.
+Tensor take(Tensor const& x, Tensor const& index);
+/// gather with the other axes broadcast; without an axis both are flattened.
+Tensor take_along(Tensor const& x, Tensor const& index);
+Tensor take_along(Tensor const& x, Tensor const& index, int axis);
+/// x read as one axis, with x[index] = source (or += where `accumulate`).
+Tensor put(Tensor const& x, Tensor const& index, Tensor const& source, bool accumulate = false);
+
+/// The same with a value of rank 0 that may have a gradient.
+Tensor masked_fill(Tensor const& x, Tensor const& mask, Tensor const& value);
+/// The elements of x under the mask, both broadcast: [N].
+Tensor masked_select(Tensor const& x, Tensor const& mask);
+/// x with its elements under the mask replaced by the first of `source`, in order.
+Tensor masked_scatter(Tensor const& x, Tensor const& mask, Tensor const& source);
+/// The indices of the elements other than 0: i64 [N, rank], no gradient.
+Tensor nonzero(Tensor const& x);
+Tensor argwhere(Tensor const& x);
+/// The columns of nonzero(), one for each axis.
+std::vector<Tensor> where(Tensor const& condition);
+/// 1 at `index`, else 0: i64 [.., classes]; -1 classes: the largest index plus one.
+Tensor one_hot(Tensor const& index, int64_t classes = -1);
+
+/// x with x.select(axis, index), x.slice(axis, from, to, step) or diagonal(x, …) replaced by src.
+Tensor select_scatter(Tensor const& x, Tensor const& src, int axis, int64_t index);
+Tensor slice_scatter(Tensor const& x, Tensor const& src, int axis = 0, int64_t from = 0, int64_t to = Slice::end,
+                     int64_t step = 1);
+Tensor diagonal_scatter(Tensor const& x, Tensor const& src, int64_t offset = 0, int axis1 = 0, int axis2 = 1);
 
 // ---- products -------------------------------------------------------------------------------------------------------
 /// [.., M, K]·[.., K, N] → [.., M, N], leading axes broadcast; rank 1 is a row (left) or column (right) and loses that

@@ -13,7 +13,8 @@
 
 namespace heed {
 
-class Node;  // tape.h
+class Node;   // tape.h
+class Index;  // ops.h
 
 /// What is to be called with a gradient (hooks.h).
 struct HookList : Counted {
@@ -137,6 +138,13 @@ class Tensor {
     return t;
   }
 
+  /// All axes reversed.
+  Tensor T() const;
+  /// The last two axes swapped.
+  Tensor mT() const { return transpose(-2, -1); }
+  /// x.index({Slice{1, 5}, none, ellipsis, 3, mask, ids}): ops.h says how an Index reads. A view without index tensors.
+  Tensor index(std::vector<Index> const& indices) const;
+
   // Copies (ops/copy.cpp)
   Tensor contiguous() const;
   Tensor clone() const;
@@ -145,6 +153,9 @@ class Tensor {
   // In place: needs no tape or a tracked non-view tensor; bumps the version that saved tensors are compared with.
   Tensor& copy_(Tensor const& from);
   Tensor& fill_(Number value);
+  /// index(indices) = values, or += where `accumulate`.
+  Tensor& index_put_(std::vector<Index> const& indices, Tensor const& values, bool accumulate = false);
+  Tensor& index_put_(std::vector<Index> const& indices, Number value, bool accumulate = false);
   Tensor& zero_() { return fill_(0); }
   Tensor& add_(Tensor const& other, Number alpha = 1);
   Tensor& sub_(Tensor const& other);

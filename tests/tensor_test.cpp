@@ -141,7 +141,7 @@ TEST_CASE("cat, stack, split") {
   REQUIRE(parts.size() == 3);
   CHECK(values(parts[2]) == Values{6});
   CHECK(split(a, 1, 1)[1].shape() == Shape{2, 1});
-  CHECK(split(zeros({0}), 2).empty());
+  CHECK(split(zeros({0}), 2).size() == 1);
 }
 
 TEST_CASE("creation") {

@@ -45,14 +45,6 @@ Tensor var(Tensor const& x, Dims const& axes, double correction, bool keep) {
   return sum(square(centred), axes, keep) / (double(n) - correction);
 }
 
-namespace {
-/// i − j for the last two axes of x: [M, N].
-Tensor diagonals(Tensor const& x) { return arange(x.size(-2)).unsqueeze(1) - arange(x.size(-1)); }
-}  // namespace
-
-Tensor tril(Tensor const& x, int64_t offset) { return where(diagonals(x) >= double(-offset), x, 0.0); }
-Tensor triu(Tensor const& x, int64_t offset) { return where(diagonals(x) <= double(-offset), x, 0.0); }
-
 namespace naive {
 
 /// log Σ exp x = m + log Σ exp(x − m); m = max x, or 0 where that is infinite or there is none. An empty sum gives −∞

@@ -1,4 +1,4 @@
-// What moves elements: contiguous, clone, to, cat, and assignment in place.
+// What moves elements: contiguous, clone, to, and assignment in place.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
@@ -128,57 +128,6 @@ void assign_in_place(char const* op, Tensor& x, Tensor const& y) {
   if (x.body()->is_view) return assign_region(op, x, y);
   x.body()->node = y.body()->node;
   x.body()->slot = y.body()->slot;
-}
-
-Tensor cat(std::vector<Tensor> const& tensors, int axis) {
-  check(!tensors.empty(), "cat", [] {
-    return Complaint{"expected at least one tensor, got none", "pass the tensors to join"};
-  });
-  for (Tensor const& t : tensors) check_defined("cat", t);
-  axis = normalize_axis("cat", axis, tensors[0].rank());
-  Shape shape = tensors[0].shape();
-  Dtype dtype = tensors[0].dtype();
-  for (size_t i = 1; i < tensors.size(); ++i) {
-    Shape expected = shape;
-    if (tensors[i].rank() == shape.rank()) expected[axis] = tensors[i].shape()[axis];
-    check(tensors[i].shape() == expected, "cat", [&] {
-      return Complaint{fmt::format("tensor {} of shape {} does not fit tensor 0 of shape {} along axis {}", i,
-                                   to_string(tensors[i].shape()), to_string(tensors[0].shape()), axis),
-                       "make all sizes but that of the joined axis equal"};
-    });
-    shape[axis] += tensors[i].shape()[axis];
-    dtype = promote(dtype, tensors[i].dtype());
-  }
-  Observed const watch("cat");  // its copies have the bytes
-  Tensor y(shape, dtype);
-  std::vector<int64_t> starts;
-  {
-    NoGrad const off;
-    int64_t start = 0;
-    for (Tensor const& t : tensors) {
-      starts.push_back(start);
-      y.slice(axis, start, start + t.shape()[axis]).copy_(t.detach());
-      start += t.shape()[axis];
-    }
-    starts.push_back(start);
-  }
-  if (tracked(tensors))
-    record_many("cat", y, tensors, [axis, starts](Tensor const& g, Node const& node) {
-      std::vector<Tensor> pieces(starts.size() - 1);
-      for (size_t i = 0; i < pieces.size(); ++i)
-        if (node.needs(int(i))) pieces[i] = g.slice(axis, starts[i], starts[i + 1]);
-      return pieces;
-    });
-  return y;
-}
-
-Tensor stack(std::vector<Tensor> const& tensors, int axis) {
-  std::vector<Tensor> longer;
-  for (Tensor const& t : tensors) {
-    check_defined("stack", t);
-    longer.push_back(t.unsqueeze(axis));
-  }
-  return cat(longer, axis);
 }
 
 }  // namespace heed

@@ -7,6 +7,7 @@
 #include <heed/engine/tape.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace heed {
@@ -36,6 +37,8 @@ Tensor zeros(Shape const& shape, Dtype dtype) { return full(shape, 0, dtype); }
 Tensor ones(Shape const& shape, Dtype dtype) { return full(shape, 1, dtype); }
 Tensor zeros_like(Tensor const& x) { return full(x.shape(), 0, x.dtype()); }
 Tensor ones_like(Tensor const& x) { return full(x.shape(), 1, x.dtype()); }
+Tensor empty_like(Tensor const& x) { return Tensor(x.shape(), x.dtype()); }
+Tensor full_like(Tensor const& x, Number value) { return full(x.shape(), value, x.dtype()); }
 Tensor scalar(Number value, Dtype dtype) { return full({}, value, dtype); }
 
 Tensor arange(int64_t from, int64_t to, int64_t step, Dtype dtype) {
@@ -51,6 +54,203 @@ Tensor arange(int64_t from, int64_t to, int64_t step, Dtype dtype) {
     for (int64_t i = 0; i < count; ++i) out[i] = T(from + i * step);
   });
   return y;
+}
+
+Tensor eye(int64_t n, int64_t m, Dtype dtype) {
+  if (m == -1) m = n;
+  Tensor y = zeros({n, m}, dtype);
+  diagonal(y).fill_(1);
+  return y;
+}
+
+namespace {
+
+/// f(i) for i in [0, n), in f64, then as `dtype`.
+template <class F>
+Tensor sequence(char const* op, int64_t n, Dtype dtype, F f) {
+  check(n >= 0, op, [&] {
+    return Complaint{fmt::format("expected 0 elements or more, got {}", n), "pass the number of elements"};
+  });
+  Tensor y({n}, dtype);
+  dispatch(dtype, [&]<class T>(Type<T>) {
+    T* const out = y.data<T>();
+    for (int64_t i = 0; i < n; ++i) {
+      double const value = f(i);
+      if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
+        out[i] = T(int64_t(value));
+      else
+        out[i] = T(value);
+    }
+  });
+  return y;
+}
+
+/// From both ends, so that both are exact.
+double spaced(double from, double to, int64_t steps, int64_t i) {
+  if (steps == 1) return from;
+  double const step = (to - from) / double(steps - 1);
+  return i < steps / 2 ? from + step * double(i) : to - step * double(steps - 1 - i);
+}
+
+}  // namespace
+
+Tensor linspace(double from, double to, int64_t steps, Dtype dtype) {
+  return sequence("linspace", steps, dtype, [=](int64_t i) { return spaced(from, to, steps, i); });
+}
+
+Tensor logspace(double from, double to, int64_t steps, double base, Dtype dtype) {
+  return sequence("logspace", steps, dtype, [=](int64_t i) { return std::pow(base, spaced(from, to, steps, i)); });
+}
+
+namespace {
+
+Tensor triangle_indices(char const* op, int64_t rows, int64_t columns, int64_t offset, bool lower) {
+  check(rows >= 0 && columns >= 0, op, [&] {
+    return Complaint{fmt::format("expected sizes of 0 or more, got {} and {}", rows, columns), "pass a matrix's sizes"};
+  });
+  int64_t const far = std::clamp(offset, -rows, columns);
+  numel({2, rows, columns});  // an Error where it overflows
+  auto const edge = [&](int64_t row) { return std::clamp(row + far + lower, int64_t{0}, columns); };
+  int64_t n = 0;
+  for (int64_t row = 0; row < rows; ++row) n += lower ? edge(row) : columns - edge(row);
+  Tensor const y({2, n}, Dtype::i64);
+  int64_t* to = y.data<int64_t>();
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t c = lower ? 0 : edge(row), end = lower ? edge(row) : columns; c < end; ++c, ++to) {
+      to[0] = row;
+      to[n] = c;
+    }
+  return y;
+}
+
+}  // namespace
+
+Tensor tril_indices(int64_t rows, int64_t columns, int64_t offset) {
+  return triangle_indices("tril_indices", rows, columns, offset, true);
+}
+
+Tensor triu_indices(int64_t rows, int64_t columns, int64_t offset) {
+  return triangle_indices("triu_indices", rows, columns, offset, false);
+}
+
+Tensor vander(Tensor const& x, int64_t columns, bool increasing) {
+  check_defined("vander", x);
+  check(x.rank() > 0 && columns >= -1, "vander", [&] {
+    return Complaint{fmt::format("expected rank 1 or more and 0 columns or more, got shape {} and {}",
+                                 to_string(x.shape()), columns),
+                     "give the points along an axis; -1 columns are as many as points"};
+  });
+  int64_t const n = columns == -1 ? x.size(-1) : columns;
+  Shape shape = x.shape();
+  shape.push_back(n);
+  if (numel(shape) == 0) return empty(shape, x.dtype());
+  std::vector<Tensor> powers = {ones_like(x)};
+  while (int64_t(powers.size()) < n) powers.push_back(powers.size() == 1 ? x : powers.back() * x);
+  if (!increasing) std::reverse(powers.begin(), powers.end());
+  return stack(powers, -1);
+}
+
+// ---- windows --------------------------------------------------------------------------------------------------------
+
+namespace windows {
+namespace {
+
+constexpr double pi = 3.14159265358979323846;
+
+/// f(n, last): last is size − 1, or size for a window that is not symmetric. One element is in the middle.
+template <class F>
+Tensor window(char const* op, int64_t size, bool symmetric, Dtype dtype, F f) {
+  if (!is_floating(dtype)) detail::unsupported_dtype(op, dtype, "a floating type");
+  double const last = double(size - symmetric);
+  return sequence(op, size, dtype, [&](int64_t i) { return size == 1 ? f(0.5, 1) : f(double(i), last); });
+}
+
+/// Σ (x/2)^2k/(k!)²: the modified Bessel function of order 0
+double bessel_i0(double x) {
+  double sum = 1, term = 1;
+  for (int k = 1; term > sum * 1e-17; ++k) {
+    term *= x * x / (4.0 * k * k);
+    sum += term;
+  }
+  return sum;
+}
+
+}  // namespace
+
+Tensor general_cosine(int64_t size, std::vector<double> const& a, bool symmetric, Dtype dtype) {
+  check(!a.empty(), "general_cosine", [] {
+    return Complaint{"expected at least one weight, got none", "pass the weights of the cosines"};
+  });
+  return window("general_cosine", size, symmetric, dtype, [&](double n, double last) {
+    if (size == 1) return 1.0;
+    double sum = 0;
+    for (size_t k = 0; k < a.size(); ++k) sum += (k % 2 ? -a[k] : a[k]) * std::cos(2 * pi * double(k) * n / last);
+    return sum;
+  });
+}
+
+Tensor general_hamming(int64_t size, double alpha, bool symmetric, Dtype dtype) {
+  return general_cosine(size, {alpha, 1 - alpha}, symmetric, dtype);
+}
+Tensor hann(int64_t size, bool symmetric, Dtype dtype) { return general_hamming(size, 0.5, symmetric, dtype); }
+Tensor hamming(int64_t size, bool symmetric, Dtype dtype) { return general_hamming(size, 0.54, symmetric, dtype); }
+Tensor blackman(int64_t size, bool symmetric, Dtype dtype) {
+  return general_cosine(size, {0.42, 0.5, 0.08}, symmetric, dtype);
+}
+Tensor nuttall(int64_t size, bool symmetric, Dtype dtype) {
+  return general_cosine(size, {0.3635819, 0.4891775, 0.1365995, 0.0106411}, symmetric, dtype);
+}
+
+Tensor bartlett(int64_t size, bool symmetric, Dtype dtype) {
+  return window("bartlett", size, symmetric, dtype,
+                [](double n, double last) { return 1 - std::abs(2 * n / last - 1); });
+}
+
+Tensor cosine(int64_t size, bool symmetric, Dtype dtype) {
+  return window("cosine", size, symmetric, dtype,
+                [](double n, double last) { return std::sin(pi * (n + 0.5) / (last + 1)); });
+}
+
+Tensor kaiser(int64_t size, double beta, bool symmetric, Dtype dtype) {
+  check(beta >= 0 && beta <= 700, "kaiser", [&] {
+    return Complaint{fmt::format("expected a beta from 0 to 700, got {}", beta), "choose the shape between these"};
+  });
+  return window("kaiser", size, symmetric, dtype, [=](double n, double last) {
+    double const r = 2 * n / last - 1;
+    return bessel_i0(beta * std::sqrt(std::max(1 - r * r, 0.0))) / bessel_i0(beta);
+  });
+}
+
+Tensor gaussian(int64_t size, double std, bool symmetric, Dtype dtype) {
+  check(std > 0, "gaussian", [&] {
+    return Complaint{fmt::format("expected a standard deviation above 0, got {}", std), "pass a positive width"};
+  });
+  return window("gaussian", size, symmetric, dtype, [=](double n, double last) {
+    double const z = (n - last / 2) / std;
+    return std::exp(-z * z / 2);
+  });
+}
+
+Tensor exponential(int64_t size, double tau, bool symmetric, std::optional<double> center, Dtype dtype) {
+  check(tau > 0 && !(symmetric && center), "exponential", [&] {
+    return Complaint{fmt::format("expected a decay above 0, and a centre for asymmetric windows only, got {}", tau),
+                     "leave the centre out, or pass symmetric = false"};
+  });
+  return window("exponential", size, symmetric, dtype, [=](double n, double last) {
+    return std::exp(-std::abs(center && size == 1 ? *center : n - center.value_or(last / 2)) / tau);
+  });
+}
+
+}  // namespace windows
+
+Tensor detail::arange_of(double from, double to, double step, Dtype dtype) {
+  double const count = std::ceil((to - from) / step);
+  check(step != 0 && std::isfinite(count) && std::isfinite(from) && count < 0x1p60, "arange", [&] {
+    return Complaint{fmt::format("expected finite ends and a step other than 0, got {}, {}, {}", from, to, step),
+                     "pass a positive or negative step"};
+  });
+  return sequence("arange", std::max(int64_t(count), int64_t{0}), dtype,
+                  [=](int64_t i) { return from + double(i) * step; });
 }
 
 template <class T>

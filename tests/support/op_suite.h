@@ -26,6 +26,8 @@ struct OpSuite {
   std::set<std::string> not_differentiable = {};
   /// Declared there and tested by another file.
   std::set<std::string> elsewhere = {};
+  /// Declared in another file's sections and tested here.
+  std::set<std::string> also = {};
 };
 
 /// f(record) for every record, unless timings were asked for.

@@ -1,0 +1,1089 @@
+// Indexing: every operation turns its indices into places in memory (index.h), then reads or writes there. Where an
+// index repeats, writes happen in the order of the indices, for any number of threads.
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/observe.h>
+#include <heed/engine/ops/index.h>
+#include <heed/engine/parallel.h>
+#include <heed/engine/tape.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <unordered_map>
+
+namespace heed {
+namespace detail {
+namespace {
+
+constexpr int64_t grain = 16384;  // elements a chunk: moving one costs about a nanosecond
+
+/// Entries sorted by place into ranges of memory, in their first order within each: a counting sort in chunks.
+struct Groups {
+  struct Entry {
+    int64_t start, i;
+  };
+  std::vector<Entry> entries;
+  std::vector<int64_t> bounds;
+
+  Groups(int64_t const* starts, int64_t n, int64_t count) : entries(size_t(n)), bounds(size_t(count) + 1) {
+    auto const [low, high] = std::minmax_element(starts, starts + n);
+    int64_t const first = *low;
+    int shift = 0;  // a range is 2^shift elements: dividing would cost more than moving an element
+    while ((*high - first) >> shift >= count) ++shift;
+    constexpr int64_t chunk = 65536;
+    int64_t const chunks = (n + chunk - 1) / chunk;
+    std::vector<int64_t> at(size_t(chunks * count));  // how many of each chunk fall into each range, then where to
+    parallel_for(n, chunk, [&](int64_t begin, int64_t end) {
+      int64_t* const here = at.data() + begin / chunk * count;
+      for (int64_t i = begin; i < end; ++i) ++here[(starts[i] - first) >> shift];
+    });
+    int64_t total = 0;
+    for (int64_t group = 0; group < count; ++group) {
+      bounds[size_t(group)] = total;
+      for (int64_t c = 0; c < chunks; ++c) total += std::exchange(at[size_t(c * count + group)], total);
+    }
+    bounds[size_t(count)] = total;
+    parallel_for(n, chunk, [&](int64_t begin, int64_t end) {
+      int64_t* const here = at.data() + begin / chunk * count;
+      for (int64_t i = begin; i < end; ++i) entries[size_t(here[(starts[i] - first) >> shift]++)] = {starts[i], i};
+    });
+  }
+};
+
+/// f(entry, place, element of the block, elements) for pieces that make up every block; pieces of one place come in the
+/// order of their entries.
+template <class F>
+void in_order(Places const& places, F f) {
+  int64_t const n = places.starts.numel(), block = places.block;
+  int64_t const* const starts = places.starts.data<int64_t>();
+  if (n * block <= 2 * grain) {
+    for (int64_t i = 0; i < n; ++i) f(i, starts[i], 0, block);
+  } else if (constexpr int64_t piece = 1024; block >= 2 * piece) {
+    parallel_for(block, piece, [&](int64_t begin, int64_t end) {
+      for (int64_t i = 0; i < n; ++i) f(i, starts[i], begin, end - begin);
+    });
+  } else {
+    int64_t const count = std::clamp(n * block / (4 * grain), int64_t{1}, int64_t{256});
+    Groups const groups(starts, n, count);
+    parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t k = groups.bounds[size_t(begin)]; k < groups.bounds[size_t(end)]; ++k)
+        f(groups.entries[size_t(k)].i, groups.entries[size_t(k)].start, 0, block);
+    });
+  }
+}
+
+bool all_the_same(Tensor const& x) {
+  for (int a = 0; a < x.rank(); ++a)
+    if (x.strides()[a] != 0 && x.shape()[a] != 1) return false;
+  return true;
+}
+
+void read(void const* from, Places const& places, Tensor const& y) {
+  int64_t const* const starts = places.starts.data<int64_t>();
+  int64_t const n = places.starts.numel(), block = places.block;
+  dispatch_size(size_of(y.dtype()), [&]<class E>(Type<E>) {
+    auto const* const source = static_cast<E const*>(from);
+    auto* const to = static_cast<E*>(y.raw());
+    parallel_for(n, std::max(grain / block, int64_t{1}), [&](int64_t begin, int64_t end) {
+      if (block == 1)
+        for (int64_t i = begin; i < end; ++i) to[i] = source[starts[i]];
+      else
+        for (int64_t i = begin; i < end; ++i)
+          std::memcpy(to + i * block, source + starts[i], size_t(block) * sizeof(E));
+    });
+  });
+}
+
+/// The last entry of a place stays.
+void write(void* to, Places const& places, Tensor const& values) {
+  bool const one = all_the_same(values);
+  Tensor const from = one ? values : values.detach().contiguous();
+  int64_t const block = places.block;
+  dispatch_size(size_of(values.dtype()), [&]<class E>(Type<E>) {
+    auto* const target = static_cast<E*>(to);
+    auto const* const source = static_cast<E const*>(from.raw());
+    if (one)
+      in_order(places, [=](int64_t, int64_t start, int64_t at, int64_t count) {
+        for (int64_t k = 0; k < count; ++k) target[start + at + k] = *source;
+      });
+    else if (block == 1)
+      in_order(places, [=](int64_t i, int64_t start, int64_t, int64_t) { target[start] = source[i]; });
+    else
+      in_order(places, [=](int64_t i, int64_t start, int64_t at, int64_t count) {
+        std::memcpy(target + start + at, source + i * block + at, size_t(count) * sizeof(E));
+      });
+  });
+}
+
+/// element = f(element, value) for every entry
+template <class T, class F>
+void combine(T* target, Places const& places, Tensor const& values, F f) {
+  Tensor const from = values.detach().contiguous();
+  T const* const source = from.data<T>();
+  in_order(places, [=, block = places.block](int64_t i, int64_t start, int64_t at, int64_t count) {
+    T* const to = target + start + at;
+    T const* const v = source + i * block + at;
+    for (int64_t k = 0; k < count; ++k) to[k] = f(to[k], v[k]);
+  });
+}
+
+void add_at(Tensor const& y, Places const& places, Tensor const& values) {
+  dispatch(y.dtype(), [&]<class T>(Type<T>) {
+    combine(y.data<T>(), places, values, [](T a, T b) {
+      if constexpr (std::is_same_v<T, bool>)
+        return a || b;
+      else
+        return T(a + b);
+    });
+  });
+}
+
+/// Whether each entry is the last of its place: bool [n, 1].
+Tensor stays(Places const& places, Shape const& shape) {
+  Tensor const last(shape, Dtype::i64);  // read only where it was written
+  write(last.raw(), {places.starts, 1}, arange(places.starts.numel()));
+  Tensor owner({places.starts.numel(), 1}, Dtype::i64);
+  read(last.raw(), {places.starts, 1}, owner);
+  return owner == arange(places.starts.numel()).unsqueeze(1);
+}
+
+}  // namespace
+
+Tensor starts_of(Shape const& space, Strides const& steps, int64_t base, std::vector<Table> const& tables) {
+  int64_t const n = numel(space);
+  Tensor y({n}, Dtype::i64);
+  int64_t* const out = y.data<int64_t>();
+  int const last = space.rank() - 1;
+  int64_t const inner = last < 0 ? 1 : space[last], step = last < 0 ? 0 : steps[last];
+  parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t count; begin < end; begin += count) {
+      int64_t const first = begin % inner;
+      count = std::min(inner - first, end - begin);
+      int64_t at[Dims::max_rank] = {};
+      int64_t start = base + first * step;
+      for (int64_t axis = last - 1, rest = begin / inner; axis >= 0; rest /= space[int(axis)], --axis) {
+        at[axis] = rest % space[int(axis)];
+        start += at[axis] * steps[int(axis)];
+      }
+      for (int64_t i = 0; i < count; ++i) out[begin + i] = start + i * step;
+      for (Table const& table : tables) {
+        int64_t const along = last < 0 ? 0 : table.steps[last];
+        int64_t const* from = table.index.data<int64_t>() + first * along;
+        for (int axis = 0; axis < last; ++axis) from += at[axis] * table.steps[axis];
+        for (int64_t i = 0; i < count; ++i) {
+          int64_t const index = from[i * along];
+          out[begin + i] += (index < 0 ? index + table.size : index) * table.factor;
+        }
+      }
+    }
+  });
+  return y;
+}
+
+namespace {
+
+/// Of a contiguous x.
+Tensor pick_at(char const* op, Tensor const& x, Shape const& shape, Places const& places) {
+  return pick(op, x.contiguous(), shape, [&](Strides const&) { return places; });
+}
+
+}  // namespace
+
+Tensor pick(char const* op, Tensor const& x, Shape const& shape, Where const& where) {
+  Places const places = where(x.strides());
+  Tensor y(shape, x.dtype());
+  Observed const watch(op, {&x}, {&y});
+  read(x.raw(), places, y);
+  if (tracked(x))
+    record(op, y, {&x},
+           [op, shape = x.shape(), places = x.is_contiguous() ? places : where(contiguous_strides(x.shape()))](
+               Tensor const& g, Node const&) { return std::array{spread(op, g, shape, places)}; });
+  return y;
+}
+
+Tensor spread(char const* op, Tensor const& g, Shape const& shape, Places const& places) {
+  if (is_half(g.dtype())) return spread(op, g.to(Dtype::f32), shape, places).to(g.dtype());
+  Tensor y = zeros(shape, g.dtype());
+  Observed const watch(op, {&g}, {&y});
+  add_at(y, places, g);
+  if (tracked(g))
+    record(op, y, {&g}, [op, shape = g.shape(), places](Tensor const& h, Node const&) {
+      return std::array{pick_at(op, h, shape, places)};
+    });
+  return y;
+}
+
+namespace {
+
+/// A contiguous copy of x with `values` written or added at the places.
+Tensor put_at(char const* op, Tensor const& x, Places const& places, Tensor const& values, bool accumulate) {
+  if (accumulate && is_half(x.dtype()))
+    return put_at(op, x.to(Dtype::f32), places, values.to(Dtype::f32), true).to(x.dtype());
+  Tensor y = x.detach().clone();
+  Observed const watch(op, {&x, &values}, {&y});
+  if (accumulate)
+    add_at(y, places, values);
+  else
+    write(y.raw(), places, values);
+  if (tracked(x, values))
+    record(op, y, {&x, &values},
+           [=, shape = values.shape()](Tensor const& g, Node const& node) -> std::array<Tensor, 2> {
+             Tensor dx = g, dv;
+             if (node.needs(0) && !accumulate) dx = put_at(op, g, places, zeros({}, g.dtype()).expand(shape), false);
+             if (node.needs(1)) dv = pick_at(op, g, shape, places);
+             if (node.needs(1) && !accumulate && dv.numel() > 0) {
+               Tensor const by_block = dv.reshape({places.starts.numel(), places.block});
+               dv = heed::where(stays(places, g.shape()), by_block, 0.0).reshape(shape);
+             }
+             return {dx, dv};
+           });
+  return y;
+}
+
+}  // namespace
+}  // namespace detail
+
+namespace {
+
+using detail::Places;
+using detail::Table;
+using detail::Where;
+
+bool is_index(Dtype dtype) { return !is_floating(dtype) && dtype != Dtype::boolean; }
+
+/// Indices into an axis of `size` as i64, checked. An expanded index is checked once.
+Tensor checked_index(char const* op, Tensor const& index, int64_t size, int axis, bool negative) {
+  check_defined(op, index);
+  check(is_index(index.dtype()), op, [&] {
+    return Complaint{fmt::format("expected an index of integers, got {}", name(index.dtype())),
+                     "convert the index with .to(Dtype::i64)"};
+  });
+  Tensor i = index.detach();
+  for (int a = 0; a < i.rank(); ++a)
+    if (i.strides()[a] == 0 && i.shape()[a] > 1) i = i.slice(a, 0, 1);
+  i = i.to(Dtype::i64).contiguous();
+  int64_t const* const values = i.data<int64_t>();
+  int64_t const low = negative ? -size : 0, n = i.numel();
+  int64_t smallest = 0, largest = -1;
+  for (int64_t k = 0; k < n; ++k) {
+    smallest = std::min(smallest, values[k]);
+    largest = std::max(largest, values[k]);
+  }
+  check(smallest >= low && largest < size, op, [&] {
+    return Complaint{
+        fmt::format("index {} is outside axis {} of size {}", largest < size ? smallest : largest, axis, size),
+        size == 0 ? std::string("an axis of size 0 has no element") : fmt::format("use {} to {}", low, size - 1)};
+  });
+  return i.expand(index.shape());
+}
+
+// ---- nonzero --------------------------------------------------------------------------------------------------------
+
+/// Row-major positions of the elements other than 0, in order.
+Tensor positions(Tensor const& x) {
+  Tensor const whole = x.detach().contiguous();
+  int64_t const n = whole.numel();
+  constexpr int64_t chunk = 32768;
+  std::vector<int64_t> before(size_t((n + chunk - 1) / chunk) + 1);
+  return dispatch(x.dtype(), [&]<class T>(Type<T>) {
+    T const* const from = whole.data<T>();
+    parallel_for(n, chunk, [&](int64_t begin, int64_t end) {
+      int64_t count = 0;
+      for (int64_t i = begin; i < end; ++i) count += from[i] != T(0);
+      before[size_t(begin / chunk) + 1] = count;
+    });
+    for (size_t c = 1; c < before.size(); ++c) before[c] += before[c - 1];
+    Tensor const y({before.back()}, Dtype::i64);
+    int64_t* const to = y.data<int64_t>();
+    parallel_for(n, chunk, [&](int64_t begin, int64_t end) {
+      int64_t at = before[size_t(begin / chunk)];
+      for (int64_t i = begin; i < end; ++i)
+        if (from[i] != T(0)) to[at++] = i;
+    });
+    return y;
+  });
+}
+
+// ---- index lists ----------------------------------------------------------------------------------------------------
+
+/// An axis of what an index list reads: of x (or new), or chosen by an index tensor.
+struct Axis {
+  int64_t size, step;
+  Tensor index = {};
+};
+
+/// The axes that `indices` read of a tensor of `shape` and `strides`, and where they start.
+struct Reading {
+  std::vector<Axis> axes;
+  int64_t base = 0;
+  bool advanced = false;
+};
+
+int axes_taken(Index const& index) {
+  switch (index.kind()) {
+    case Index::Kind::number:
+    case Index::Kind::slice:
+      return 1;
+    case Index::Kind::tensor:
+      return index.tensor().dtype() == Dtype::boolean ? index.tensor().rank() : 1;
+    default:
+      return 0;
+  }
+}
+
+void check_list(char const* op, Shape const& shape, std::vector<Index> const& indices) {
+  int taken = 0, dots = 0;
+  for (Index const& index : indices) {
+    if (index.kind() == Index::Kind::tensor) check_defined(op, index.tensor());
+    taken += axes_taken(index);
+    dots += index.kind() == Index::Kind::ellipsis;
+  }
+  check(taken <= shape.rank() && dots <= 1, op, [&] {
+    return Complaint{
+        fmt::format("the indices take {} axes and hold {} ellipses; the shape is {}", taken, dots, to_string(shape)),
+        "index each axis once, with one ellipsis at most"};
+  });
+}
+
+void read_mask(char const* op, Reading& reading, Shape const& shape, Strides const& strides, int from,
+               Tensor const& mask) {
+  for (int a = 0; a < mask.rank(); ++a)
+    check(mask.shape()[a] == shape[from + a], op, [&] {
+      return Complaint{fmt::format("a mask of shape {} does not fit axis {} of shape {}", to_string(mask.shape()),
+                                   from + a, to_string(shape)),
+                       "give the mask the sizes of the axes that it selects from"};
+    });
+  Tensor const at = nonzero(mask.rank() == 0 ? mask.unsqueeze(0) : mask);
+  if (mask.rank() == 0) reading.axes.push_back({1, 0, at.select(1, 0)});
+  for (int a = 0; a < mask.rank(); ++a) reading.axes.push_back({shape[from + a], strides[from + a], at.select(1, a)});
+}
+
+Reading read_list(char const* op, Shape const& shape, Strides const& strides, std::vector<Index> const& indices,
+                  bool negative) {
+  Reading reading;
+  int taken = 0, axis = 0;
+  for (Index const& index : indices) taken += axes_taken(index);
+  auto const whole = [&](int count) {
+    for (; count > 0; --count, ++axis) reading.axes.push_back({shape[axis], strides[axis]});
+  };
+  for (Index const& index : indices) {
+    int64_t const n = axes_taken(index) ? shape[axis] : 0, step = axes_taken(index) ? strides[axis] : 0;
+    bool const single =
+        index.kind() == Index::Kind::tensor && index.tensor().rank() == 0 && is_index(index.tensor().dtype());
+    if (index.kind() == Index::Kind::number || single) {
+      int64_t const i = single ? index.tensor().item<int64_t>() : index.number();
+      check(i >= -n && i < n, op, [&] {
+        return Complaint{
+            fmt::format("index {} is outside axis {} of shape {}", i, axis, to_string(shape)),
+            n == 0 ? std::string("an axis of size 0 has no element") : fmt::format("use {} to {}", -n, n - 1)};
+      });
+      reading.base += (i < 0 ? i + n : i) * step;
+      ++axis;
+    } else if (index.kind() == Index::Kind::slice) {
+      auto const [from, count] = index.slice().resolve(op, n);
+      if (count > 0) reading.base += from * step;
+      reading.axes.push_back({count, step * std::min(index.slice().step, n + 1)});
+      ++axis;
+    } else if (index.kind() == Index::Kind::new_axis) {
+      reading.axes.push_back({1, 0});
+    } else if (index.kind() == Index::Kind::ellipsis) {
+      whole(shape.rank() - taken);
+    } else if (index.tensor().dtype() == Dtype::boolean) {
+      reading.advanced = true;
+      read_mask(op, reading, shape, strides, axis, index.tensor());
+      axis += index.tensor().rank();
+    } else {
+      reading.advanced = true;
+      reading.axes.push_back({n, step, checked_index(op, index.tensor(), n, axis, negative)});
+      ++axis;
+    }
+  }
+  whole(shape.rank() - axis);
+  return reading;
+}
+
+/// The result's shape, and the places of its elements.
+struct Selection {
+  Shape shape;
+  Places places;
+};
+
+/// NumPy's rule: the axes of the broadcast index tensors stand where the first of them stood if all stand together,
+/// else in front.
+Selection select_places(char const* op, Shape const& x, Strides const& strides, std::vector<Index> const& indices,
+                        bool negative = true) {
+  check_list(op, x, indices);
+  Reading const reading = read_list(op, x, strides, indices, negative);
+  Shape common;
+  int first = -1, last = -1, count = 0;
+  for (int a = 0; a < int(reading.axes.size()); ++a) {
+    Tensor const& index = reading.axes[size_t(a)].index;
+    if (!index.defined()) continue;
+    common = count == 0 ? index.shape() : broadcast(op, common, index.shape());
+    first = count == 0 ? a : first;
+    last = a;
+    ++count;
+  }
+  if (count > 0 && last - first + 1 != count) first = 0;
+  Selection s;
+  Strides steps;
+  int front = 0;  // where `common` begins in the result
+  for (int a = 0; a <= int(reading.axes.size()); ++a) {
+    if (a == first) {
+      front = s.shape.rank();
+      for (int64_t size : common) {
+        s.shape.push_back(size);
+        steps.push_back(0);
+      }
+    }
+    if (a == int(reading.axes.size()) || reading.axes[size_t(a)].index.defined()) continue;
+    s.shape.push_back(reading.axes[size_t(a)].size);
+    steps.push_back(reading.axes[size_t(a)].step);
+  }
+  if (numel(s.shape) == 0) {
+    s.places.starts = empty({0}, Dtype::i64);
+    return s;
+  }
+  Shape space = s.shape;
+  int const end = count > 0 ? front + common.rank() : 0;
+  for (int a = space.rank() - 1; a >= end && (steps[a] == s.places.block || space[a] == 1); --a) {
+    s.places.block *= space[a];
+    space.erase(a);
+    steps.erase(a);
+  }
+  std::vector<Table> tables;
+  for (Axis const& axis : reading.axes) {
+    if (!axis.index.defined()) continue;
+    Strides const along = broadcast_strides(axis.index.shape(), axis.index.strides(), common);
+    Strides table_steps = Dims::filled(space.rank(), 0);
+    for (int a = 0; a < common.rank(); ++a) table_steps[front + a] = along[a];
+    tables.push_back({axis.index, table_steps, axis.step, axis.size});
+  }
+  s.places.starts = detail::starts_of(space, steps, reading.base, tables);
+  return s;
+}
+
+/// Basic indices only: a view.
+Tensor view_by(Tensor x, std::vector<Index> const& indices) {
+  int taken = 0, axis = 0;
+  for (Index const& index : indices) taken += axes_taken(index);
+  int const rest = x.rank() - taken;
+  for (Index const& index : indices) {
+    switch (index.kind()) {
+      case Index::Kind::number:
+        x = x.select(axis, index.number());
+        break;
+      case Index::Kind::tensor:
+        x = x.select(axis, index.tensor().item<int64_t>());
+        break;
+      case Index::Kind::slice: {
+        auto const [from, count] = index.slice().resolve("index", x.shape()[axis]);
+        x = x.slice(axis, from, count == 0 ? from : from + (count - 1) * index.slice().step + 1, index.slice().step);
+        ++axis;
+        break;
+      }
+      case Index::Kind::new_axis:
+        x = x.unsqueeze(axis++);
+        break;
+      case Index::Kind::ellipsis:
+        axis += rest;
+        break;
+    }
+  }
+  return x;
+}
+
+bool is_basic(std::vector<Index> const& indices) {
+  for (Index const& index : indices)
+    if (index.kind() == Index::Kind::tensor && (index.tensor().rank() > 0 || !is_index(index.tensor().dtype())))
+      return false;
+  return true;
+}
+
+/// `values` as x's type and the selection's shape; leading axes of size 1 too many are dropped.
+Tensor fitted(char const* op, Tensor const& x, Tensor values, Shape const& shape) {
+  check_defined(op, values);
+  while (values.rank() > shape.rank() && values.shape()[0] == 1) values = values.squeeze(0);
+  check(values.rank() <= shape.rank() && broadcast(op, values.shape(), shape) == shape, op, [&] {
+    return Complaint{
+        fmt::format("values of shape {} do not fit the indexed shape {}", to_string(values.shape()), to_string(shape)),
+        "make the values broadcast to what the indices select"};
+  });
+  return values.to(x.dtype()).expand(shape);
+}
+
+}  // namespace
+
+std::pair<int64_t, int64_t> Slice::resolve(char const* op, int64_t n) const {
+  check(step > 0, op, [&] {
+    return Complaint{fmt::format("expected a slice with a step of 1 or more, got {}", step),
+                     "use flip for the other direction"};
+  });
+  int64_t const begin = std::clamp(from < 0 ? from + n : from, int64_t{0}, n);
+  int64_t const stop = std::clamp(to < 0 ? to + n : to, begin, n);
+  return {begin, stop == begin ? 0 : (stop - begin - 1) / step + 1};
+}
+
+Index::Index(bool value) : kind_(Kind::tensor), tensor_(full({}, value, Dtype::boolean)) {}
+
+Tensor Tensor::index(std::vector<Index> const& indices) const {
+  check_defined("index", *this);
+  check_list("index", shape(), indices);
+  if (is_basic(indices)) return view_by(*this, indices);
+  Selection const s = select_places("index", shape(), strides(), indices);
+  return detail::pick("index", *this, s.shape, [&](Strides const& steps) {
+    return steps == strides() ? s.places : select_places("index", shape(), steps, indices).places;
+  });
+}
+
+Tensor index_put(Tensor const& x, std::vector<Index> const& indices, Tensor const& values, bool accumulate) {
+  check_defined("index_put", x);
+  Selection const s = select_places("index_put", x.shape(), contiguous_strides(x.shape()), indices);
+  return detail::put_at("index_put", x, s.places, fitted("index_put", x, values, s.shape), accumulate);
+}
+
+Tensor index_put(Tensor const& x, std::vector<Index> const& indices, Number value, bool accumulate) {
+  check_defined("index_put", x);
+  return index_put(x, indices, scalar(value, x.dtype()), accumulate);
+}
+
+Tensor& Tensor::index_put_(std::vector<Index> const& indices, Tensor const& values, bool accumulate) {
+  check_defined("index_put_", *this);
+  check_defined("index_put_", values);
+  if (tracked(*this, values) || (accumulate && is_half(dtype()))) {
+    if (tracked(*this, values)) check_in_place("index_put_", *this);
+    assign_in_place("index_put_", *this, index_put(*this, indices, values, accumulate));
+    return *this;
+  }
+  Selection const s = select_places("index_put_", shape(), strides(), indices);
+  Tensor from = fitted("index_put_", *this, values, s.shape).detach();
+  if (from.body()->storage == body_->storage) from = from.clone();
+  if (accumulate)
+    detail::add_at(*this, s.places, from);
+  else
+    detail::write(raw(), s.places, from);
+  storage().bump_version();
+  return *this;
+}
+
+Tensor& Tensor::index_put_(std::vector<Index> const& indices, Number value, bool accumulate) {
+  check_defined("index_put_", *this);
+  return index_put_(indices, scalar(value, dtype()), accumulate);
+}
+
+// ---- along one axis -------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Rank 0 counts as one axis of size 1.
+Shape at_least_1d(Shape const& shape) { return shape.rank() == 0 ? Shape{1} : shape; }
+Tensor at_least_1d(Tensor const& x) { return x.rank() == 0 ? x.reshape({1}) : x; }
+
+/// One index for each element: x's places where coordinate `axis` is replaced by the index there.
+struct Along {
+  Tensor index;
+  Shape x;
+  int axis;
+
+  Along(char const* op, Tensor const& x_, int axis_, Tensor const& index_) : x(at_least_1d(x_.shape())) {
+    check_defined(op, index_);
+    axis = normalize_axis(op, axis_, x.rank());
+    Shape const shape = at_least_1d(index_.shape());
+    bool fits = shape.rank() == x.rank();
+    for (int a = 0; fits && a < x.rank(); ++a) fits = a == axis || shape[a] <= x[a];
+    check(fits || index_.numel() == 0, op, [&] {
+      return Complaint{fmt::format("an index of shape {} does not fit a tensor of shape {} along axis {}",
+                                   to_string(index_.shape()), to_string(x_.shape()), axis),
+                       "give the index the tensor's rank, and on the other axes no larger sizes"};
+    });
+    index = checked_index(op, index_, x[axis], axis, false);
+    if (index.numel() > 0 && index.rank() == 0) index = index.reshape({1});
+  }
+
+  Places places(Strides strides) const {
+    if (index.numel() == 0) return {empty({0}, Dtype::i64)};
+    if (strides.rank() == 0) strides = {1};
+    int64_t const factor = strides[axis];
+    strides[axis] = 0;
+    return {detail::starts_of(index.shape(), strides, 0, {{index, index.strides(), factor, x[axis]}})};
+  }
+  Places places() const { return places(contiguous_strides(x)); }
+};
+
+/// The part of src that the index reaches, as x's type.
+Tensor reached(char const* op, Tensor const& x, Tensor const& index, Tensor const& src) {
+  check_defined(op, src);
+  Shape const want = at_least_1d(index.shape());
+  Tensor part = at_least_1d(src);
+  if (index.numel() == 0) return zeros(index.shape(), x.dtype());
+  bool fits = part.rank() == want.rank();
+  for (int a = 0; fits && a < want.rank(); ++a) fits = want[a] <= part.shape()[a];
+  check(fits, op, [&] {
+    return Complaint{fmt::format("a source of shape {} has no element for every place of an index of shape {}",
+                                 to_string(src.shape()), to_string(index.shape())),
+                     "give the source the index's rank and sizes at least as large"};
+  });
+  check(src.dtype() == x.dtype(), op, [&] {
+    return Complaint{fmt::format("expected a source of {} like the tensor, got {}", name(x.dtype()), name(src.dtype())),
+                     "convert the source with .to()"};
+  });
+  for (int a = 0; a < want.rank(); ++a) part = want[a] == part.shape()[a] ? part : part.slice(a, 0, want[a]);
+  return part;
+}
+
+}  // namespace
+
+Tensor gather(Tensor const& x, int axis, Tensor const& index) {
+  check_defined("gather", x);
+  Along const along("gather", x, axis, index);
+  return detail::pick("gather", x, index.shape(), [&](Strides const& strides) { return along.places(strides); });
+}
+
+Tensor scatter(Tensor const& x, int axis, Tensor const& index, Tensor const& src) {
+  check_defined("scatter", x);
+  Along const along("scatter", x, axis, index);
+  return detail::put_at("scatter", x, along.places(), reached("scatter", x, index, src), false);
+}
+
+Tensor scatter(Tensor const& x, int axis, Tensor const& index, Number value) {
+  check_defined("scatter", x);
+  Along const along("scatter", x, axis, index);
+  return detail::put_at("scatter", x, along.places(), scalar(value, x.dtype()).expand(index.shape()), false);
+}
+
+Tensor scatter_add(Tensor const& x, int axis, Tensor const& index, Tensor const& src) {
+  check_defined("scatter_add", x);
+  Along const along("scatter_add", x, axis, index);
+  return detail::put_at("scatter_add", x, along.places(), reached("scatter_add", x, index, src), true);
+}
+
+namespace {
+
+template <class T>
+T identity_of(Combine how) {
+  using Limits = std::numeric_limits<T>;
+  if (how == Combine::prod) return T(1);
+  if (how == Combine::amax) return Limits::has_infinity ? T(-Limits::infinity()) : Limits::lowest();
+  if (how == Combine::amin) return Limits::has_infinity ? Limits::infinity() : Limits::max();
+  return T(0);
+}
+
+template <class T>
+bool is_nan(T x) {
+  return x != x;
+}
+
+/// Π of the factors other than each one: `product` is that of the factors that are not 0, `zeros` counts the others.
+Tensor others(Tensor const& factor, Tensor const& product, Tensor const& zeros) {
+  Tensor const zero = factor == 0.0;
+  return where(zero, where(zeros == 1.0, product, 0.0), where(zeros == 0.0, product / where(zero, 1.0, factor), 0.0));
+}
+
+Tensor combined(Tensor const& x, Places const& places, Tensor const& values, Combine how);
+
+/// combined(…, Combine::prod) as a composition: the factors of each place side by side, filled up with ones.
+Tensor product_twin(Tensor const& x, Places const& places, Tensor const& values) {
+  int64_t const n = places.starts.numel(), block = places.block;
+  int64_t const* const starts = places.starts.data<int64_t>();
+  std::vector<int64_t> slot, rank, first, count;
+  std::unordered_map<int64_t, int64_t> slots;
+  for (int64_t i = 0; i < n; ++i) {
+    auto const [it, fresh] = slots.try_emplace(starts[i], int64_t(first.size()));
+    if (fresh) {
+      first.push_back(starts[i]);
+      count.push_back(1);
+    }
+    slot.push_back(it->second);
+    rank.push_back(count[size_t(it->second)]++);
+  }
+  int64_t const places_used = int64_t(first.size()), most = *std::max_element(count.begin(), count.end());
+  Places const distinct{tensor(first, {places_used}), block};
+  Tensor factors = ones({places_used, most, block}, x.dtype());
+  factors = index_put(factors, {tensor(slot, {n}), tensor(rank, {n})}, values.reshape({n, block}));
+  factors = index_put(factors, {Slice{}, 0}, detail::pick_at("scatter_reduce", x, {places_used, block}, distinct));
+  return detail::put_at("scatter_reduce", x, distinct, prod(factors, 1), false);
+}
+
+/// With respect to x and the values, both of which take part in y.
+std::array<Tensor, 2> combined_gradients(Tensor const& g, Tensor const& x, Tensor const& values, Tensor const& y,
+                                         Places const& places, Combine how) {
+  char const* const op = "scatter_reduce";
+  auto const at = [&](Tensor const& t) { return detail::pick_at(op, t, values.shape(), places); };
+  auto const count = [&](Tensor const& own, Tensor const& others) {
+    return detail::put_at(op, own.to(g.dtype()), places, others.to(g.dtype()), true);
+  };
+  if (how == Combine::prod && recording() && values.numel() > 0) {
+    std::vector<Tensor> const in = twin_inputs({x, values});
+    std::vector<Tensor> const d = twin_gradients({product_twin(in[0], places, in[1])}, in, {g});
+    return {d[0], d[1]};
+  }
+  if (how == Combine::prod) {
+    Tensor const zeros = count(x == 0.0, values == 0.0);
+    Tensor const product = combined(where(x == 0.0, 1.0, x), places, where(values == 0.0, 1.0, values), how);
+    return {g * others(x, product, zeros), at(g) * others(values, at(product), at(zeros))};
+  }
+  Tensor const own = x.detach() == y.detach(), chosen = values.detach() == at(y.detach());
+  Tensor const ties = count(own, chosen), shared = g / where(ties == 0.0, 1.0, ties);
+  return {shared * own.to(g.dtype()), at(shared) * chosen.to(g.dtype())};
+}
+
+/// x with the values at its places multiplied in, or the largest or smallest of them; ties share the gradient.
+Tensor combined(Tensor const& x, Places const& places, Tensor const& values, Combine how) {
+  Tensor y = x.detach().clone();
+  Observed const watch("scatter_reduce", {&x, &values}, {&y});
+  dispatch(y.dtype(), [&]<class T>(Type<T>) {
+    T* const to = y.data<T>();
+    if (how == Combine::prod)
+      detail::combine(to, places, values, [](T a, T b) { return T(a * b); });
+    else if (how == Combine::amax)
+      detail::combine(to, places, values, [](T a, T b) { return is_nan(a) || a > b ? a : b; });
+    else
+      detail::combine(to, places, values, [](T a, T b) { return is_nan(a) || a < b ? a : b; });
+  });
+  if (tracked(x, values))
+    record("scatter_reduce", y, {&x, &values},
+           [x = Saved(x), values = Saved(values), y = SavedOutput(y), places, how](Tensor const& g, Node const& node) {
+             return combined_gradients(g, x.get(node), values.get(node), y.get(node), places, how);
+           });
+  return y;
+}
+
+Tensor identity(Combine how, Dtype dtype) {
+  Tensor value({}, dtype);
+  dispatch(dtype, [&]<class T>(Type<T>) { *value.data<T>() = identity_of<T>(how); });
+  return value;
+}
+
+/// sum / count, rounded down for integers
+Tensor mean_of(Tensor const& sum, Tensor const& count) {
+  if (is_floating(sum.dtype())) return sum / count.to(sum.dtype());
+  Tensor y = sum.contiguous().clone();
+  dispatch(y.dtype(), [&]<class T>(Type<T>) {
+    if constexpr (std::is_integral_v<T>) {
+      T* const to = y.data<T>();
+      int64_t const* const n = count.data<int64_t>();
+      for (int64_t i = 0; i < y.numel(); ++i) {
+        int64_t const whole = int64_t(to[i]) / n[i];
+        to[i] = T(whole - (int64_t(to[i]) < whole * n[i]));
+      }
+    }
+  });
+  return y;
+}
+
+Tensor combine_at(char const* op, Tensor const& x, Places const& places, Tensor const& values, Combine how,
+                  bool include_self) {
+  if (is_half(x.dtype())) {
+    Tensor const wide = combine_at(op, x.to(Dtype::f32), places, values.to(Dtype::f32), how, include_self);
+    return wide.to(x.dtype());
+  }
+  Tensor start = x;
+  if (!include_self) start = detail::put_at(op, x, places, identity(how, x.dtype()).expand(values.shape()), false);
+  if (how != Combine::sum && how != Combine::mean) return combined(start, places, values, how);
+  Tensor const total = detail::put_at(op, start, places, values, true);
+  if (how == Combine::sum) return total;
+  Tensor count = full(x.shape(), include_self, Dtype::i64);
+  detail::add_at(count, places, ones(values.shape(), Dtype::i64));
+  return mean_of(total, where(count == 0.0, ones({}, Dtype::i64), count));
+}
+
+}  // namespace
+
+Tensor scatter_reduce(Tensor const& x, int axis, Tensor const& index, Tensor const& src, Combine how,
+                      bool include_self) {
+  check_defined("scatter_reduce", x);
+  Along const along("scatter_reduce", x, axis, index);
+  Tensor const values = reached("scatter_reduce", x, index, src);
+  return combine_at("scatter_reduce", x, along.places(), values, how, include_self);
+}
+
+namespace {
+
+/// index_select and its kin: one list of indices for `axis`, everything on the others.
+struct OnAxis {
+  Tensor x;  // rank 1 or more
+  int axis;
+  Selection selection;
+
+  OnAxis(char const* op, Tensor const& x_, int axis_, Tensor const& index, bool negative = false) {
+    check_defined(op, x_);
+    check_defined(op, index);
+    x = at_least_1d(x_);
+    axis = normalize_axis(op, axis_, x.rank());
+    check(index.rank() <= 1, op, [&] {
+      return Complaint{fmt::format("expected an index of rank 1, got shape {}", to_string(index.shape())),
+                       "flatten the index"};
+    });
+    list = std::vector<Index>(size_t(axis), Slice{});
+    list.emplace_back(at_least_1d(index));
+    selection = places(op, contiguous_strides(x.shape()), negative);
+  }
+  Selection places(char const* op, Strides const& strides, bool negative = false) const {
+    return select_places(op, x.shape(), strides, list, negative);
+  }
+
+  /// The source, in the selected shape.
+  Tensor values(char const* op, Tensor const& source) const {
+    check_defined(op, source);
+    Tensor const s = at_least_1d(source);
+    check(s.shape() == selection.shape && s.dtype() == x.dtype(), op, [&] {
+      return Complaint{fmt::format("expected a source of shape {} and type {}, got {} {}", to_string(selection.shape),
+                                   name(x.dtype()), to_string(source.shape()), name(source.dtype())),
+                       "give the source the tensor's shape and type, and one slice for each index"};
+    });
+    return s;
+  }
+
+  std::vector<Index> list;
+};
+
+}  // namespace
+
+Tensor index_select(Tensor const& x, int axis, Tensor const& index) {
+  OnAxis const on("index_select", x, axis, index);
+  Tensor const y = detail::pick("index_select", on.x, on.selection.shape, [&](Strides const& strides) {
+    return strides == contiguous_strides(on.x.shape()) ? on.selection.places
+                                                       : on.places("index_select", strides).places;
+  });
+  return x.rank() == 0 ? y.reshape({}) : y;
+}
+
+Tensor index_add(Tensor const& x, int axis, Tensor const& index, Tensor const& source, Number alpha) {
+  OnAxis const on("index_add", x, axis, index);
+  Tensor values = on.values("index_add", source);
+  if (alpha.real() != 1) values = (values * alpha).to(x.dtype());
+  return detail::put_at("index_add", on.x, on.selection.places, values, true).reshape(x.shape());
+}
+
+Tensor index_copy(Tensor const& x, int axis, Tensor const& index, Tensor const& source) {
+  OnAxis const on("index_copy", x, axis, index);
+  Tensor const values = on.values("index_copy", source);
+  return detail::put_at("index_copy", on.x, on.selection.places, values, false).reshape(x.shape());
+}
+
+Tensor index_fill(Tensor const& x, int axis, Tensor const& index, Tensor const& value) {
+  OnAxis const on("index_fill", x, axis, index, true);
+  check_defined("index_fill", value);
+  check(value.rank() == 0, "index_fill", [&] {
+    return Complaint{fmt::format("expected a value of rank 0, got shape {}", to_string(value.shape())),
+                     "use index_copy for several values"};
+  });
+  Tensor const values = value.to(x.dtype()).expand(on.selection.shape);
+  return detail::put_at("index_fill", on.x, on.selection.places, values, false).reshape(x.shape());
+}
+
+Tensor index_fill(Tensor const& x, int axis, Tensor const& index, Number value) {
+  check_defined("index_fill", x);
+  return index_fill(x, axis, index, scalar(value, x.dtype()));
+}
+
+Tensor index_reduce(Tensor const& x, int axis, Tensor const& index, Tensor const& source, Combine how,
+                    bool include_self) {
+  OnAxis const on("index_reduce", x, axis, index);
+  Tensor const values = on.values("index_reduce", source);
+  return combine_at("index_reduce", on.x, on.selection.places, values, how, include_self).reshape(x.shape());
+}
+
+// ---- x read as one axis ---------------------------------------------------------------------------------------------
+
+namespace {
+
+Places flat_places(char const* op, Tensor const& x, Tensor const& index) {
+  Tensor const i = checked_index(op, index, x.numel(), 0, true);
+  return {detail::starts_of(i.shape(), Dims::filled(i.rank(), 0), 0, {{i, i.strides(), 1, x.numel()}})};
+}
+
+}  // namespace
+
+Tensor take(Tensor const& x, Tensor const& index) {
+  check_defined("take", x);
+  check_defined("take", index);
+  return detail::pick_at("take", x, index.shape(), flat_places("take", x, index));
+}
+
+Tensor take_along(Tensor const& x, Tensor const& index) {
+  check_defined("take_along", x);
+  check_defined("take_along", index);
+  return gather(x.reshape({-1}), 0, index.reshape({-1}));
+}
+
+Tensor take_along(Tensor const& x, Tensor const& index, int axis) {
+  check_defined("take_along", x);
+  check_defined("take_along", index);
+  check(x.rank() == index.rank(), "take_along", [&] {
+    return Complaint{fmt::format("expected an index of rank {}, got shape {}", x.rank(), to_string(index.shape())),
+                     "give both the same rank: the other axes broadcast"};
+  });
+  axis = normalize_axis("take_along", axis, x.rank());
+  Shape a = x.shape(), b = index.shape();
+  a[axis] = b[axis] = 1;
+  Shape to = broadcast("take_along", a, b);
+  to[axis] = x.shape()[axis];
+  Tensor const whole = x.expand(to);
+  to[axis] = index.shape()[axis];
+  return gather(whole, axis, index.expand(to));
+}
+
+Tensor put(Tensor const& x, Tensor const& index, Tensor const& source, bool accumulate) {
+  check_defined("put", x);
+  check_defined("put", index);
+  check_defined("put", source);
+  check(source.numel() == index.numel() && source.dtype() == x.dtype(), "put", [&] {
+    return Complaint{fmt::format("expected {} values of {}, got shape {} of {}", index.numel(), name(x.dtype()),
+                                 to_string(source.shape()), name(source.dtype())),
+                     "give one value of the tensor's type for each index"};
+  });
+  return detail::put_at("put", x, flat_places("put", x, index), source.reshape(index.shape()), accumulate);
+}
+
+// ---- masks ----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+void check_mask(char const* op, Tensor const& mask) {
+  check_defined(op, mask);
+  check(mask.dtype() == Dtype::boolean, op, [&] {
+    return Complaint{fmt::format("expected a mask of bool, got {}", name(mask.dtype())),
+                     "compare the tensor with a number, or convert it with .to(Dtype::boolean)"};
+  });
+}
+
+}  // namespace
+
+Tensor masked_fill(Tensor const& x, Tensor const& mask, Tensor const& value) {
+  check_defined("masked_fill", x);
+  check_mask("masked_fill", mask);
+  check_defined("masked_fill", value);
+  check(value.rank() == 0, "masked_fill", [&] {
+    return Complaint{fmt::format("expected a value of rank 0, got shape {}", to_string(value.shape())),
+                     "use where for several values"};
+  });
+  return where(mask, value.to(x.dtype()), x);
+}
+
+Tensor masked_select(Tensor const& x, Tensor const& mask) {
+  check_defined("masked_select", x);
+  check_mask("masked_select", mask);
+  Shape const shape = broadcast("masked_select", x.shape(), mask.shape());
+  Places const places{positions(mask.expand(shape))};
+  return detail::pick_at("masked_select", x.expand(shape), places.starts.shape(), places);
+}
+
+Tensor masked_scatter(Tensor const& x, Tensor const& mask, Tensor const& source) {
+  check_defined("masked_scatter", x);
+  check_mask("masked_scatter", mask);
+  check_defined("masked_scatter", source);
+  Shape const shape = broadcast("masked_scatter", x.shape(), mask.shape());
+  Places const places{positions(mask.expand(shape))};
+  int64_t const n = places.starts.numel();
+  check(source.numel() >= n && source.dtype() == x.dtype(), "masked_scatter", [&] {
+    return Complaint{fmt::format("the mask has {} places for values of {}, the source {} of {}", n, name(x.dtype()),
+                                 source.numel(), name(source.dtype())),
+                     "give at least one value of the tensor's type for each true element"};
+  });
+  return detail::put_at("masked_scatter", x.expand(shape), places, source.reshape({-1}).slice(0, 0, n), false);
+}
+
+Tensor nonzero(Tensor const& x) {
+  check_defined("nonzero", x);
+  Tensor const at = positions(x);
+  int64_t const n = at.numel();
+  int const rank = x.rank();
+  if (rank == 1) return at.unsqueeze(1);
+  Tensor y({n, rank}, Dtype::i64);
+  int64_t* const to = y.data<int64_t>();
+  parallel_for(n, 8192, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      int64_t rest = at.data<int64_t>()[i];
+      for (int a = rank - 1; a >= 0; rest /= x.shape()[a], --a) to[i * rank + a] = rest % x.shape()[a];
+    }
+  });
+  return y;
+}
+
+Tensor argwhere(Tensor const& x) { return nonzero(x); }
+
+std::vector<Tensor> where(Tensor const& condition) {
+  check_defined("where", condition);
+  Tensor const at = nonzero(condition.rank() == 0 ? condition.unsqueeze(0) : condition).t().contiguous();
+  std::vector<Tensor> columns;
+  for (int64_t a = 0; a < at.size(0); ++a) columns.push_back(at.select(0, a));
+  return columns;
+}
+
+Tensor one_hot(Tensor const& index, int64_t classes) {
+  check_defined("one_hot", index);
+  check(is_index(index.dtype()), "one_hot", [&] {
+    return Complaint{fmt::format("expected an index of integers, got {}", name(index.dtype())),
+                     "convert the index with .to(Dtype::i64)"};
+  });
+  Tensor const i = index.to(Dtype::i64).contiguous();
+  int64_t const* const values = i.data<int64_t>();
+  int64_t const n = i.numel();
+  check(classes > 0 || (classes == -1 && n > 0), "one_hot", [&] {
+    return Complaint{
+        fmt::format("expected 1 class or more, got {} for an index of shape {}", classes, to_string(index.shape())),
+        "pass the number of classes; -1 takes the largest index plus one, where there is one"};
+  });
+  if (classes == -1) classes = *std::max_element(values, values + n) + 1;
+  checked_index("one_hot", i, classes, i.rank(), false);
+  Shape shape = index.shape();
+  shape.push_back(classes);
+  Tensor y = zeros(shape, Dtype::i64);
+  for (int64_t k = 0; k < n; ++k) y.data<int64_t>()[k * classes + values[k]] = 1;
+  return y;
+}
+
+// ---- a part replaced ------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// x with `src` written into view(x).
+template <class View>
+Tensor replace(char const* op, Tensor const& x, Tensor const& src, View view) {
+  Tensor const from = src.to(x.dtype());
+  Tensor y = x.detach().clone();
+  {
+    NoGrad const off;
+    Tensor part = view(y);
+    check(part.shape() == from.shape(), op, [&] {
+      return Complaint{fmt::format("a source of shape {} does not fit a part of shape {}", to_string(from.shape()),
+                                   to_string(part.shape())),
+                       "give the source the shape of the part that it replaces"};
+    });
+    part.copy_(from.detach());
+  }
+  if (tracked(x, from))
+    record(op, y, {&x, &from},
+           [op, view, shape = from.shape()](Tensor const& g, Node const& node) -> std::array<Tensor, 2> {
+             Tensor dx, ds;
+             if (node.needs(0)) dx = replace(op, g, zeros(shape, g.dtype()), view);
+             if (node.needs(1)) ds = view(g);
+             return {dx, ds};
+           });
+  return y;
+}
+
+}  // namespace
+
+Tensor select_scatter(Tensor const& x, Tensor const& src, int axis, int64_t index) {
+  check_defined("select_scatter", x);
+  check_defined("select_scatter", src);
+  return replace("select_scatter", x, src, [=](Tensor const& t) { return t.select(axis, index); });
+}
+
+Tensor slice_scatter(Tensor const& x, Tensor const& src, int axis, int64_t from, int64_t to, int64_t step) {
+  check_defined("slice_scatter", x);
+  check_defined("slice_scatter", src);
+  return replace("slice_scatter", x, src, [=](Tensor const& t) { return t.slice(axis, from, to, step); });
+}
+
+Tensor diagonal_scatter(Tensor const& x, Tensor const& src, int64_t offset, int axis1, int axis2) {
+  check_defined("diagonal_scatter", x);
+  check_defined("diagonal_scatter", src);
+  return replace("diagonal_scatter", x, src, [=](Tensor const& t) { return diagonal(t, offset, axis1, axis2); });
+}
+
+}  // namespace heed
