@@ -22,7 +22,8 @@ constexpr int64_t column_bytes = 256 << 10;  // gathered at a time: half a secon
 constexpr int64_t column_rows = 640;
 constexpr double task_work = 1 << 20;  // multiply-adds worth a task of their own
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+/// ⌈a/b⌉ for b > 0
+int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
 
 /// Work is cut into pieces by sizes alone: `tile` output positions of `channels` input channels are gathered at once.
 struct Tiling {
@@ -52,15 +53,18 @@ Tensor buffer(int64_t n) {
   return Tensor({n}, dtype_of<T>);
 }
 
-/// One plane of x with its padding around it, columns sorted by their remainder modulo the stride, so that what a tap
-/// reads for a row of outputs lies side by side.
+/// One plane of x with `spread[i]` − 1 zeros between its elements and its padding around it, columns sorted by their
+/// remainder modulo the stride, so that what a tap reads for a row of outputs lies side by side.
 template <class T>
 class PaddedPlane {
  public:
-  explicit PaddedPlane(ConvShape const& s) : s_(s) {
+  PaddedPlane(ConvShape const& s, Dims const& spread) : s_(s), spread_(spread) {
     for (int i = 0; i < 3; ++i) {
       WindowAxis const& a = s.axis[i];
       size_[i] = (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1;
+      // Elements of x that some window can reach.
+      first_[i] = std::max(int64_t{0}, ceil_div(-a.pad, spread[i]));
+      last_[i] = std::min(a.in, ceil_div(size_[i] - a.pad, spread[i]));
     }
     phase_ = ceil_div(size_[2], s.axis[2].stride);
     row_ = phase_ * s.axis[2].stride;
@@ -75,15 +79,19 @@ class PaddedPlane {
 
   void fill(T const* plane) {
     WindowAxis const &z = s_.axis[0], &y = s_.axis[1], &x = s_.axis[2];
-    int64_t const first = std::max(int64_t{0}, -x.pad), last = std::min(x.in, size_[2] - x.pad);
-    for (int64_t iz = std::max(int64_t{0}, -z.pad); iz < std::min(z.in, size_[0] - z.pad); ++iz)
-      for (int64_t iy = std::max(int64_t{0}, -y.pad); iy < std::min(y.in, size_[1] - y.pad); ++iy) {
+    for (int64_t iz = first_[0]; iz < last_[0]; ++iz)
+      for (int64_t iy = first_[1]; iy < last_[1]; ++iy) {
         T const* const from = plane + (iz * y.in + iy) * x.in;
-        T* const to = data() + ((iz + z.pad) * size_[1] + iy + y.pad) * row_;
-        if (x.stride == 1)
-          std::copy(from + first, from + std::max(first, last), to + first + x.pad);
-        else
-          for (int64_t ix = first; ix < last; ++ix) to[column(ix + x.pad)] = from[ix];
+        T* const to = data() + ((iz * spread_[0] + z.pad) * size_[1] + iy * spread_[1] + y.pad) * row_;
+        if (x.stride == 1) {
+          for (int64_t ix = first_[2]; ix < last_[2]; ++ix) to[ix * spread_[2] + x.pad] = from[ix];
+          continue;
+        }
+        // No spread here: column i goes to row i % stride, place i / stride.
+        for (int64_t ix = first_[2]; ix < std::min(last_[2], first_[2] + x.stride); ++ix) {
+          T* place = to + column(ix + x.pad);
+          for (int64_t i = ix; i < last_[2]; i += x.stride) *place++ = from[i];
+        }
       }
   }
 
@@ -107,17 +115,19 @@ class PaddedPlane {
   int64_t column(int64_t i) const { return i % s_.axis[2].stride * phase_ + i / s_.axis[2].stride; }
 
   ConvShape const& s_;
-  int64_t size_[3], phase_, row_;
+  Dims spread_;
+  int64_t size_[3], first_[3], last_[3], phase_, row_;
   Tensor memory_;
   std::vector<int64_t> offset_;
 };
 
 /// One input channel a group.
 template <class T>
-void convolve_depthwise(ConvShape const& s, T const* x, T const* w, T const* bias, T* y) {
+void convolve_depthwise(ConvShape const& s, T const* x, T const* w, T const* bias, T* y,
+                        Dims const& spread = {1, 1, 1}) {
   parallel_for(
       s.batch * s.groups, grain_of(double(s.out * s.taps() * s.y_size()) * 4), [&](int64_t begin, int64_t end) {
-        PaddedPlane<T> plane(s);
+        PaddedPlane<T> plane(s, spread);
         for (int64_t i = begin; i < end; ++i) {
           plane.fill(x + i * s.x_size());
           for (int64_t o = 0; o < s.out; ++o) {
@@ -165,18 +175,16 @@ void convolve(ConvShape const& s, T const* x, T const* w, T const* bias, T* y) {
   });
 }
 
-/// The same convolution read backwards: from y to x, with the taps in reverse, where the stride is 1.
+/// The same convolution read backwards: a convolution with stride 1 from y, its elements `stride` apart, to x, with the
+/// taps in reverse.
 ConvShape reversed(ConvShape const& s) {
   ConvShape r = s;
   for (WindowAxis& a : r.axis) {
     a.pad = a.dilation * (a.kernel - 1) - a.pad;
+    a.stride = 1;
     std::swap(a.in, a.out);
   }
   return r;
-}
-
-bool steps_by_one(ConvShape const& s) {
-  return std::all_of(s.axis, s.axis + 3, [](WindowAxis const& a) { return a.stride == 1; });
 }
 
 /// x = bias + Σ over o, t of g[o]·w[o, c, t], scattered to where tap t read.
@@ -184,10 +192,11 @@ template <class T>
 void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T* x) {
   Tiling const t = tiling<T>(s);
   int64_t const taps = s.taps(), rows = s.rows(), positions = s.y_size();
-  if (s.in == 1 && s.out == 1 && t.gathers && steps_by_one(s)) {
+  if (s.in == 1 && s.out == 1 && t.gathers) {
     std::vector<T> flipped(w, w + s.groups * taps);
     for (int64_t i = 0; i < s.groups; ++i) std::reverse(flipped.begin() + i * taps, flipped.begin() + (i + 1) * taps);
-    return convolve_depthwise(reversed(s), g, flipped.data(), bias, x);
+    return convolve_depthwise(reversed(s), g, flipped.data(), bias, x,
+                              {s.axis[0].stride, s.axis[1].stride, s.axis[2].stride});
   }
   auto const& scatter = kernels<ConvKernels>().of<T>().scatter;
   auto const& gemm = kernels<GemmKernels>().of<T>().gemm;
@@ -503,7 +512,7 @@ Tensor conv_transpose(char const* op, int axes, Tensor const& x, Tensor const& w
                        "use less output_padding"};
     });
     a.in = (a.out - 1) * a.stride - 2 * a.pad + a.dilation * (a.kernel - 1) + extra[i] + 1;
-    check(a.in >= 0, op, [&] {
+    check(a.in > 0, op, [&] {
       return Complaint{
           fmt::format("padding {} leaves nothing of axis {} of x {}", a.pad, x.rank() - axes + i, to_string(x.shape())),
           "use less padding"};
