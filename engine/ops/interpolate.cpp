@@ -44,15 +44,14 @@ std::shared_ptr<AxisMap const> antialiased_map(AxisPlan const& p) {
   map->in = p.in;
   bool const is_cubic = p.mode == Interpolation::bicubic;
   R const step = step_of<R>(p), shrink = std::max(step, R(1)), support = (is_cubic ? R(2) : R(1)) * shrink;
-  R const shift = p.align_corners ? R(0) : R(0.5);
   for (int64_t i = 0; i < p.out; ++i) {
-    R const centre = step * (R(i) + shift);
-    int64_t const first = std::max(int64_t(centre - support + 1 - shift), int64_t{0});
-    int64_t const last = std::min(int64_t(centre + support + 1 - shift), p.in);
+    R const centre = step * (R(i) + R(0.5));
+    int64_t const first = std::max(int64_t(centre - support + R(0.5)), int64_t{0});
+    int64_t const last = std::min(int64_t(centre + support + R(0.5)), p.in);
     R total = 0;
     std::vector<R> weights;
     for (int64_t j = first; j < last; ++j) {
-      R const t = (R(j) - centre + shift) / shrink;
+      R const t = (R(j) - centre + R(0.5)) / shrink;
       weights.push_back(is_cubic ? cubic(t, R(-0.5)) : std::max(R(0), 1 - std::abs(t)));
       total += weights.back();
     }
@@ -91,8 +90,25 @@ std::shared_ptr<AxisMap const> axis_map(AxisPlan const& p) {
   return map;
 }
 
+/// `map` with the weights of an element that an output reads twice, at the border, summed.
+AxisMap merged(AxisMap const& map) {
+  AxisMap m;
+  m.in = map.in;
+  for (size_t i = 0; i + 1 < map.first.size(); ++i) {
+    for (auto k = size_t(map.first[i]); k < size_t(map.first[i + 1]); ++k) {
+      if (int64_t(m.from.size()) > m.first.back() && m.from.back() == map.from[k])
+        m.weight.back() += map.weight[k];
+      else
+        m.add(map.from[k], map.weight[k]);
+    }
+    m.end_output();
+  }
+  return m;
+}
+
 /// u8 along one axis in fixed point, rounded to u8: as Pillow and PyTorch do.
-Tensor map_bytes(Tensor const& x, int axis, AxisMap const& map) {
+Tensor map_bytes(Tensor const& x, int axis, AxisMap const& all) {
+  AxisMap const map = merged(all);
   double largest = 0;
   for (double w : map.weight) largest = std::max(largest, w);
   int bits = 0;
