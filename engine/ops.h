@@ -427,7 +427,7 @@ struct LpPoolOptions {
   Spatial stride = {};  // the kernel's size
   bool ceil_mode = false;
 };
-/// (Σ xᵖ)^(1/p) over each window, 0 where the sum is not positive.
+/// (Σ xᵖ)^(1/p) over each window; gradient 0 where the sum is 0.
 Tensor lp_pool1d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options = {});
 Tensor lp_pool2d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options = {});
 Tensor lp_pool3d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options = {});

@@ -417,6 +417,8 @@ void check_bias(char const* op, Tensor const& bias, int64_t channels) {
   });
 }
 
+Tensor wider(Tensor const& x) { return x.defined() ? x.to(Dtype::f32) : x; }
+
 /// x as [batch, channels, z, y, x].
 Tensor five_axes(Tensor const& x, int axes) {
   Shape shape{x.rank() == axes + 2 ? x.size(0) : 1, x.size(-axes - 1), 1, 1, 1};
@@ -435,6 +437,7 @@ Tensor fewer_axes(Tensor const& y, int axes, Tensor const& like) {
 
 Tensor conv(char const* op, int axes, Tensor const& x, Tensor const& weight, Tensor const& bias, ConvOptions const& o) {
   check_operands(op, x, weight, bias, axes);
+  if (is_half(x.dtype())) return conv(op, axes, wider(x), wider(weight), wider(bias), o).to(x.dtype());
   int64_t const channels = x.size(-axes - 1);
   check(o.groups >= 1 && weight.size(0) % o.groups == 0 && weight.size(1) * o.groups == channels, op, [&] {
     return Complaint{fmt::format("{} groups of {} channels do not fit x {} and weight {}", o.groups, weight.size(1),
@@ -483,6 +486,7 @@ Tensor conv(char const* op, int axes, Tensor const& x, Tensor const& weight, Ten
 Tensor conv_transpose(char const* op, int axes, Tensor const& x, Tensor const& weight, Tensor const& bias,
                       ConvTransposeOptions const& o) {
   check_operands(op, x, weight, bias, axes);
+  if (is_half(x.dtype())) return conv_transpose(op, axes, wider(x), wider(weight), wider(bias), o).to(x.dtype());
   int64_t const channels = x.size(-axes - 1);
   check(o.groups >= 1 && weight.size(0) == channels && channels % o.groups == 0, op, [&] {
     return Complaint{fmt::format("{} groups do not fit x {} and weight {}", o.groups, to_string(x.shape()),

@@ -91,6 +91,7 @@ void check_factor(char const* op, int64_t factor) {
 
 Tensor im2col(Tensor const& x, FoldOptions const& options) {
   check_spatial("im2col", x, 2, true, false);
+  if (is_half(x.dtype())) return im2col(x.to(Dtype::f32), options).to(x.dtype());
   if (x.dtype() == Dtype::boolean) return im2col(x.to(Dtype::f32), options).to(Dtype::boolean);
   if (x.rank() == 3) return im2col(x.unsqueeze(0), options).squeeze(0);
   return images_to_columns(x, windows_of("im2col", x.size(0), x.size(1), {x.size(2), x.size(3)}, options));
@@ -98,6 +99,7 @@ Tensor im2col(Tensor const& x, FoldOptions const& options) {
 
 Tensor fold(Tensor const& x, Spatial const& output_size, FoldOptions const& options) {
   check_defined("fold", x);
+  if (is_half(x.dtype())) return fold(x.to(Dtype::f32), output_size, options).to(x.dtype());
   if (x.dtype() == Dtype::boolean) return fold(x.to(Dtype::f32), output_size, options).to(Dtype::boolean);
   if (x.rank() == 2) return fold(x.unsqueeze(0), output_size, options).squeeze(0);
   Dims const size = per_axis("fold", "output size", output_size, 2, 1);

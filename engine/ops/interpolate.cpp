@@ -175,6 +175,7 @@ void check_mode(Tensor const& x, int axes, InterpolateOptions const& o) {
 
 Tensor interpolate(Tensor const& x, InterpolateOptions const& o) {
   check_defined("interpolate", x);
+  if (is_half(x.dtype())) return interpolate(x.to(Dtype::f32), o).to(x.dtype());
   int const axes = std::clamp(x.rank() - 2, 1, 3);
   check_spatial("interpolate", x, axes, false, false);
   check_mode(x, axes, o);
@@ -318,6 +319,7 @@ Tensor flat_in(Tensor y, Tensor const& grid) {
 
 Tensor grid_sample(Tensor const& x, Tensor const& grid, GridSampleOptions const& o) {
   check_grid(x, grid, o);
+  if (is_half(x.dtype())) return grid_sample(x.to(Dtype::f32), grid.to(Dtype::f32), o).to(x.dtype());
   int const axes = x.rank() - 2;
   Shape out{x.size(0), x.size(1)};
   int64_t points = 1, size = 1;
@@ -361,6 +363,7 @@ Tensor grid_sample(Tensor const& x, Tensor const& grid, GridSampleOptions const&
 
 Tensor affine_grid(Tensor const& theta, Shape const& size, bool align_corners) {
   check_defined("affine_grid", theta);
+  if (is_half(theta.dtype())) return affine_grid(theta.to(Dtype::f32), size, align_corners).to(theta.dtype());
   int const axes = size.rank() - 2;
   check((axes == 2 || axes == 3) && theta.shape() == Shape{size[0], axes, axes + 1}, "affine_grid", [&] {
     return Complaint{fmt::format("expected theta [B, 2, 3] and size [B, C, H, W], or [B, 3, 4] and [B, C, D, H, W], "

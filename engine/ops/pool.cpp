@@ -119,6 +119,10 @@ std::pair<Tensor, Tensor> max_pool(char const* op, Tensor const& x, std::vector<
   check(x.dtype() != Dtype::boolean, op, [] {
     return Complaint{"bools have no order", "convert with .to(Dtype::u8)"};
   });
+  if (is_half(x.dtype())) {
+    auto const [y, index] = max_pool(op, x.to(Dtype::f32), windows);
+    return {y.to(x.dtype()), index};
+  }
   int const axes = int(windows.size()), lead = x.rank() - axes;
   Shape const shape = pooled_shape(x, windows);
   Tensor y(shape, x.dtype()), index(shape, Dtype::i64);
@@ -200,6 +204,7 @@ Tensor divide_integers(Tensor const& sums, Tensor const& counts) {
 
 Tensor mean_of_windows(char const* op, Tensor const& x, std::vector<Windows> const& windows, bool with_padding,
                        int64_t divisor) {
+  if (is_half(x.dtype())) return mean_of_windows(op, x.to(Dtype::f32), windows, with_padding, divisor).to(x.dtype());
   if (x.dtype() != Dtype::i64 && !is_floating(x.dtype()))
     detail::unsupported_dtype(op, x.dtype(), "a floating type or i64");
   Tensor const sums = window_sums(x, windows);
@@ -222,6 +227,7 @@ Tensor adaptive_mean(char const* op, int axes, Tensor const& x, Spatial const& o
 
 Tensor lp_pool(char const* op, int axes, Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& o) {
   check_defined(op, x);
+  if (is_half(x.dtype())) return lp_pool(op, axes, x.to(Dtype::f32), p, kernel, o).to(x.dtype());
   check(p != 0, op, [] { return Complaint{"there is no 0-norm", "pass p ≠ 0"}; });
   Tensor const mean = sliding_mean(op, axes, pow(x, p), kernel, {.stride = o.stride, .ceil_mode = o.ceil_mode});
   int64_t taps = 1;
@@ -233,6 +239,7 @@ Tensor max_unpool(char const* op, int axes, Tensor const& x, Tensor const& indic
                   MaxUnpoolOptions const& o) {
   check_spatial(op, x, axes, true, true);
   check_defined(op, indices);
+  if (is_half(x.dtype())) return max_unpool(op, axes, x.to(Dtype::f32), indices, kernels, o).to(x.dtype());
   check(indices.dtype() == Dtype::i64 && indices.shape() == x.shape(), op, [&] {
     return Complaint{fmt::format("expected indices of i64 and shape {}, got {} and {}", to_string(x.shape()),
                                  name(indices.dtype()), to_string(indices.shape())),
