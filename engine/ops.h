@@ -339,7 +339,7 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias = {});
 
 // ---- Fourier transforms ---------------------------------------------------------------------------------------------
 
-// ---- convolution, pooling, resampling -------------------------------------------------------------------------------
+// ---- convolution ----------------------------------------------------------------------------------------------------
 // One to three spatial axes, as the name says, after [batch, channels] or [channels]; integers and 16-bit types as in
 // PyTorch. An empty batch gives an empty result; a spatial size of 0 is an Error.
 /// A number for all spatial axes, or one for each; {} leaves the default.
@@ -384,6 +384,7 @@ Tensor conv_transpose2d(Tensor const& x, Tensor const& weight, Tensor const& bia
 Tensor conv_transpose3d(Tensor const& x, Tensor const& weight, Tensor const& bias = {},
                         ConvTransposeOptions const& options = {});
 
+// ---- pooling --------------------------------------------------------------------------------------------------------
 struct MaxPoolOptions {
   Spatial stride = {};  // the kernel's size
   Spatial padding = 0;  // of −∞, at most half the kernel
@@ -444,6 +445,7 @@ Tensor max_unpool2d(Tensor const& x, Tensor const& indices, Spatial const& kerne
 Tensor max_unpool3d(Tensor const& x, Tensor const& indices, Spatial const& kernel,
                     MaxUnpoolOptions const& options = {});
 
+// ---- resampling -----------------------------------------------------------------------------------------------------
 /// `linear` is bilinear for two axes and trilinear for three.
 enum class Interpolation { nearest, nearest_exact, linear, bicubic, area };
 struct InterpolateOptions {

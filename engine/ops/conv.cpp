@@ -3,6 +3,7 @@
 // each has the other two as gradients.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/conv.h>
 #include <heed/engine/ops/matmul.h>
@@ -326,6 +327,10 @@ Tensor integer_product(ConvShape const& s, Tensor const& from, Tensor const& w, 
 Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, ConvShape const& s);
 Tensor convolution_weight(Tensor const& x, Tensor const& g, ConvShape const& s);
 
+double flops(ConvShape const& s) {
+  return 2.0 * double(s.batch * s.groups * s.out) * double(s.rows()) * double(s.y_size());
+}
+
 Tensor optional_contiguous(Tensor const& x) { return x.defined() ? x.detach().contiguous() : x; }
 
 template <class T>
@@ -335,6 +340,7 @@ T const* optional_data(Tensor const& x) {
 
 Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvShape const& s) {
   Tensor y(shape_of_y(s), x.dtype());
+  Observed const watch("convolution", {&x, &w, &bias}, {&y}, [&] { return flops(s); });
   Tensor const from = x.detach().contiguous(), weight = w.detach().contiguous(), start = optional_contiguous(bias);
   dispatch_floating("convolution", x.dtype(), [&]<class T>(Type<T>) {
     convolve(s, from.data<T>(), weight.data<T>(), optional_data<T>(start), y.data<T>());
@@ -352,6 +358,7 @@ Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvSha
 
 Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, ConvShape const& s) {
   Tensor x(shape_of_x(s), g.dtype());
+  Observed const watch("transposed convolution", {&g, &w, &bias}, {&x}, [&] { return flops(s); });
   Tensor const from = g.detach().contiguous(), weight = w.detach().contiguous(), start = optional_contiguous(bias);
   dispatch_floating("transposed convolution", g.dtype(), [&]<class T>(Type<T>) {
     convolve_input(s, from.data<T>(), weight.data<T>(), optional_data<T>(start), x.data<T>());
@@ -370,6 +377,7 @@ Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, C
 
 Tensor convolution_weight(Tensor const& x, Tensor const& g, ConvShape const& s) {
   Tensor w(shape_of_w(s), g.dtype());
+  Observed const watch("convolution's weight", {&x, &g}, {&w}, [&] { return flops(s); });
   Tensor const from = x.detach().contiguous(), out = g.detach().contiguous();
   dispatch_floating("convolution's weight", g.dtype(),
                     [&]<class T>(Type<T>) { convolve_weight(s, from.data<T>(), out.data<T>(), w.data<T>()); });

@@ -1,6 +1,7 @@
 // Windows as columns and back, and rearrangements between channels and space.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/conv.h>
 #include <heed/engine/ops/spatial.h>
@@ -32,6 +33,7 @@ Tensor columns_to_images(Tensor const& columns, ConvShape const& s);
 /// x [B, C, H, W] → [B, C·taps, windows]
 Tensor images_to_columns(Tensor const& x, ConvShape const& s) {
   Tensor y({s.batch, s.rows(), s.y_size()}, x.dtype());
+  Observed const watch("im2col", {&x}, {&y});
   Tensor const from = x.detach().contiguous();
   dispatch_floating("im2col", x.dtype(), [&]<class T>(Type<T>) {
     T const* const source = from.data<T>();
@@ -49,6 +51,7 @@ Tensor images_to_columns(Tensor const& x, ConvShape const& s) {
 
 Tensor columns_to_images(Tensor const& columns, ConvShape const& s) {
   Tensor x = zeros({s.batch, s.in, s.axis[1].in, s.axis[2].in}, columns.dtype());
+  Observed const watch("fold", {&columns}, {&x});
   Tensor const from = columns.detach().contiguous();
   dispatch_floating("fold", columns.dtype(), [&]<class T>(Type<T>) {
     T const* const source = from.data<T>();

@@ -1,6 +1,7 @@
 // Resampling on regular grids (a sparse matrix along each axis) and at arbitrary points (weighted reads).
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/spatial.h>
 #include <heed/engine/tape.h>
@@ -240,6 +241,7 @@ Located bounded(Located u, int64_t size, GridSampleOptions const& o) {
 Tensor positions(Tensor const& coordinate, int64_t size, GridSampleOptions const& o) {
   Tensor const from = coordinate.detach().contiguous();
   Tensor y(from.shape(), from.dtype()), slope(from.shape(), from.dtype());
+  Observed const watch("grid_sample", {&from}, {&y, &slope});
   dispatch_floating("grid_sample", from.dtype(), [&]<class T>(Type<T>) {
     T const* const x = from.data<T>();
     T *const at = y.data<T>(), *const by = slope.data<T>();

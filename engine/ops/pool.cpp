@@ -1,6 +1,7 @@
 // Pooling. A mean over windows is a sum along each axis in turn; a maximum is read back by index.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/spatial.h>
 #include <heed/engine/parallel.h>
@@ -126,6 +127,7 @@ std::pair<Tensor, Tensor> max_pool(char const* op, Tensor const& x, std::vector<
   int const axes = int(windows.size()), lead = x.rank() - axes;
   Shape const shape = pooled_shape(x, windows);
   Tensor y(shape, x.dtype()), index(shape, Dtype::i64);
+  Observed const watch("max_pool", {&x}, {&y, &index});
   Tensor const from = x.detach().contiguous();
   std::array<Windows, 3> w;
   std::array<int64_t, 3> in{1, 1, 1};
@@ -263,6 +265,7 @@ Tensor max_unpool(char const* op, int axes, Tensor const& x, Tensor const& indic
     }
   }
   Tensor y = zeros(shape, x.dtype());
+  Observed const watch("max_unpool", {&x, &indices}, {&y});
   Tensor const from = x.detach().contiguous(), where = indices.contiguous();
   int64_t const planes = product(shape, 0, lead), size = product(shape, lead, x.rank());
   int64_t const n = product(x.shape(), lead, x.rank()), *const at = where.data<int64_t>();

@@ -2,6 +2,7 @@
 // planes at indices, each with its adjoint.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops/spatial.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
@@ -91,6 +92,7 @@ Tensor map_axis(Tensor const& x, int axis, std::shared_ptr<AxisMap const> const&
   for (int a = axis + 1; a < x.rank(); ++a) inner *= shape[a];
   shape[axis] = map->out();
   Tensor y(shape, x.dtype());
+  Observed const watch("map_axis", {&x}, {&y});
   Tensor const from = x.detach().contiguous();
   if (x.dtype() == Dtype::i64)
     apply(*map, from.data<int64_t>(), y.data<int64_t>(), outer, inner);
@@ -106,6 +108,7 @@ Tensor map_axis(Tensor const& x, int axis, std::shared_ptr<AxisMap const> const&
 Tensor gather_planes(Tensor const& x, Tensor const& index) {
   int64_t const batch = x.size(0), channels = x.size(1), size = x.size(2), n = index.size(1);
   Tensor y({batch, channels, n}, x.dtype());
+  Observed const watch("gather_planes", {&x, &index}, {&y});
   Tensor const from = x.detach().contiguous(), where = index.contiguous();
   int64_t const* const at = where.data<int64_t>();
   dispatch_floating("gather_planes", x.dtype(), [&]<class T>(Type<T>) {
@@ -128,6 +131,7 @@ Tensor gather_planes(Tensor const& x, Tensor const& index) {
 Tensor scatter_planes(Tensor const& g, Tensor const& index, int64_t size) {
   int64_t const batch = g.size(0), channels = g.size(1), n = g.size(2);
   Tensor x({batch, channels, size}, g.dtype());
+  Observed const watch("scatter_planes", {&g, &index}, {&x});
   Tensor const from = g.detach().contiguous(), where = index.contiguous();
   int64_t const* const at = where.data<int64_t>();
   dispatch_floating("scatter_planes", g.dtype(), [&]<class T>(Type<T>) {
