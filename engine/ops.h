@@ -574,7 +574,153 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias = {});
 
 // ---- Fourier transforms ---------------------------------------------------------------------------------------------
 
-// ---- convolution, pooling, resampling -------------------------------------------------------------------------------
+// ---- convolution ----------------------------------------------------------------------------------------------------
+// One to three spatial axes, as the name says, after [batch, channels] or [channels]; integers and 16-bit types as in
+// PyTorch. An empty batch gives an empty result; a spatial size of 0 is an Error.
+/// A number for all spatial axes, or one for each; {} leaves the default.
+struct Spatial : Dims {
+  Spatial() = default;
+  Spatial(int64_t value) : Dims{value} {}
+  Spatial(std::initializer_list<int64_t> values) : Dims(values) {}
+  Spatial(Dims const& values) : Dims(values) {}
+};
+/// Zeros put on either side of each axis; or "valid", none; or "same", as many as keep the size (stride 1; an odd one
+/// goes to the end).
+struct ConvPadding : Spatial {
+  using Spatial::Spatial;
+  ConvPadding(int value) : Spatial(value) {}
+  ConvPadding(char const* mode);
+  bool same = false;
+};
+struct ConvOptions {
+  Spatial stride = 1;
+  ConvPadding padding = 0;
+  Spatial dilation = 1;
+  int64_t groups = 1;
+};
+struct ConvTransposeOptions {
+  Spatial stride = 1;
+  Spatial padding = 0;         // taken off either side of the result
+  Spatial output_padding = 0;  // added to the size of the result; less than the stride or the dilation
+  Spatial dilation = 1;
+  int64_t groups = 1;
+};
+/// y[b, o, p] = Σ over c, t of x[b, c, p·stride + t·dilation − padding]·weight[o, c, t] + bias[o]: x [B, C, …],
+/// weight [O, C/groups, …], bias [O] or undefined → [B, O, …]. Output channel o reads the channels of its group.
+Tensor conv1d(Tensor const& x, Tensor const& weight, Tensor const& bias = {}, ConvOptions const& options = {});
+Tensor conv2d(Tensor const& x, Tensor const& weight, Tensor const& bias = {}, ConvOptions const& options = {});
+Tensor conv3d(Tensor const& x, Tensor const& weight, Tensor const& bias = {}, ConvOptions const& options = {});
+/// The adjoint of the convolution, plus bias: x [B, C, …], weight [C, O/groups, …], bias [O] or undefined → [B, O, …]
+/// of size (in − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1 (Zeiler et al., 2010).
+Tensor conv_transpose1d(Tensor const& x, Tensor const& weight, Tensor const& bias = {},
+                        ConvTransposeOptions const& options = {});
+Tensor conv_transpose2d(Tensor const& x, Tensor const& weight, Tensor const& bias = {},
+                        ConvTransposeOptions const& options = {});
+Tensor conv_transpose3d(Tensor const& x, Tensor const& weight, Tensor const& bias = {},
+                        ConvTransposeOptions const& options = {});
+
+// ---- pooling --------------------------------------------------------------------------------------------------------
+struct MaxPoolOptions {
+  Spatial stride = {};  // the kernel's size
+  Spatial padding = 0;  // of −∞, at most half the kernel
+  Spatial dilation = 1;
+  bool ceil_mode = false;  // a last window that hangs over the end counts, if it begins before it
+};
+/// The largest element of each window; NaN wins, the first of equals gets the gradient.
+Tensor max_pool1d(Tensor const& x, Spatial const& kernel, MaxPoolOptions const& options = {});
+Tensor max_pool2d(Tensor const& x, Spatial const& kernel, MaxPoolOptions const& options = {});
+Tensor max_pool3d(Tensor const& x, Spatial const& kernel, MaxPoolOptions const& options = {});
+/// And where it was: i64, row-major within its channel of x.
+std::pair<Tensor, Tensor> max_pool1d_with_indices(Tensor const& x, Spatial const& kernel,
+                                                  MaxPoolOptions const& options = {});
+std::pair<Tensor, Tensor> max_pool2d_with_indices(Tensor const& x, Spatial const& kernel,
+                                                  MaxPoolOptions const& options = {});
+std::pair<Tensor, Tensor> max_pool3d_with_indices(Tensor const& x, Spatial const& kernel,
+                                                  MaxPoolOptions const& options = {});
+struct AvgPoolOptions {
+  Spatial stride = {};  // the kernel's size
+  Spatial padding = 0;  // of zeros, at most half the kernel
+  bool ceil_mode = false;
+  bool count_include_pad = true;  // divide by what the window covers of x and padding, or of x alone
+  int64_t divisor_override = 0;   // divide by this, if it is not 0
+};
+/// The mean of each window. i64 divides towards zero.
+Tensor avg_pool1d(Tensor const& x, Spatial const& kernel, AvgPoolOptions const& options = {});
+Tensor avg_pool2d(Tensor const& x, Spatial const& kernel, AvgPoolOptions const& options = {});
+Tensor avg_pool3d(Tensor const& x, Spatial const& kernel, AvgPoolOptions const& options = {});
+/// The mean over elements ⌊i·in/out⌋ … ⌈(i + 1)·in/out⌉ − 1 of each axis; an `out` of −1 keeps the axis' size.
+Tensor adaptive_avg_pool1d(Tensor const& x, Spatial const& out);
+Tensor adaptive_avg_pool2d(Tensor const& x, Spatial const& out);
+Tensor adaptive_avg_pool3d(Tensor const& x, Spatial const& out);
+/// The largest of the same elements, as max_pool.
+Tensor adaptive_max_pool1d(Tensor const& x, Spatial const& out);
+Tensor adaptive_max_pool2d(Tensor const& x, Spatial const& out);
+Tensor adaptive_max_pool3d(Tensor const& x, Spatial const& out);
+std::pair<Tensor, Tensor> adaptive_max_pool1d_with_indices(Tensor const& x, Spatial const& out);
+std::pair<Tensor, Tensor> adaptive_max_pool2d_with_indices(Tensor const& x, Spatial const& out);
+std::pair<Tensor, Tensor> adaptive_max_pool3d_with_indices(Tensor const& x, Spatial const& out);
+struct LpPoolOptions {
+  Spatial stride = {};  // the kernel's size
+  bool ceil_mode = false;
+};
+/// (Σ xᵖ)^(1/p) over each window; gradient 0 where the sum is 0.
+Tensor lp_pool1d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options = {});
+Tensor lp_pool2d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options = {});
+Tensor lp_pool3d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options = {});
+struct MaxUnpoolOptions {
+  Spatial stride = {};  // the kernel's size
+  Spatial padding = 0;
+  Spatial output_size = {};  // of the spatial axes; {}: (in − 1)·stride − 2·padding + kernel
+};
+/// Zeros, but x at `indices` (from max_pool…_with_indices); of several at one place the last stays.
+Tensor max_unpool1d(Tensor const& x, Tensor const& indices, Spatial const& kernel,
+                    MaxUnpoolOptions const& options = {});
+Tensor max_unpool2d(Tensor const& x, Tensor const& indices, Spatial const& kernel,
+                    MaxUnpoolOptions const& options = {});
+Tensor max_unpool3d(Tensor const& x, Tensor const& indices, Spatial const& kernel,
+                    MaxUnpoolOptions const& options = {});
+
+// ---- resampling -----------------------------------------------------------------------------------------------------
+/// `linear` is bilinear for two axes and trilinear for three.
+enum class Interpolation { nearest, nearest_exact, linear, bicubic, area };
+struct InterpolateOptions {
+  Spatial size = {};                      // of the result, or
+  std::vector<double> scale_factor = {};  // times the size of x, rounded down: one, or one for each axis
+  Interpolation mode = Interpolation::nearest;
+  bool align_corners = false;           // first and last elements stay where they are (linear, bicubic)
+  bool recompute_scale_factor = false;  // positions follow from the sizes, not from scale_factor
+  bool antialias = false;               // shrinking averages over what it skips (linear, bicubic; two axes)
+};
+/// x [B, C, …] resampled to other spatial sizes. bicubic: two axes, a = −0.75 (Keys, 1981), −0.5 with antialias; u8 is
+/// rounded.
+Tensor interpolate(Tensor const& x, InterpolateOptions const& options);
+enum class GridPadding { zeros, border, reflection };
+struct GridSampleOptions {
+  Interpolation mode = Interpolation::linear;  // or nearest, or bicubic (two axes)
+  GridPadding padding = GridPadding::zeros;    // what lies outside x
+  bool align_corners = false;                  // ±1 are the centres of the outermost elements, not their edges
+};
+/// x [B, C, H, W] read at grid [B, H', W', 2] of (x, y), or x [B, C, D, H, W] at [B, D', H', W', 3] of (x, y, z), in
+/// [−1, 1] → [B, C, H', W'] (Jaderberg et al., 2015).
+Tensor grid_sample(Tensor const& x, Tensor const& grid, GridSampleOptions const& options = {});
+/// The grid of an affine map theta [B, 2, 3] (or [B, 3, 4]) for a result of `size` [B, C, H, W] (or [B, C, D, H, W]).
+Tensor affine_grid(Tensor const& theta, Shape const& size, bool align_corners = false);
+
+struct FoldOptions {
+  Spatial kernel;
+  Spatial dilation = 1;
+  Spatial padding = 0;
+  Spatial stride = 1;
+};
+/// Windows as columns: x [B, C, H, W] → [B, C·taps, windows]; PyTorch's nn.functional.unfold.
+Tensor im2col(Tensor const& x, FoldOptions const& options);
+/// Its adjoint: [B, C·taps, windows] summed into [B, C, output_size…].
+Tensor fold(Tensor const& x, Spatial const& output_size, FoldOptions const& options);
+/// [.., C·r², H, W] → [.., C, H·r, W·r] (Shi et al., 2016)
+Tensor pixel_shuffle(Tensor const& x, int64_t upscale_factor);
+Tensor pixel_unshuffle(Tensor const& x, int64_t downscale_factor);
+/// Channels [B, C, ..] read as [groups, C/groups] and transposed (Zhang et al., 2018).
+Tensor channel_shuffle(Tensor const& x, int64_t groups);
 
 // ---- losses ---------------------------------------------------------------------------------------------------------
 

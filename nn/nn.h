@@ -2,9 +2,11 @@
 #pragma once
 
 #include <heed/engine/engine.h>
+#include <heed/nn/conv.h>
 #include <heed/nn/diagnose/over_dependence.h>
 #include <heed/nn/hooks.h>
 #include <heed/nn/init.h>
 #include <heed/nn/module.h>
+#include <heed/nn/pool.h>
 #include <heed/nn/position/rope.h>
 #include <heed/nn/transformer.h>

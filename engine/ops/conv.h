@@ -1,0 +1,54 @@
+// Geometry and kernels of convolution. Three spatial axes always: convolutions with fewer have leading axes of size 1.
+#pragma once
+
+#include <heed/engine/isa.h>
+
+#include <cstdint>
+
+namespace heed {
+
+/// Where the windows of one spatial axis lie: output i reads inputs i·stride + t·dilation − pad, t < kernel, those
+/// outside [0, in) being zero. What lies behind the last window is cut off, so that `in` need not follow from `out`.
+struct WindowAxis {
+  int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad = 0;
+};
+
+/// x: [batch, groups·in, axis.in…], weight: [groups·out, in, axis.kernel…], y: [batch, groups·out, axis.out…]
+struct ConvShape {
+  int64_t batch = 1, groups = 1, in = 1, out = 1;
+  WindowAxis axis[3];
+
+  int64_t x_size() const { return axis[0].in * axis[1].in * axis[2].in; }
+  int64_t y_size() const { return axis[0].out * axis[1].out * axis[2].out; }
+  int64_t taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
+  int64_t rows() const { return in * taps(); }
+};
+
+/// Σ over taps t of weight[t]·from[offset[t] + r·from_row + j] + bias, for `rows` rows of `n` elements.
+template <class T>
+struct CorrelateArgs {
+  T const* from;
+  int64_t from_row;
+  int64_t const* offset;
+  T const* weight;
+  int64_t taps;
+  T bias;
+  T* to;
+  int64_t to_row, rows, n;
+};
+
+template <class T>
+struct ConvKernelsOf {
+  void (*correlate)(CorrelateArgs<T> const&);
+  /// columns[(c, t), p − begin] = x[c, where tap t of output position p reads], for begin ≤ p < end and `channels`
+  /// channels.
+  void (*gather)(ConvShape const&, int64_t channels, T const* x, int64_t begin, int64_t end, T* columns);
+  /// The adjoint: adds the columns to x.
+  void (*scatter)(ConvShape const&, int64_t channels, T const* columns, int64_t begin, int64_t end, T* x);
+};
+
+struct ConvKernels : PerType<ConvKernelsOf> {};
+
+}  // namespace heed
+
+HEED_KERNELS(ConvKernels, conv_kernels)

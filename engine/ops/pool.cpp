@@ -1,0 +1,369 @@
+// Pooling. A mean over windows is a sum along each axis in turn; a maximum is read back by index.
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/observe.h>
+#include <heed/engine/ops.h>
+#include <heed/engine/ops/spatial.h>
+#include <heed/engine/parallel.h>
+#include <heed/engine/tape.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace heed {
+namespace {
+
+/// Window i of an axis holds elements first[i], first[i] + step, … < last[i], and `covers[i]` places where padding
+/// counts.
+struct Windows {
+  int64_t step = 1;
+  std::vector<int64_t> first, last, covers;
+  int64_t size() const { return int64_t(first.size()); }
+};
+
+struct PoolOptions {
+  Spatial stride, padding = 0, dilation = 1;
+  bool ceil_mode = false;
+};
+
+std::vector<Windows> sliding(char const* op, Tensor const& x, int axes, Spatial const& kernels, PoolOptions const& o) {
+  Dims const kernel = per_axis(op, "kernel", kernels, axes, 1);
+  Dims const stride = o.stride.rank() ? per_axis(op, "stride", o.stride, axes, 1) : kernel;
+  Dims const padding = per_axis(op, "padding", o.padding, axes, 0);
+  Dims const dilation = per_axis(op, "dilation", o.dilation, axes, 1);
+  std::vector<Windows> all(static_cast<size_t>(axes));
+  for (int a = 0; a < axes; ++a) {
+    int64_t const in = x.size(a - axes), pad = padding[a], reach = dilation[a] * (kernel[a] - 1) + 1;
+    check(pad <= reach / 2, op, [&] {
+      return Complaint{fmt::format("padding {} is more than half of a window that spans {}", pad, reach),
+                       "use less padding"};
+    });
+    int64_t const room = in + 2 * pad - reach + (o.ceil_mode ? stride[a] - 1 : 0);
+    int64_t out = room < 0 ? 0 : room / stride[a] + 1;
+    if (o.ceil_mode && (out - 1) * stride[a] >= in + pad) --out;  // it would begin in the padding behind x
+    check(out > 0, op, [&] {
+      return Complaint{fmt::format("a window that spans {} does not fit axis {} of x {} with padding {}", reach,
+                                   x.rank() - axes + a, to_string(x.shape()), pad),
+                       "use a smaller kernel or dilation, or more padding"};
+    });
+    Windows& w = all[size_t(a)];
+    w.step = dilation[a];
+    for (int64_t i = 0; i < out; ++i) {
+      int64_t const start = i * stride[a] - pad;
+      int64_t const skipped = start < 0 ? (-start + w.step - 1) / w.step * w.step : 0;
+      w.first.push_back(start + skipped);
+      w.last.push_back(std::min(start + reach, in));
+      w.covers.push_back(std::min(start + reach, in + pad) - start);
+    }
+  }
+  return all;
+}
+
+std::vector<Windows> adaptive(char const* op, Tensor const& x, int axes, Spatial const& sizes) {
+  Dims const out = per_axis(op, "output size", sizes, axes, -1);
+  std::vector<Windows> all(static_cast<size_t>(axes));
+  for (int a = 0; a < axes; ++a) {
+    int64_t const in = x.size(a - axes), n = out[a] < 0 ? in : out[a];
+    Windows& w = all[size_t(a)];
+    for (int64_t i = 0; i < n; ++i) {
+      w.first.push_back(i / n * in + i % n * in / n);
+      w.last.push_back(((i + 1) * in + n - 1) / n);
+      w.covers.push_back(w.last.back() - w.first.back());
+    }
+  }
+  return all;
+}
+
+Shape pooled_shape(Tensor const& x, std::vector<Windows> const& windows) {
+  Shape shape = x.shape();
+  for (size_t a = 0; a < windows.size(); ++a) shape[x.rank() - int(windows.size()) + int(a)] = windows[a].size();
+  return shape;
+}
+
+int64_t product(Shape const& shape, int from, int to) {
+  int64_t n = 1;
+  for (int a = from; a < to; ++a) n *= shape[a];
+  return n;
+}
+
+/// The first of the largest elements of each window, or its last NaN.
+template <class T>
+void maxima(std::array<Windows, 3> const& w, std::array<int64_t, 3> const& in, int64_t planes, T const* x, T* y,
+            int64_t* index) {
+  int64_t const positions = w[0].size() * w[1].size() * w[2].size();
+  parallel_for(planes, std::max(int64_t{1}, 4096 / std::max(int64_t{1}, positions)), [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane) {
+      T const* const from = x + plane * in[0] * in[1] * in[2];
+      int64_t p = plane * positions;
+      for (size_t oz = 0; oz < w[0].first.size(); ++oz)
+        for (size_t oy = 0; oy < w[1].first.size(); ++oy)
+          for (size_t ox = 0; ox < w[2].first.size(); ++ox, ++p) {
+            int64_t at = (w[0].first[oz] * in[1] + w[1].first[oy]) * in[2] + w[2].first[ox];
+            T best = from[at];
+            for (int64_t z = w[0].first[oz]; z < w[0].last[oz]; z += w[0].step)
+              for (int64_t yy = w[1].first[oy]; yy < w[1].last[oy]; yy += w[1].step) {
+                int64_t const row = (z * in[1] + yy) * in[2];
+                for (int64_t xx = w[2].first[ox]; xx < w[2].last[ox]; xx += w[2].step) {
+                  T const value = from[row + xx];
+                  if (value > best || value != value) best = value, at = row + xx;
+                }
+              }
+            y[p] = best;
+            index[p] = at;
+          }
+    }
+  });
+}
+
+std::pair<Tensor, Tensor> max_pool(char const* op, Tensor const& x, std::vector<Windows> const& windows) {
+  check(x.dtype() != Dtype::boolean, op, [] {
+    return Complaint{"bools have no order", "convert with .to(Dtype::u8)"};
+  });
+  if (is_half(x.dtype())) {
+    auto const [y, index] = max_pool(op, x.to(Dtype::f32), windows);
+    return {y.to(x.dtype()), index};
+  }
+  int const axes = int(windows.size()), lead = x.rank() - axes;
+  Shape const shape = pooled_shape(x, windows);
+  Tensor y(shape, x.dtype()), index(shape, Dtype::i64);
+  Observed const watch("max_pool", {&x}, {&y, &index});
+  Tensor const from = x.detach().contiguous();
+  std::array<Windows, 3> w;
+  std::array<int64_t, 3> in{1, 1, 1};
+  for (int a = 0; a < 3; ++a) {
+    if (a < 3 - axes)
+      w[size_t(a)] = {1, {0}, {1}, {1}};
+    else
+      w[size_t(a)] = windows[size_t(a - 3 + axes)], in[size_t(a)] = x.size(a - 3);
+  }
+  int64_t const planes = product(shape, 0, lead), size = in[0] * in[1] * in[2], n = product(shape, lead, x.rank());
+  if (y.numel() > 0)
+    dispatch(x.dtype(), [&]<class T>(Type<T>) {
+      maxima(w, in, planes, static_cast<T const*>(from.raw()), static_cast<T*>(y.raw()), index.data<int64_t>());
+    });
+  if (tracked(x) && is_floating(x.dtype()))
+    record("max_pool", y, {&x},
+           [index = Saved(index), planes, size, n, shape = x.shape()](Tensor const& g, Node const& node) {
+             return std::array{
+                 scatter_planes(g.reshape({planes, 1, n}), index.get(node).reshape({planes, n}), size).reshape(shape)};
+           });
+  return {y, index};
+}
+
+std::pair<Tensor, Tensor> sliding_max(char const* op, int axes, Tensor const& x, Spatial const& kernel,
+                                      MaxPoolOptions const& o) {
+  check_spatial(op, x, axes, true, false);
+  return max_pool(op, x, sliding(op, x, axes, kernel, {o.stride, o.padding, o.dilation, o.ceil_mode}));
+}
+
+std::pair<Tensor, Tensor> adaptive_max(char const* op, int axes, Tensor const& x, Spatial const& out) {
+  check_spatial(op, x, axes, true, false);
+  if (!is_floating(x.dtype())) detail::unsupported_dtype(op, x.dtype(), "f32 or f64");
+  return max_pool(op, x, adaptive(op, x, axes, out));
+}
+
+/// Sums over the windows of each axis.
+Tensor window_sums(Tensor const& x, std::vector<Windows> const& windows) {
+  Tensor y = x;
+  for (size_t a = windows.size(); a-- > 0;) {
+    int const axis = int(a) - int(windows.size());
+    auto map = std::make_shared<AxisMap>();
+    map->in = x.size(axis);
+    for (size_t i = 0; i < windows[a].first.size(); ++i) {
+      for (int64_t t = windows[a].first[i]; t < windows[a].last[i]; ++t) map->add(t, 1);
+      map->end_output();
+    }
+    y = map_axis(y, axis, map);
+  }
+  return y;
+}
+
+/// How many elements each window holds (or covers, with padding): the spatial shape of the result.
+Tensor window_counts(std::vector<Windows> const& windows, bool with_padding, Dtype dtype) {
+  Tensor all;
+  for (size_t a = 0; a < windows.size(); ++a) {
+    Windows const& w = windows[a];
+    std::vector<int64_t> counts;
+    for (size_t i = 0; i < w.first.size(); ++i) counts.push_back(with_padding ? w.covers[i] : w.last[i] - w.first[i]);
+    Shape shape = Dims::filled(int(windows.size()), 1);
+    shape[int(a)] = w.size();
+    Tensor const one = tensor(counts, shape).to(dtype);
+    all = a ? all * one : one;
+  }
+  return all;
+}
+
+/// Towards zero.
+Tensor divide_integers(Tensor const& sums, Tensor const& counts) {
+  Tensor y = sums.clone();
+  Tensor const by = counts.expand(sums.shape()).contiguous();
+  int64_t* const to = y.data<int64_t>();
+  int64_t const* const divisor = by.data<int64_t>();
+  for (int64_t i = 0, n = y.numel(); i < n; ++i) to[i] /= divisor[i];
+  return y;
+}
+
+Tensor mean_of_windows(char const* op, Tensor const& x, std::vector<Windows> const& windows, bool with_padding,
+                       int64_t divisor) {
+  if (is_half(x.dtype())) return mean_of_windows(op, x.to(Dtype::f32), windows, with_padding, divisor).to(x.dtype());
+  if (x.dtype() != Dtype::i64 && !is_floating(x.dtype()))
+    detail::unsupported_dtype(op, x.dtype(), "a floating type or i64");
+  Tensor const sums = window_sums(x, windows);
+  Tensor const counts =
+      divisor ? full({1}, double(divisor)).to(x.dtype()) : window_counts(windows, with_padding, x.dtype());
+  return x.dtype() == Dtype::i64 ? divide_integers(sums, counts) : sums / counts;
+}
+
+Tensor sliding_mean(char const* op, int axes, Tensor const& x, Spatial const& kernel, AvgPoolOptions const& o) {
+  check_spatial(op, x, axes, true, false);
+  return mean_of_windows(op, x, sliding(op, x, axes, kernel, {o.stride, o.padding, 1, o.ceil_mode}),
+                         o.count_include_pad, o.divisor_override);
+}
+
+Tensor adaptive_mean(char const* op, int axes, Tensor const& x, Spatial const& out) {
+  check_spatial(op, x, axes, true, true);
+  if (!is_floating(x.dtype())) detail::unsupported_dtype(op, x.dtype(), "f32 or f64");
+  return mean_of_windows(op, x, adaptive(op, x, axes, out), false, 0);
+}
+
+Tensor lp_pool(char const* op, int axes, Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& o) {
+  check_defined(op, x);
+  if (is_half(x.dtype())) return lp_pool(op, axes, x.to(Dtype::f32), p, kernel, o).to(x.dtype());
+  check(p != 0, op, [] { return Complaint{"there is no 0-norm", "pass p ≠ 0"}; });
+  Tensor const mean = sliding_mean(op, axes, pow(x, p), kernel, {.stride = o.stride, .ceil_mode = o.ceil_mode});
+  int64_t taps = 1;
+  for (int64_t k : per_axis(op, "kernel", kernel, axes, 1)) taps *= k;
+  return pow(where(mean == 0.0, 0.0, mean) * double(taps), 1 / p);  // the root has no slope at 0
+}
+
+Tensor max_unpool(char const* op, int axes, Tensor const& x, Tensor const& indices, Spatial const& kernels,
+                  MaxUnpoolOptions const& o) {
+  check_spatial(op, x, axes, true, true);
+  check_defined(op, indices);
+  if (is_half(x.dtype())) return max_unpool(op, axes, x.to(Dtype::f32), indices, kernels, o).to(x.dtype());
+  check(indices.dtype() == Dtype::i64 && indices.shape() == x.shape(), op, [&] {
+    return Complaint{fmt::format("expected indices of i64 and shape {}, got {} and {}", to_string(x.shape()),
+                                 name(indices.dtype()), to_string(indices.shape())),
+                     "pass what max_pool…_with_indices returned beside x"};
+  });
+  Dims const kernel = per_axis(op, "kernel", kernels, axes, 1);
+  Dims const stride = o.stride.rank() ? per_axis(op, "stride", o.stride, axes, 1) : kernel;
+  Dims const padding = per_axis(op, "padding", o.padding, axes, 0);
+  int const lead = x.rank() - axes;
+  Shape shape = x.shape();
+  for (int a = 0; a < axes; ++a) shape[lead + a] = (x.shape()[lead + a] - 1) * stride[a] - 2 * padding[a] + kernel[a];
+  if (o.output_size.rank()) {
+    Dims const size = per_axis(op, "output size", o.output_size, axes, 1);
+    for (int a = 0; a < axes; ++a) {
+      int64_t const usual = shape[lead + a];
+      check(std::abs(size[a] - usual) < stride[a], op, [&] {
+        return Complaint{fmt::format("output_size {} of axis {} is a stride or more from {}", size[a], a, usual),
+                         "pass the size that was pooled"};
+      });
+      shape[lead + a] = size[a];
+    }
+  }
+  Tensor y = zeros(shape, x.dtype());
+  Observed const watch("max_unpool", {&x, &indices}, {&y});
+  Tensor const from = x.detach().contiguous(), where = indices.contiguous();
+  int64_t const planes = product(shape, 0, lead), size = product(shape, lead, x.rank());
+  int64_t const n = product(x.shape(), lead, x.rank()), *const at = where.data<int64_t>();
+  for (int64_t i = 0; i < planes * n; ++i)
+    check(at[i] >= 0 && at[i] < size, op, [&] {
+      return Complaint{fmt::format("index {} is outside a result of shape {}", at[i], to_string(shape)),
+                       fmt::format("use 0 to {}", size - 1)};
+    });
+  dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
+    T const* const source = from.data<T>();
+    T* const target = y.data<T>();
+    for (int64_t i = 0; i < planes * n; ++i) target[i / n * size + at[i]] = source[i];
+  });
+  if (tracked(x))
+    record("max_unpool", y, {&x},
+           [index = Saved(where), planes, size, n, shape = x.shape()](Tensor const& g, Node const& node) {
+             return std::array{
+                 gather_planes(g.reshape({planes, 1, size}), index.get(node).reshape({planes, n})).reshape(shape)};
+           });
+  return y;
+}
+
+}  // namespace
+
+Tensor max_pool1d(Tensor const& x, Spatial const& kernel, MaxPoolOptions const& options) {
+  return sliding_max("max_pool1d", 1, x, kernel, options).first;
+}
+Tensor max_pool2d(Tensor const& x, Spatial const& kernel, MaxPoolOptions const& options) {
+  return sliding_max("max_pool2d", 2, x, kernel, options).first;
+}
+Tensor max_pool3d(Tensor const& x, Spatial const& kernel, MaxPoolOptions const& options) {
+  return sliding_max("max_pool3d", 3, x, kernel, options).first;
+}
+std::pair<Tensor, Tensor> max_pool1d_with_indices(Tensor const& x, Spatial const& kernel,
+                                                  MaxPoolOptions const& options) {
+  return sliding_max("max_pool1d", 1, x, kernel, options);
+}
+std::pair<Tensor, Tensor> max_pool2d_with_indices(Tensor const& x, Spatial const& kernel,
+                                                  MaxPoolOptions const& options) {
+  return sliding_max("max_pool2d", 2, x, kernel, options);
+}
+std::pair<Tensor, Tensor> max_pool3d_with_indices(Tensor const& x, Spatial const& kernel,
+                                                  MaxPoolOptions const& options) {
+  return sliding_max("max_pool3d", 3, x, kernel, options);
+}
+Tensor avg_pool1d(Tensor const& x, Spatial const& kernel, AvgPoolOptions const& options) {
+  return sliding_mean("avg_pool1d", 1, x, kernel, options);
+}
+Tensor avg_pool2d(Tensor const& x, Spatial const& kernel, AvgPoolOptions const& options) {
+  return sliding_mean("avg_pool2d", 2, x, kernel, options);
+}
+Tensor avg_pool3d(Tensor const& x, Spatial const& kernel, AvgPoolOptions const& options) {
+  return sliding_mean("avg_pool3d", 3, x, kernel, options);
+}
+Tensor adaptive_avg_pool1d(Tensor const& x, Spatial const& out) {
+  return adaptive_mean("adaptive_avg_pool1d", 1, x, out);
+}
+Tensor adaptive_avg_pool2d(Tensor const& x, Spatial const& out) {
+  return adaptive_mean("adaptive_avg_pool2d", 2, x, out);
+}
+Tensor adaptive_avg_pool3d(Tensor const& x, Spatial const& out) {
+  return adaptive_mean("adaptive_avg_pool3d", 3, x, out);
+}
+Tensor adaptive_max_pool1d(Tensor const& x, Spatial const& out) {
+  return adaptive_max("adaptive_max_pool1d", 1, x, out).first;
+}
+Tensor adaptive_max_pool2d(Tensor const& x, Spatial const& out) {
+  return adaptive_max("adaptive_max_pool2d", 2, x, out).first;
+}
+Tensor adaptive_max_pool3d(Tensor const& x, Spatial const& out) {
+  return adaptive_max("adaptive_max_pool3d", 3, x, out).first;
+}
+std::pair<Tensor, Tensor> adaptive_max_pool1d_with_indices(Tensor const& x, Spatial const& out) {
+  return adaptive_max("adaptive_max_pool1d", 1, x, out);
+}
+std::pair<Tensor, Tensor> adaptive_max_pool2d_with_indices(Tensor const& x, Spatial const& out) {
+  return adaptive_max("adaptive_max_pool2d", 2, x, out);
+}
+std::pair<Tensor, Tensor> adaptive_max_pool3d_with_indices(Tensor const& x, Spatial const& out) {
+  return adaptive_max("adaptive_max_pool3d", 3, x, out);
+}
+Tensor lp_pool1d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options) {
+  return lp_pool("lp_pool1d", 1, x, p, kernel, options);
+}
+Tensor lp_pool2d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options) {
+  return lp_pool("lp_pool2d", 2, x, p, kernel, options);
+}
+Tensor lp_pool3d(Tensor const& x, double p, Spatial const& kernel, LpPoolOptions const& options) {
+  return lp_pool("lp_pool3d", 3, x, p, kernel, options);
+}
+Tensor max_unpool1d(Tensor const& x, Tensor const& indices, Spatial const& kernel, MaxUnpoolOptions const& options) {
+  return max_unpool("max_unpool1d", 1, x, indices, kernel, options);
+}
+Tensor max_unpool2d(Tensor const& x, Tensor const& indices, Spatial const& kernel, MaxUnpoolOptions const& options) {
+  return max_unpool("max_unpool2d", 2, x, indices, kernel, options);
+}
+Tensor max_unpool3d(Tensor const& x, Tensor const& indices, Spatial const& kernel, MaxUnpoolOptions const& options) {
+  return max_unpool("max_unpool3d", 3, x, indices, kernel, options);
+}
+
+}  // namespace heed
