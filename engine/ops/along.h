@@ -1,0 +1,40 @@
+// One axis of a tensor: what scans, sorts and order statistics share.
+#pragma once
+
+#include <heed/engine/tensor.h>
+
+#include <cstdint>
+
+namespace heed {
+
+/// x read as [outer, n, inner] with n along `axis`; a tensor of rank 0 has one axis of size 1, as in PyTorch.
+struct Along {
+  Tensor x;  // contiguous, unknown to the tape
+  int axis = 0;
+  int64_t outer = 1, n = 1, inner = 1;
+};
+Along along(char const* op, Tensor const& x, int axis);
+
+/// y[o, k, i] = x[o, index[o, k, i], i] along `axis`: x and index (i64) agree in all other sizes. Indices are trusted.
+Tensor pick(Tensor const& x, int axis, Tensor const& index);
+
+/// The axes of x in order.
+Dims all_axes(Tensor const& x);
+/// The number of elements that reducing `axes` joins.
+int64_t count_along(char const* op, Tensor const& x, Dims const& axes);
+/// x with `axes` moved to the end, in order, and joined to one; differentiable.
+Tensor join_axes(char const* op, Tensor const& x, Dims const& axes);
+/// The shape of x without `axes`, or with size 1 in their places.
+Shape reduced_shape(char const* op, Tensor const& x, Dims const& axes, bool keep = false);
+
+/// h_t = a_t·h_{t−1} + b_t along `axis`, from 0 before the first; in reverse h_t = a_t·h_{t+1} + b_t, from 0 behind the
+/// last. Its gradient is such a recurrence in the other direction.
+Tensor recurrence(Tensor const& a, Tensor const& b, int axis, bool reverse = false);
+
+/// Σ x² over `axes`, by a kernel of its own.
+Tensor sum_squares(Tensor const& x, Dims const& axes, bool keep = false);
+
+/// An Error where `axis` of x holds nothing while results are wanted.
+void check_not_empty(char const* op, Tensor const& x, bool empty);
+
+}  // namespace heed
