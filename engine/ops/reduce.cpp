@@ -108,6 +108,7 @@ void fold_elements(Plan const& p, Y* y, Y identity, Step const& step, Join const
   constexpr int64_t piece = 65536;
   auto const* const from = static_cast<T const*>(p.x.raw());
   std::fill(y, y + p.outer * p.inner, identity);
+  if (p.inner == 0) return;
   if (p.inner > 1) {
     parallel_for(p.outer, std::max(piece / (4 * std::max(p.n * p.inner, int64_t{1})), int64_t{1}),
                  [&](int64_t begin, int64_t end) {

@@ -99,14 +99,14 @@ Tensor cov(Tensor const& x, CovOptions const& options) {
   Tensor w;
   for (Tensor const* given : {&often, &much})
     if (given->defined()) {
-      Tensor const next = given->to(rows.dtype()).reshape({n});
+      Tensor const next = given->reshape({n});
       w = w.defined() ? w * next : next;
     }
   Tensor const total = w.defined() ? sum(w) : scalar(double(n), rows.dtype());
   Tensor const centre = w.defined() ? sum(rows * w, {1}, true) / total : mean(rows, {1}, true);
   Tensor const centred = rows - centre;
   // Weights that are no counts leave n_eff = Σw − correction·Σw·a/Σw degrees of freedom (as NumPy's cov).
-  Tensor const lost = much.defined() ? sum(w * much.to(rows.dtype()).reshape({n})) * options.correction / total
+  Tensor const lost = much.defined() ? sum(w * much.reshape({n})) * options.correction / total
                                      : scalar(options.correction, rows.dtype());
   Tensor const freedom = total - lost, left = where(freedom < 0.0, 0.0, freedom);
   Tensor const y = matmul(centred, (w.defined() ? centred * w : centred).t()) / left;
@@ -243,8 +243,10 @@ Tensor steps(Tensor const& x, int axis) {
   });
 }
 
+/// y_i + y_{i+1}, floating.
 Tensor pair_sums(Tensor const& y, int axis) {
-  return of_neighbours(y, axis, [](Tensor const& next, Tensor const& here) { return next + here; });
+  return of_neighbours(is_floating(y.dtype()) ? y : y.to(Dtype::f32), axis,
+                       [](Tensor const& next, Tensor const& here) { return next + here; });
 }
 
 void check_axis(char const* op, Tensor const& x, int axis) {
