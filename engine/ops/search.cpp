@@ -172,7 +172,8 @@ Tensor isin(Tensor const& elements, Tensor const& tests, bool invert) {
   dispatch(dtype, [&]<class T>(Type<T>) {
     auto const *const vs = static_cast<T const*>(wanted.raw()), *const line = static_cast<T const*>(known.raw());
     bool* const to = y.data<bool>();
-    int64_t const n = known.numel();
+    int64_t const n =
+        std::find_if(line, line + known.numel(), [](T v) { return v != v; }) - line;  // NaN equals nothing
     parallel_for(wanted.numel(), grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         int64_t const at = place_of(vs[i], line, nullptr, n, false);
