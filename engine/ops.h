@@ -302,7 +302,7 @@ Tensor sum(Tensor const& x, Dims const& axes, bool keep = false, std::optional<D
 /// Of floating tensors: an Error for others unless `dtype` makes them so. NaN of nothing.
 Tensor mean(Tensor const& x);
 Tensor mean(Tensor const& x, Dims const& axes, bool keep = false, std::optional<Dtype> dtype = {});
-/// Integers and bools multiply as i64. The gradient has no division, so zeros are safe.
+/// Integers and bools multiply as i64. The gradient is exact beside zeros too.
 Tensor prod(Tensor const& x);
 Tensor prod(Tensor const& x, Dims const& axes, bool keep = false, std::optional<Dtype> dtype = {});
 inline Tensor prod(Tensor const& x, std::integral auto axis, bool keep = false) { return prod(x, Dims{axis}, keep); }

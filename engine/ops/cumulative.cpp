@@ -16,20 +16,39 @@ namespace {
 constexpr int64_t tile = 64;      // columns that are scanned together
 constexpr int64_t grain = 16384;  // elements a chunk
 
+/// step(state, element, place) for `count` lines that begin `apart` elements from each other and go on every `stride`.
+template <class State, int64_t most, class Step>
+void scan_together(int64_t from, int64_t count, int64_t apart, int64_t n, int64_t stride, bool reverse,
+                   Step const& step) {
+  State state[most] = {};
+  for (int64_t t = 0; t < n; ++t) {
+    int64_t const k = reverse ? n - 1 - t : t;
+    for (int64_t j = 0; j < count; ++j) step(state[j], from + j * apart + k * stride, k);
+  }
+}
+
 /// step(state, element, place) along the axis, first to last or in reverse, with a State of its own for every line.
 template <class State, class Step>
 void scan_lines(Along const& r, bool reverse, Step const& step) {
+  if (r.inner == 1) {
+    constexpr int64_t rows = 4;  // chains of additions side by side
+    int64_t const tasks = (r.outer + rows - 1) / rows;
+    parallel_for(tasks, std::max(grain / std::max(rows * r.n, int64_t{1}), int64_t{1}),
+                 [&](int64_t begin, int64_t end) {
+                   int64_t row = begin * rows, last = std::min(end * rows, r.outer);
+                   for (; row + rows <= last; row += rows)
+                     scan_together<State, rows>(row * r.n, rows, r.n, r.n, 1, reverse, step);
+                   for (; row < last; ++row) scan_together<State, 1>(row * r.n, 1, 0, r.n, 1, reverse, step);
+                 });
+    return;
+  }
   int64_t const tiles = (r.inner + tile - 1) / tile, width = std::min(r.inner, tile);
   int64_t const size = std::max(r.n * width, int64_t{1});
   parallel_for(r.outer * tiles, std::max(grain / size, int64_t{1}), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      int64_t const from = task % tiles * tile, columns = std::min(r.inner - from, tile);
-      State state[tile] = {};
-      for (int64_t t = 0; t < r.n; ++t) {
-        int64_t const k = reverse ? r.n - 1 - t : t;
-        int64_t const at = (task / tiles * r.n + k) * r.inner + from;
-        for (int64_t j = 0; j < columns; ++j) step(state[j], at + j, k);
-      }
+      int64_t const column = task % tiles * tile;
+      scan_together<State, tile>(task / tiles * r.n * r.inner + column, std::min(r.inner - column, tile), 1, r.n,
+                                 r.inner, reverse, step);
     }
   });
 }

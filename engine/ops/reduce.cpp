@@ -9,6 +9,7 @@
 #include <heed/engine/tape.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 
@@ -335,6 +336,17 @@ Tensor count_nonzero(Tensor const& x) { return count_nonzero(x, defined_axes("co
 
 namespace {
 
+/// Whether no element is 0, so small that it lost digits, infinite or NaN.
+bool ordinary(Tensor const& x) {
+  return dispatch_floating("prod", x.dtype(), [&]<class T>(Type<T>) {
+    Tensor const whole = x.detach().contiguous();
+    T const* const xs = whole.data<T>();
+    return std::all_of(xs, xs + whole.numel(), [](T v) {
+      return std::abs(v) >= std::numeric_limits<T>::min() && std::abs(v) <= std::numeric_limits<T>::max();
+    });
+  });
+}
+
 /// ∂ Π x/∂x_j = Π_{i<j} x_i · Π_{i>j} x_i, by two scans: no division, so zeros are safe.
 Tensor products_of_others(Tensor const& x, int axis) {
   int64_t const n = x.size(axis);
@@ -350,9 +362,10 @@ Tensor prod_along(Tensor const& x, int axis, bool keep) {
   if (!is_floating(x.dtype())) return shaped(multiply_integers(p), p, keep);
   Tensor y = shaped(reduce("prod", p, ProdKernel{}), p, keep);
   if (tracked(x))
-    record("prod", y, {&x}, [x = Saved(x), axis, kept = p.kept](Tensor const& g, Node const& node) {
-      Tensor const from = x.get(node);
+    record("prod", y, {&x}, [x = Saved(x), y = SavedOutput(y), axis, kept = p.kept](Tensor const& g, Node const& node) {
+      Tensor const from = x.get(node), all = y.get(node);
       if (from.rank() == 0) return std::array{g};
+      if (ordinary(all)) return std::array{(g * all).reshape(kept) / from};
       return std::array{from.numel() == 0 ? zeros_like(from) : g.reshape(kept) * products_of_others(from, axis)};
     });
   return y;

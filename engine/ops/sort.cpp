@@ -192,21 +192,56 @@ Indexed sort(Tensor const& x, int axis, bool descending) {
 
 Tensor msort(Tensor const& x) { return sort(x, 0).values; }
 
+namespace {
+
+/// The k first entries of a line in order of their keys, kept in a heap: few of a long line get into it.
+template <class T, class Key = KeyOf<T>>
+void first_entries(T const* from, int64_t n, int64_t stride, bool largest, int64_t k, std::vector<Entry<Key>>& heap) {
+  heap.clear();
+  for (int64_t i = 0; i < n; ++i) {
+    Key const key = key_of(from[i * stride]);
+    Entry<Key> const e{largest ? Key(~key) : key, Key(i)};
+    if (i >= k) {
+      if (!(e < heap.front())) continue;
+      std::pop_heap(heap.begin(), heap.end());
+      heap.back() = e;
+    } else {
+      heap.push_back(e);
+    }
+    std::push_heap(heap.begin(), heap.end());
+  }
+}
+
+}  // namespace
+
 Indexed topk(Tensor const& x, int64_t k, int axis, bool largest, bool sorted) {
   check_not_bool("topk", x);
   Along const r = along("topk", x, axis);
   check_line("topk", r);
   check_count("topk", k, 0, r);
-  Tensor indices(x.rank() == 0 ? Shape{} : with_size(r, k), Dtype::i64);
-  if (indices.numel() == 0 || k == 0) return {pick(x, axis, indices), indices};
+  Tensor indices(with_size(r, k), Dtype::i64);
+  if (k == 0 || indices.numel() == 0) return {pick(x, axis, indices), indices};
   int64_t* const to = indices.data<int64_t>();
+  auto const write = [&](auto& line, int64_t at) {
+    if (sorted) std::sort(line.begin(), line.begin() + ptrdiff_t(k));
+    int64_t* const out = to + at / r.inner * k * r.inner + at % r.inner;
+    for (int64_t j = 0; j < k; ++j) out[j * r.inner] = int64_t(line[size_t(j)].at);
+  };
   dispatch(x.dtype(), [&]<class T>(Type<T>) {
-    each_line<T>(r, largest, [&](auto& line, int64_t at, auto&) {
-      auto const end = line.begin() + ptrdiff_t(k);
-      if (k < r.n) std::nth_element(line.begin(), end - 1, line.end());
-      if (sorted) std::sort(line.begin(), end);
-      int64_t* const out = to + at / r.inner * k * r.inner + at % r.inner;
-      for (int64_t j = 0; j < k; ++j) out[j * r.inner] = int64_t(line[size_t(j)].at);
+    if (k > r.n / 16) {
+      each_line<T>(r, largest, [&](auto& line, int64_t at, auto&) {
+        if (k < r.n) std::nth_element(line.begin(), line.begin() + ptrdiff_t(k - 1), line.end());
+        write(line, at);
+      });
+      return;
+    }
+    parallel_for(r.outer * r.inner, std::max(4 * grain / r.n, int64_t{1}), [&](int64_t begin, int64_t end) {
+      std::vector<Entry<KeyOf<T>>> heap;
+      for (int64_t at = begin; at < end; ++at) {
+        auto const* const from = static_cast<T const*>(r.x.raw()) + at / r.inner * r.n * r.inner + at % r.inner;
+        first_entries(from, r.n, r.inner, largest, k, heap);
+        write(heap, at);
+      }
     });
   });
   return {pick(x, axis, indices), indices};
