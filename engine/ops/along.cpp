@@ -13,23 +13,6 @@ namespace {
 
 constexpr int64_t grain = 16384;  // elements a chunk
 
-/// Which axes are named, each at most once.
-struct Named {
-  bool axis[Dims::max_rank] = {};
-};
-
-Named named(char const* op, Tensor const& x, Dims const& axes) {
-  Named n;
-  for (int64_t axis : axes) {
-    int const a = normalize_axis(op, int(axis), std::max(x.rank(), 1));
-    check(!n.axis[a], op, [&] {
-      return Complaint{fmt::format("axis {} is named twice in {}", a, to_string(axes)), "name each axis once"};
-    });
-    n.axis[a] = true;
-  }
-  return n;
-}
-
 /// The adjoint of pick: g added into zeros of `shape` at the indices, in order.
 Tensor unpick(Tensor const& g, Shape const& shape, int axis, Tensor const& index) {
   Tensor y = zeros(shape, g.dtype());
@@ -55,6 +38,18 @@ Tensor unpick(Tensor const& g, Shape const& shape, int axis, Tensor const& index
 }
 
 }  // namespace
+
+Named named(char const* op, Tensor const& x, Dims const& axes) {
+  Named n;
+  for (int64_t axis : axes) {
+    int const a = normalize_axis(op, int(axis), std::max(x.rank(), 1));
+    check(!n.axis[a], op, [&] {
+      return Complaint{fmt::format("axis {} is named twice in {}", a, to_string(axes)), "name each axis once"};
+    });
+    n.axis[a] = true;
+  }
+  return n;
+}
 
 Along along(char const* op, Tensor const& x, int axis) {
   check_defined(op, x);

@@ -18,6 +18,11 @@ Along along(char const* op, Tensor const& x, int axis);
 /// y[o, k, i] = x[o, index[o, k, i], i] along `axis`: x and index (i64) agree in all other sizes. Indices are trusted.
 Tensor pick(Tensor const& x, int axis, Tensor const& index);
 
+/// Which axes are named; an Error unless each is named once.
+struct Named {
+  bool axis[Dims::max_rank] = {};
+};
+Named named(char const* op, Tensor const& x, Dims const& axes);
 /// The axes of x in order.
 Dims all_axes(Tensor const& x);
 /// The number of elements that reducing `axes` joins.

@@ -26,19 +26,12 @@ struct Plan {
 
 Plan plan(char const* op, Tensor const& x, Dims const& axes) {
   check_defined(op, x);
-  bool reduced[Dims::max_rank] = {};
-  for (int64_t axis : axes) {
-    int const a = normalize_axis(op, int(axis), std::max(x.rank(), 1));
-    check(!reduced[a], op, [&] {
-      return Complaint{fmt::format("axis {} is named twice in {}", a, to_string(axes)), "name each axis once"};
-    });
-    reduced[a] = true;
-  }
+  Named const reduced = named(op, x, axes);
   Plan p;
   p.kept = x.shape();
   int first = x.rank(), last = -1;
   for (int a = 0; a < x.rank(); ++a) {
-    if (!reduced[a]) {
+    if (!reduced.axis[a]) {
       p.out.push_back(x.shape()[a]);
       continue;
     }
@@ -48,7 +41,7 @@ Plan plan(char const* op, Tensor const& x, Dims const& axes) {
     last = a;
   }
   bool together = true;
-  for (int a = first; a <= last; ++a) together &= reduced[a];
+  for (int a = first; a <= last; ++a) together &= reduced.axis[a];
   if (together) {
     p.x = x.detach().contiguous();
     for (int a = 0; a < first && a < x.rank(); ++a) p.outer *= x.shape()[a];
@@ -56,9 +49,9 @@ Plan plan(char const* op, Tensor const& x, Dims const& axes) {
   } else {
     Dims order;
     for (int a = 0; a < x.rank(); ++a)
-      if (!reduced[a]) order.push_back(a);
+      if (!reduced.axis[a]) order.push_back(a);
     for (int a = 0; a < x.rank(); ++a)
-      if (reduced[a]) order.push_back(a);
+      if (reduced.axis[a]) order.push_back(a);
     p.x = x.detach().permute(order).contiguous();
     p.outer = numel(p.out);
   }
@@ -366,7 +359,7 @@ Tensor prod_along(Tensor const& x, int axis, bool keep) {
       Tensor const from = x.get(node), all = y.get(node);
       if (from.rank() == 0) return std::array{g};
       if (ordinary(all)) return std::array{(g * all).reshape(kept) / from};
-      return std::array{from.numel() == 0 ? zeros_like(from) : g.reshape(kept) * products_of_others(from, axis)};
+      return std::array{g.reshape(kept) * products_of_others(from, axis)};
     });
   return y;
 }

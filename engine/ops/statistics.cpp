@@ -24,6 +24,8 @@ void check_floating(char const* op, Tensor const& x) {
   if (!is_floating(x.dtype())) detail::unsupported_dtype(op, x.dtype(), "f32 or f64");
 }
 
+Tensor floating(Tensor const& x) { return is_floating(x.dtype()) ? x : x.to(Dtype::f32); }
+
 /// f(x), x >= 0, with value and gradient 0 where x is 0.
 template <class F>
 Tensor zero_at_zero(Tensor const& x, F const& f) {
@@ -79,13 +81,18 @@ Tensor nanmean(Tensor const& x, Dims const& axes, bool keep) {
 }
 Tensor nanmean(Tensor const& x) { return nanmean(x, defined_axes("nanmean", x)); }
 
-Tensor cov(Tensor const& x, CovOptions const& options) {
-  check_defined("cov", x);
-  check(x.rank() <= 2, "cov", [&] {
+namespace {
+void check_rows(char const* op, Tensor const& x) {
+  check_defined(op, x);
+  check(x.rank() <= 2, op, [&] {
     return Complaint{fmt::format("expected rank 2 or less, got {}", to_string(x.shape())), "pass rows of observations"};
   });
-  Tensor const floating = is_floating(x.dtype()) ? x : x.to(Dtype::f32);
-  Tensor const rows = x.rank() == 2 ? floating : floating.reshape({1, x.numel()});
+}
+}  // namespace
+
+Tensor cov(Tensor const& x, CovOptions const& options) {
+  check_rows("cov", x);
+  Tensor const rows = x.rank() == 2 ? floating(x) : floating(x).reshape({1, x.numel()});
   int64_t const n = rows.size(1);
   Tensor const &often = options.fweights, &much = options.aweights;
   for (Tensor const* w : {&often, &much})
@@ -114,10 +121,7 @@ Tensor cov(Tensor const& x, CovOptions const& options) {
 }
 
 Tensor corrcoef(Tensor const& x) {
-  check_defined("corrcoef", x);
-  check(x.rank() <= 2, "corrcoef", [&] {
-    return Complaint{fmt::format("expected rank 2 or less, got {}", to_string(x.shape())), "pass rows of observations"};
-  });
+  check_rows("corrcoef", x);
   Tensor const c = cov(x);
   if (c.rank() == 0) return c / c;
   Tensor const eye = arange(c.size(0)).unsqueeze(1) == arange(c.size(0));
@@ -243,10 +247,8 @@ Tensor steps(Tensor const& x, int axis) {
   });
 }
 
-/// y_i + y_{i+1}, floating.
 Tensor pair_sums(Tensor const& y, int axis) {
-  return of_neighbours(is_floating(y.dtype()) ? y : y.to(Dtype::f32), axis,
-                       [](Tensor const& next, Tensor const& here) { return next + here; });
+  return of_neighbours(y, axis, [](Tensor const& next, Tensor const& here) { return next + here; });
 }
 
 void check_axis(char const* op, Tensor const& x, int axis) {
@@ -294,7 +296,7 @@ Tensor diff(Tensor const& x, int64_t n, int axis, Tensor const& prepend, Tensor 
 
 Tensor trapezoid(Tensor const& y, double dx, int axis) {
   check_axis("trapezoid", y, axis);
-  return sum(pair_sums(y, axis), {axis}) * (dx / 2);
+  return floating(sum(pair_sums(y, axis), {axis})) * (dx / 2);
 }
 Tensor trapezoid(Tensor const& y, Tensor const& x, int axis) {
   Tensor const dx = distances("trapezoid", y, x, axis);
@@ -302,7 +304,7 @@ Tensor trapezoid(Tensor const& y, Tensor const& x, int axis) {
 }
 Tensor cumulative_trapezoid(Tensor const& y, double dx, int axis) {
   check_axis("cumulative_trapezoid", y, axis);
-  return cumsum(pair_sums(y, axis), axis) * (dx / 2);
+  return floating(cumsum(pair_sums(y, axis), axis)) * (dx / 2);
 }
 Tensor cumulative_trapezoid(Tensor const& y, Tensor const& x, int axis) {
   Tensor const dx = distances("cumulative_trapezoid", y, x, axis);
