@@ -368,7 +368,7 @@ inline Tensor logsumexp(Tensor const& x, std::integral auto axis, bool keep = fa
   return logsumexp(x, Dims{axis}, keep);
 }
 /// The lower of two middle elements. One NaN makes NaN; nanmedian passes over them. Over all elements ties share the
-/// gradient, along an axis it goes to the place.
+/// gradient, and no element gives NaN; along an axis the gradient goes to the place, and an empty one is an Error.
 Tensor median(Tensor const& x);
 Tensor nanmedian(Tensor const& x);
 Indexed median(Tensor const& x, int axis, bool keep = false);

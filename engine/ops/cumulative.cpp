@@ -53,9 +53,9 @@ void scan_lines(Along const& r, bool reverse, Step const& step) {
   });
 }
 
-/// What a scan adds up in: the wider type.
+/// What a scan adds up in: the wider type, where integers wrap.
 template <class T>
-using Wide = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
+using Wide = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
 
 template <class T>
 struct Total {
@@ -217,10 +217,13 @@ Tensor logcumsumexp(Tensor const& x, int axis) {
       int64_t const n = from.size(axis);
       if (n == 0) return std::array{zeros_like(from)};
       constexpr double infinity = std::numeric_limits<double>::infinity();
-      Tensor const finite = where(total == -infinity, 0.0, total);
-      Tensor const share = exp(where(total == -infinity, -infinity, from - finite));
+      auto const difference = [](Tensor const& a, Tensor const& b) {
+        return where((a == infinity) & (b == infinity), 0.0, a - b);
+      };
+      Tensor const nothing = total == -infinity, finite = where(nothing, 0.0, total);
       Tensor const next = cat({finite.slice(axis, 1, n), finite.slice(axis, n - 1, n)}, axis);
-      Tensor const link = exp(where(total == -infinity, -infinity, finite - next));
+      Tensor const share = exp(where(nothing, -infinity, difference(from, finite)));
+      Tensor const link = exp(where(nothing, -infinity, difference(finite, next)));
       return std::array{share * recurrence(link, g, axis, true)};
     });
   return y;

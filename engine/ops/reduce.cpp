@@ -206,22 +206,24 @@ Tensor sum_to(Tensor const& x, Shape const& shape) {
 
 namespace {
 
-/// Records that y is the element of x that every reduction over `axes` chose: g is shared equally by those that equal
-/// it.
-void record_shared(char const* op, Tensor& y, Tensor const& x, Dims const& axes, Shape const& kept) {
-  record(op, y, {&x}, [x = Saved(x), best = y.detach(), kept, axes](Tensor const& g, Node const& node) {
-    Tensor const from = x.get(node).detach(), chosen_one = best.reshape(kept);
-    Tensor const chosen = ((from == chosen_one) | ((from != from) & (chosen_one != chosen_one))).to(from.dtype());
+/// Records that y is the element of x that a reduction over `axes` chose: g is shared equally by those that equal it,
+/// and by NaNs among themselves if `share_nan`; otherwise NaN spoils the gradient, as in PyTorch.
+void record_shared(char const* op, Tensor& y, Tensor const& x, Dims const& axes, Shape const& kept, bool share_nan) {
+  record(op, y, {&x}, [x = Saved(x), best = y.detach(), kept, axes, share_nan](Tensor const& g, Node const& node) {
+    Tensor const from = x.get(node).detach(), one = best.reshape(kept);
+    Tensor mask = from == one;
+    if (share_nan) mask = mask | ((from != from) & (one != one));
+    Tensor const chosen = mask.to(from.dtype());
     return std::array{g.reshape(kept) * (chosen / sum(chosen, axes, true))};
   });
 }
 
-Tensor extreme(char const* op, Tensor const& x, Dims const& axes, bool keep, bool largest) {
+Tensor extreme(char const* op, Tensor const& x, Dims const& axes, bool keep, bool largest, bool share_nan = false) {
   Plan const p = plan(op, x, axes);
   check_not_empty(op, x, p.n == 0 && p.outer * p.inner > 0);
   if (!is_floating(x.dtype())) return shaped(extreme_integers(p, largest), p, keep);
   Tensor y = shaped(largest ? reduce(op, p, MaxKernel{}) : reduce(op, p, MinKernel{}), p, keep);
-  if (tracked(x)) record_shared(op, y, x, axes, p.kept);
+  if (tracked(x)) record_shared(op, y, x, axes, p.kept, share_nan);
   return y;
 }
 
@@ -266,13 +268,13 @@ Indexed extreme_at(char const* op, Tensor const& x, int axis, bool keep, bool la
   return {values.squeeze(axis), places.squeeze(axis)};
 }
 
-/// The median of all elements as x with one axis: its value, which those equal to it share the gradient of.
+/// The median of all elements, which those equal to it share the gradient of; NaN of none.
 Tensor median_of_all(char const* op, Tensor const& x, bool skip_nan) {
   check_defined(op, x);
+  if (is_floating(x.dtype()) && x.numel() == 0) return sum(x) + std::numeric_limits<double>::quiet_NaN();
   Tensor const flat = x.detach().reshape({x.numel()});
-  check_not_empty(op, x, flat.numel() == 0);
   Tensor y = (skip_nan ? nanmedian(flat, 0) : median(flat, 0)).values;
-  if (tracked(x)) record_shared(op, y, x, all_axes(x), Dims::filled(x.rank(), 1));
+  if (tracked(x)) record_shared(op, y, x, all_axes(x), Dims::filled(x.rank(), 1), true);
   return y;
 }
 
@@ -281,8 +283,8 @@ Tensor median_of_all(char const* op, Tensor const& x, bool skip_nan) {
 Tensor amax(Tensor const& x, Dims const& axes, bool keep) { return extreme("amax", x, axes, keep, true); }
 Tensor amin(Tensor const& x, Dims const& axes, bool keep) { return extreme("amin", x, axes, keep, false); }
 
-Tensor max(Tensor const& x) { return extreme("max", x, defined_axes("max", x), false, true); }
-Tensor min(Tensor const& x) { return extreme("min", x, defined_axes("min", x), false, false); }
+Tensor max(Tensor const& x) { return extreme("max", x, defined_axes("max", x), false, true, true); }
+Tensor min(Tensor const& x) { return extreme("min", x, defined_axes("min", x), false, false, true); }
 Indexed max(Tensor const& x, int axis, bool keep) { return extreme_at("max", x, axis, keep, true); }
 Indexed min(Tensor const& x, int axis, bool keep) { return extreme_at("min", x, axis, keep, false); }
 

@@ -147,8 +147,8 @@ Tensor histc(Tensor const& x, int64_t bins, double min, double max) {
     int64_t const n = flat.numel();
     T low = T(min), high = T(max);
     if (low == high && n > 0) {
-      low = *std::min_element(xs, xs + n);
-      high = *std::max_element(xs, xs + n);
+      low = heed::min(flat).item<T>();
+      high = heed::max(flat).item<T>();
     }
     if (low == high) low -= 1, high += 1;
     check(std::isfinite(low) && std::isfinite(high) && low < high, "histc", [&] {

@@ -574,6 +574,7 @@ TEST_CASE("scans of integers and bools are i64, and of rank 0 themselves") {
   CHECK(cummax(row({1, 0, 1}, Dtype::boolean), 0).values.dtype() == Dtype::boolean);
   CHECK(diff(row({1, 0, 0}, Dtype::boolean)).to_vector<int>() == std::vector<int>{1, 0});
   CHECK(trapezoid(arange(3)).dtype() == Dtype::f32);
+  CHECK(trapezoid(zeros({0})).item() == 0);
   Tensor x = scalar(2, Dtype::f64);
   x.requires_grad_();
   for (Tensor const& y : {cumsum(x, 0), cumprod(x, -1), logcumsumexp(x, 0), cummax(x, 0).values, sort(x).values,
