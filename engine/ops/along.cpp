@@ -1,6 +1,7 @@
 // One axis of a tensor: readings, and elements picked along it by index.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/along.h>
 #include <heed/engine/parallel.h>
@@ -15,7 +16,9 @@ constexpr int64_t grain = 16384;  // elements a chunk
 
 /// The adjoint of pick: g added into zeros of `shape` at the indices, in order.
 Tensor unpick(Tensor const& g, Shape const& shape, int axis, Tensor const& index) {
+  if (is_half(g.dtype())) return through_f32(g, [&](Tensor const& wide) { return unpick(wide, shape, axis, index); });
   Tensor y = zeros(shape, g.dtype());
+  Observed const watch("unpick", {&g, &index}, {&y});
   Along const from = along("unpick", g, axis), to = along("unpick", y, axis);
   Tensor const at = index.contiguous();
   dispatch_floating("unpick", g.dtype(), [&]<class T>(Type<T>) {
@@ -63,7 +66,8 @@ Along along(char const* op, Tensor const& x, int axis) {
 Tensor pick(Tensor const& x, int axis, Tensor const& index) {
   Along const from = along("pick", x, axis), at = along("pick", index, axis);
   Tensor y(index.shape(), x.dtype());
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  Observed const watch("pick", {&x, &index}, {&y});
+  dispatch_size(size_of(x.dtype()), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(from.x.raw());
     auto* const ys = static_cast<T*>(y.raw());
     int64_t const* const ks = at.x.data<int64_t>();

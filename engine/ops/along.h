@@ -23,6 +23,19 @@ struct Named {
   bool axis[Dims::max_rank] = {};
 };
 Named named(char const* op, Tensor const& x, Dims const& axes);
+/// f(Type<T>{}) for every type that is computed in: all but f16 and bf16, which are converted first.
+template <class F>
+decltype(auto) dispatch_computed(char const* op, Dtype d, F&& f) {
+  if (is_floating(d)) return dispatch_floating(op, d, f);
+  return dispatch_integer(op, d, f);
+}
+/// x, or its elements as f32 where they are stored in 16 bits: what is compared and searched; unknown to the tape.
+inline Tensor computed(Tensor const& x) { return is_half(x.dtype()) ? x.detach().to(Dtype::f32) : x.detach(); }
+/// f(x in f32) back in x's type.
+template <class F>
+Tensor through_f32(Tensor const& x, F const& f) {
+  return f(x.to(Dtype::f32)).to(x.dtype());
+}
 /// The axes of x in order.
 Dims all_axes(Tensor const& x);
 /// The number of elements that reducing `axes` joins.

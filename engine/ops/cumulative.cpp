@@ -1,5 +1,6 @@
 // Scans along one axis: sums, products, extremes, and the linear recurrence that their gradients are made of.
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/along.h>
 #include <heed/engine/parallel.h>
@@ -66,18 +67,26 @@ struct Product {
   Wide<T> value = 1;
 };
 
-/// Integers and bools are scanned as i64.
-Tensor widened(Tensor const& x, std::optional<Dtype> dtype) {
+/// f(x) in `dtype`, or x's own type: integers and bools are scanned as i64 and remain it, 16 bits as f32.
+template <class F>
+Tensor widened(Tensor const& x, std::optional<Dtype> dtype, F const& f) {
   Tensor const typed = dtype ? x.to(*dtype) : x;
-  return is_floating(typed.dtype()) ? typed : typed.to(Dtype::i64);
+  if (is_half(typed.dtype())) return through_f32(typed, f);
+  Tensor const y = f(is_floating(typed.dtype()) ? typed : typed.to(Dtype::i64));
+  return dtype ? y.to(*dtype) : y;
 }
 
-Tensor narrowed(Tensor const& y, std::optional<Dtype> dtype) { return dtype ? y.to(*dtype) : y; }
+template <class F>
+void dispatch_widened(char const* op, Dtype d, F const& f) {
+  if (d == Dtype::i64) return f(Type<int64_t>{});
+  dispatch_floating(op, d, f);
+}
 
 Tensor scan_sum(Tensor const& x, int axis, bool reverse) {
   Along const r = along("cumsum", x, axis);
   Tensor y(x.shape(), x.dtype());
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  Observed const watch("cumsum", {&r.x}, {&y});
+  dispatch_widened("cumsum", x.dtype(), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(r.x.raw());
     auto* const ys = static_cast<T*>(y.raw());
     scan_lines<Total<T>>(r, reverse, [=](Total<T>& s, int64_t e, int64_t) { ys[e] = T(s.value += Wide<T>(xs[e])); });
@@ -107,10 +116,12 @@ struct Best {
 /// The last of equals, and once a NaN came the last NaN, as in PyTorch.
 template <bool largest>
 Indexed running(char const* op, Tensor const& x, int axis) {
-  Along const r = along(op, x, axis);
+  check_defined(op, x);
+  Along const r = along(op, computed(x), axis);
   Tensor places(x.shape(), Dtype::i64);
+  Observed const watch(op, {&r.x}, {&places});
   int64_t* const to = places.data<int64_t>();
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(r.x.raw());
     scan_lines<Best<T>>(r, false, [=](Best<T>& best, int64_t e, int64_t k) {
       T const v = xs[e];
@@ -143,6 +154,7 @@ Tensor recurrence(Tensor const& a, Tensor const& b, int axis, bool reverse) {
   Along const r = along("recurrence", b, axis);
   Tensor const factors = a.detach().contiguous();
   Tensor y(b.shape(), b.dtype());
+  Observed const watch("recurrence", {&factors, &r.x}, {&y});
   dispatch_floating("recurrence", b.dtype(), [&]<class T>(Type<T>) {
     T const *const as = factors.data<T>(), *const bs = r.x.data<T>();
     T* const ys = y.data<T>();
@@ -165,7 +177,7 @@ Tensor recurrence(Tensor const& a, Tensor const& b, int axis, bool reverse) {
 
 Tensor cumsum(Tensor const& x, int axis, std::optional<Dtype> dtype) {
   check_defined("cumsum", x);
-  return narrowed(scan_sum(widened(x, dtype), axis, false), dtype);
+  return widened(x, dtype, [axis](Tensor const& wide) { return scan_sum(wide, axis, false); });
 }
 
 namespace {
@@ -173,7 +185,8 @@ namespace {
 Tensor scan_product(Tensor const& x, int axis) {
   Along const r = along("cumprod", x, axis);
   Tensor y(x.shape(), x.dtype());
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  Observed const watch("cumprod", {&r.x}, {&y});
+  dispatch_widened("cumprod", x.dtype(), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(r.x.raw());
     auto* const ys = static_cast<T*>(y.raw());
     scan_lines<Product<T>>(r, false, [=](Product<T>& p, int64_t e, int64_t) { ys[e] = T(p.value *= Wide<T>(xs[e])); });
@@ -193,7 +206,7 @@ Tensor scan_product(Tensor const& x, int axis) {
 Tensor cumprod(Tensor const& x, int axis, std::optional<Dtype> dtype) {
   check_defined("cumprod", x);
   if (x.rank() == 0) return cumprod(x.reshape({1}), axis, dtype).reshape({});
-  return narrowed(scan_product(widened(x, dtype), axis), dtype);
+  return widened(x, dtype, [axis](Tensor const& wide) { return scan_product(wide, axis); });
 }
 
 Indexed cummax(Tensor const& x, int axis) { return running<true>("cummax", x, axis); }
@@ -202,8 +215,10 @@ Indexed cummin(Tensor const& x, int axis) { return running<false>("cummin", x, a
 Tensor logcumsumexp(Tensor const& x, int axis) {
   check_defined("logcumsumexp", x);
   if (x.rank() == 0) return logcumsumexp(x.reshape({1}), axis).reshape({});
+  if (is_half(x.dtype())) return through_f32(x, [=](Tensor const& wide) { return logcumsumexp(wide, axis); });
   Along const r = along("logcumsumexp", x, axis);
   Tensor y(x.shape(), x.dtype());
+  Observed const watch("logcumsumexp", {&r.x}, {&y});
   dispatch_floating("logcumsumexp", x.dtype(), [&]<class T>(Type<T>) {
     T const* const xs = r.x.data<T>();
     T* const ys = y.data<T>();

@@ -130,8 +130,9 @@ void fold_elements(Plan const& p, Y* y, Y identity, Step const& step, Join const
 
 /// The same of any element type.
 template <class Y, class Step, class Join>
-Tensor fold(Plan const& p, Dtype dtype, Y identity, Step const& step, Join const& join) {
+Tensor fold(char const* op, Plan const& p, Dtype dtype, Y identity, Step const& step, Join const& join) {
   Tensor y(p.out, dtype);
+  Observed const watch(op, {&p.x}, {&y});
   dispatch(p.x.dtype(), [&]<class T>(Type<T>) { fold_elements<T>(p, y.data<Y>(), identity, step, join); });
   return y;
 }
@@ -139,16 +140,17 @@ Tensor fold(Plan const& p, Dtype dtype, Y identity, Step const& step, Join const
 /// Sums and products of integers and bools are i64, as in PyTorch; they wrap.
 Tensor sum_integers(Plan const& p) {
   auto const step = [](int64_t total, auto v) { return int64_t(uint64_t(total) + uint64_t(int64_t(v))); };
-  return fold<int64_t>(p, Dtype::i64, 0, step, step);
+  return fold<int64_t>("sum", p, Dtype::i64, 0, step, step);
 }
 Tensor multiply_integers(Plan const& p) {
   auto const step = [](int64_t total, auto v) { return int64_t(uint64_t(total) * uint64_t(int64_t(v))); };
-  return fold<int64_t>(p, Dtype::i64, 1, step, step);
+  return fold<int64_t>("prod", p, Dtype::i64, 1, step, step);
 }
 
-Tensor extreme_integers(Plan const& p, bool largest) {
+Tensor extreme_integers(char const* op, Plan const& p, bool largest) {
   Tensor y(p.out, p.x.dtype());
-  dispatch(y.dtype(), [&]<class T>(Type<T>) {
+  Observed const watch(op, {&p.x}, {&y});
+  dispatch_integer(op, y.dtype(), [&]<class T>(Type<T>) {
     auto const step = [=](T best, T v) { return largest ? std::max(best, v) : std::min(best, v); };
     T const identity = largest ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max();
     fold_elements<T>(p, y.data<T>(), identity, step, step);
@@ -160,6 +162,7 @@ Tensor extreme_integers(Plan const& p, bool largest) {
 
 Tensor sum(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dtype> dtype) {
   Tensor const x = converted("sum", operand, dtype);
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return sum(wide, axes, keep); });
   Plan const p = plan("sum", x, axes);
   if (!is_floating(x.dtype())) return converted("sum", shaped(sum_integers(p), p, keep), dtype);
   Tensor y = shaped(reduce("sum", p, SumKernel{}), p, keep);
@@ -184,6 +187,7 @@ Tensor sum_squares(Tensor const& x, Dims const& axes, bool keep) {
 
 Tensor mean(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dtype> dtype) {
   Tensor const x = converted("mean", operand, dtype);
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return mean(wide, axes, keep); });
   if (!is_floating(x.dtype())) detail::unsupported_dtype("mean", x.dtype(), "f32 or f64");
   return sum(x, axes, keep) * (1.0 / double(count_along("mean", x, axes)));
 }
@@ -219,21 +223,27 @@ void record_shared(char const* op, Tensor& y, Tensor const& x, Dims const& axes,
 }
 
 Tensor extreme(char const* op, Tensor const& x, Dims const& axes, bool keep, bool largest, bool share_nan = false) {
+  check_defined(op, x);
+  if (is_half(x.dtype()))
+    return through_f32(x, [&](Tensor const& wide) { return extreme(op, wide, axes, keep, largest, share_nan); });
   Plan const p = plan(op, x, axes);
   check_not_empty(op, x, p.n == 0 && p.outer * p.inner > 0);
-  if (!is_floating(x.dtype())) return shaped(extreme_integers(p, largest), p, keep);
+  if (!is_floating(x.dtype())) return shaped(extreme_integers(op, p, largest), p, keep);
   Tensor y = shaped(largest ? reduce(op, p, MaxKernel{}) : reduce(op, p, MinKernel{}), p, keep);
   if (tracked(x)) record_shared(op, y, x, axes, p.kept, share_nan);
   return y;
 }
 
 /// First place of the largest (smallest) element of any type, i64.
-Tensor find(char const* op, Tensor const& x, int axis, bool keep, bool largest) {
+Tensor find(char const* op, Tensor const& operand, int axis, bool keep, bool largest) {
+  check_defined(op, operand);
+  Tensor const x = computed(operand);
   Plan const p = plan(op, x, {axis});
   check_not_empty(op, x, p.n == 0 && p.outer * p.inner > 0);
   Tensor y(p.out, Dtype::i64);
+  Observed const watch(op, {&p.x}, {&y});
   int64_t* const to = y.data<int64_t>();
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  dispatch_computed(op, x.dtype(), [&]<class T>(Type<T>) {
     if constexpr (std::is_floating_point_v<T>) {
       auto const& kernels = heed::kernels<ReduceKernels>().of<T>();
       (largest ? kernels.argmax : kernels.argmin)(p.x.data<T>(), to, p.outer, p.n, p.inner);
@@ -311,7 +321,7 @@ Tensor truth(char const* op, Tensor const& x, Dims const& axes, bool keep, bool 
   Plan const p = plan(op, x, axes);
   auto const join = [all](bool a, bool b) { return all ? a && b : a || b; };
   auto const step = [join](bool a, auto v) { return join(a, v != 0); };
-  Tensor const y = shaped(fold<bool>(p, Dtype::boolean, all, step, join), p, keep);
+  Tensor const y = shaped(fold<bool>(op, p, Dtype::boolean, all, step, join), p, keep);
   return x.dtype() == Dtype::u8 ? y.to(Dtype::u8) : y;
 }
 
@@ -325,7 +335,7 @@ Tensor all(Tensor const& x) { return all(x, defined_axes("all", x)); }
 Tensor count_nonzero(Tensor const& x, Dims const& axes) {
   auto const add = [](int64_t a, int64_t b) { return a + b; };
   auto const step = [](int64_t total, auto v) { return total + (v != 0); };
-  return fold<int64_t>(plan("count_nonzero", x, axes), Dtype::i64, 0, step, add);
+  return fold<int64_t>("count_nonzero", plan("count_nonzero", x, axes), Dtype::i64, 0, step, add);
 }
 Tensor count_nonzero(Tensor const& x) { return count_nonzero(x, defined_axes("count_nonzero", x)); }
 
@@ -370,6 +380,7 @@ Tensor prod_along(Tensor const& x, int axis, bool keep) {
 
 Tensor prod(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dtype> dtype) {
   Tensor const x = converted("prod", operand, dtype);
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return prod(wide, axes, keep); });
   if (axes.rank() == 1) return converted("prod", prod_along(x, int(axes[0]), keep), dtype);
   Tensor const y = prod_along(join_axes("prod", x, axes), -1, false);
   return converted("prod", y.reshape(reduced_shape("prod", x, axes, keep)), dtype);
@@ -378,6 +389,8 @@ Tensor prod(Tensor const& x) { return prod(x, defined_axes("prod", x)); }
 
 Tensor logsumexp(Tensor const& operand, Dims const& axes, bool keep) {
   check_defined("logsumexp", operand);
+  if (is_half(operand.dtype()))
+    return through_f32(operand, [&](Tensor const& wide) { return logsumexp(wide, axes, keep); });
   Tensor const x = is_floating(operand.dtype()) ? operand : operand.to(Dtype::f32);
   Plan const p = plan("logsumexp", x, axes);
   Tensor y = shaped(reduce("logsumexp", p, LogsumexpKernel{}), p, keep);

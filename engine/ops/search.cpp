@@ -1,7 +1,9 @@
 // Places in sorted sequences, and counts by value.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/along.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -27,6 +29,12 @@ int64_t place_of(T v, T const* line, int64_t const* sorter, int64_t n, bool righ
       low = middle + 1;
   }
   return low;
+}
+
+/// The type that two operands are compared in.
+Dtype common(Tensor const& a, Tensor const& b) {
+  Dtype const dtype = promote(a.dtype(), b.dtype());
+  return is_half(dtype) ? Dtype::f32 : dtype;
 }
 
 void check_sequence(char const* op, Tensor const& sorted, Tensor const& values, Tensor const& sorter) {
@@ -63,13 +71,14 @@ void check_sequence(char const* op, Tensor const& sorted, Tensor const& values, 
 
 Tensor searchsorted(Tensor const& sorted, Tensor const& values, SearchOptions const& options) {
   check_sequence("searchsorted", sorted, values, options.sorter);
-  Dtype const dtype = promote(sorted.dtype(), values.dtype());
+  Dtype const dtype = common(sorted, values);
   Tensor const lines = sorted.detach().to(dtype).contiguous(), wanted = values.detach().to(dtype).contiguous();
   Tensor const order = options.sorter.defined() ? options.sorter.contiguous() : Tensor();
   Tensor y(values.shape(), Dtype::i64);
   int64_t* const to = y.data<int64_t>();
   int64_t const n = sorted.shape().back(), each = sorted.rank() == 1 ? y.numel() : values.shape().back();
-  dispatch(dtype, [&]<class T>(Type<T>) {
+  Observed const watch("searchsorted", {&lines, &wanted}, {&y});
+  dispatch_computed("searchsorted", dtype, [&]<class T>(Type<T>) {
     auto const *const line = static_cast<T const*>(lines.raw()), *const vs = static_cast<T const*>(wanted.raw());
     int64_t const* const sorter = order.defined() ? order.data<int64_t>() : nullptr;
     parallel_for(y.numel(), grain, [&](int64_t begin, int64_t end) {
@@ -140,6 +149,7 @@ Tensor histc(Tensor const& x, int64_t bins, double min, double max) {
     return Complaint{fmt::format("expected 1 bin or more, got {}", bins), "pass the number of bins"};
   });
   no_gradient("histc", {x});
+  if (is_half(x.dtype())) return histc(x.detach().to(Dtype::f32), bins, min, max).to(x.dtype());
   Tensor const flat = x.detach().contiguous();
   Tensor y = zeros({bins}, x.dtype());
   dispatch_floating("histc", x.dtype(), [&]<class T>(Type<T>) {
@@ -165,11 +175,12 @@ Tensor histc(Tensor const& x, int64_t bins, double min, double max) {
 Tensor isin(Tensor const& elements, Tensor const& tests, bool invert) {
   check_defined("isin", elements);
   check_defined("isin", tests);
-  Dtype const dtype = promote(elements.dtype(), tests.dtype());
+  Dtype const dtype = common(elements, tests);
   Tensor const wanted = elements.detach().to(dtype).contiguous();
   Tensor const known = sort(tests.detach().to(dtype).reshape({tests.numel()}), 0).values;
   Tensor y(elements.shape(), Dtype::boolean);
-  dispatch(dtype, [&]<class T>(Type<T>) {
+  Observed const watch("isin", {&wanted, &known}, {&y});
+  dispatch_computed("isin", dtype, [&]<class T>(Type<T>) {
     auto const *const vs = static_cast<T const*>(wanted.raw()), *const line = static_cast<T const*>(known.raw());
     bool* const to = y.data<bool>();
     int64_t const n =

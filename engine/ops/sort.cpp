@@ -2,6 +2,7 @@
 // sorted by the same code; equal keys keep their places, NaN comes last.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/along.h>
 #include <heed/engine/parallel.h>
@@ -107,12 +108,14 @@ Shape with_size(Along const& r, int64_t size) {
 /// The element of every line that `place(line)` names, as x with size 1 along the axis, or without it.
 template <class Place>
 Indexed one_of_each(char const* op, Tensor const& x, int axis, bool keep, Place const& place) {
-  Along const r = along(op, x, axis);
+  check_defined(op, x);
+  Along const r = along(op, computed(x), axis);
   check_line(op, r);
   check_not_empty(op, x, r.n == 0 && r.outer * r.inner > 0);
   Tensor indices(with_size(r, 1), Dtype::i64);
+  Observed const watch(op, {&r.x}, {&indices});
   int64_t* const to = indices.data<int64_t>();
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
     each_line<T>(r, false, [&](auto& line, int64_t at, auto& spare) {
       if (!line.empty()) to[at] = int64_t(place(Type<T>{}, line, spare));
     });
@@ -171,11 +174,13 @@ void check_count(char const* op, int64_t k, int64_t low, Along const& r) {
 }  // namespace
 
 Tensor argsort(Tensor const& x, int axis, bool descending) {
-  Along const r = along("argsort", x, axis);
+  check_defined("argsort", x);
+  Along const r = along("argsort", computed(x), axis);
   check_line("argsort", r);
   Tensor indices(x.shape(), Dtype::i64);
+  Observed const watch("argsort", {&r.x}, {&indices});
   int64_t* const to = indices.data<int64_t>();
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  dispatch_computed("argsort", r.x.dtype(), [&]<class T>(Type<T>) {
     each_line<T>(r, descending, [&](auto& line, int64_t at, auto& spare) {
       sort_entries(line, spare);
       int64_t* const out = to + at / r.inner * r.n * r.inner + at % r.inner;
@@ -216,7 +221,7 @@ void first_entries(T const* from, int64_t n, int64_t stride, bool largest, int64
 
 Indexed topk(Tensor const& x, int64_t k, int axis, bool largest, bool sorted) {
   check_not_bool("topk", x);
-  Along const r = along("topk", x, axis);
+  Along const r = along("topk", computed(x), axis);
   check_line("topk", r);
   check_count("topk", k, 0, r);
   Tensor indices(with_size(r, k), Dtype::i64);
@@ -227,7 +232,8 @@ Indexed topk(Tensor const& x, int64_t k, int axis, bool largest, bool sorted) {
     int64_t* const out = to + at / r.inner * k * r.inner + at % r.inner;
     for (int64_t j = 0; j < k; ++j) out[j * r.inner] = int64_t(line[size_t(j)].at);
   };
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  Observed const watch("topk", {&r.x}, {&indices});
+  dispatch_computed("topk", r.x.dtype(), [&]<class T>(Type<T>) {
     if (k > r.n / 16) {
       each_line<T>(r, largest, [&](auto& line, int64_t at, auto&) {
         if (k < r.n) std::nth_element(line.begin(), line.begin() + ptrdiff_t(k - 1), line.end());
@@ -305,8 +311,8 @@ Unique unique_elements(char const* op, Tensor const& x, bool sorted) {
   no_gradient(op, {x});
   Tensor const flat = x.detach().reshape({x.numel()});
   auto const order = sorted ? argsort(flat, 0).to_vector<int64_t>() : in_order(flat.numel());
-  Tensor const all = flat.contiguous();
-  Groups const g = dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  Tensor const all = computed(flat).contiguous();
+  Groups const g = dispatch_computed(op, all.dtype(), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(all.raw());
     return group(order, [=](int64_t i, int64_t j) { return xs[i] == xs[j]; });
   });
@@ -314,7 +320,8 @@ Unique unique_elements(char const* op, Tensor const& x, bool sorted) {
 }
 
 Unique unique_slices(char const* op, Tensor const& x, int axis, bool sorted) {
-  Along const r = along(op, x, axis);
+  check_defined(op, x);
+  Along const r = along(op, computed(x), axis);
   no_gradient(op, {x});
   check(r.n == 0 || r.outer * r.inner > 0, op, [&] {
     return Complaint{
@@ -322,7 +329,7 @@ Unique unique_slices(char const* op, Tensor const& x, int axis, bool sorted) {
         "name the axis of size 0, or none"};
   });
   auto order = in_order(r.n);
-  Groups const g = dispatch(x.dtype(), [&]<class T>(Type<T>) {
+  Groups const g = dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(r.x.raw());
     /// The first difference of slices i and j: negative, zero or positive as i is less, equal or greater.
     auto const compare = [&](int64_t i, int64_t j) {

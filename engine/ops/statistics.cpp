@@ -39,6 +39,10 @@ Tensor root(Tensor const& x) {
 
 std::pair<Tensor, Tensor> moments(char const* op, Tensor const& x, Dims const& axes, double correction, bool keep) {
   check_floating(op, x);
+  if (is_half(x.dtype())) {
+    auto const [variance, average] = moments(op, x.to(Dtype::f32), axes, correction, keep);
+    return {variance.to(x.dtype()), average.to(x.dtype())};
+  }
   double const n = double(count_along(op, x, axes));
   Tensor const centre = mean(x, axes, true);
   return {sum_squares(x - centre, axes, keep) / std::max(n - correction, 0.0),
@@ -59,13 +63,18 @@ std::pair<Tensor, Tensor> var_mean(Tensor const& x, Dims const& axes, double cor
 }
 
 Tensor std(Tensor const& x, Dims const& axes, double correction, bool keep) {
+  check_floating("std", x);
+  if (is_half(x.dtype()))
+    return through_f32(x, [&](Tensor const& wide) { return heed::std(wide, axes, correction, keep); });
   return root(moments("std", x, axes, correction, keep).first);
 }
 Tensor std(Tensor const& x) { return std(x, defined_axes("std", x)); }
 
 std::pair<Tensor, Tensor> std_mean(Tensor const& x, Dims const& axes, double correction, bool keep) {
-  auto const [variance, centre] = moments("std_mean", x, axes, correction, keep);
-  return {root(variance), centre};
+  check_floating("std_mean", x);
+  auto const [variance, centre] =
+      moments("std_mean", is_half(x.dtype()) ? x.to(Dtype::f32) : x, axes, correction, keep);
+  return {root(variance).to(x.dtype()), centre.to(x.dtype())};
 }
 
 Tensor nansum(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dtype> dtype) {
@@ -92,6 +101,7 @@ void check_rows(char const* op, Tensor const& x) {
 
 Tensor cov(Tensor const& x, CovOptions const& options) {
   check_rows("cov", x);
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return cov(wide, options); });
   Tensor const rows = x.rank() == 2 ? floating(x) : floating(x).reshape({1, x.numel()});
   int64_t const n = rows.size(1);
   Tensor const &often = options.fweights, &much = options.aweights;
@@ -122,6 +132,7 @@ Tensor cov(Tensor const& x, CovOptions const& options) {
 
 Tensor corrcoef(Tensor const& x) {
   check_rows("corrcoef", x);
+  if (is_half(x.dtype())) return through_f32(x, [](Tensor const& wide) { return corrcoef(wide); });
   Tensor const c = cov(x);
   if (c.rank() == 0) return c / c;
   Tensor const eye = arange(c.size(0)).unsqueeze(1) == arange(c.size(0));
@@ -133,6 +144,7 @@ Tensor corrcoef(Tensor const& x) {
 
 Tensor vector_norm(Tensor const& x, double ord, Dims const& axes, bool keep) {
   check_floating("vector_norm", x);
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return vector_norm(wide, ord, axes, keep); });
   if (ord == 2) return root(sum_squares(x, axes, keep));
   if (ord == 0) return sum(where(x != 0.0, 1.0, x * 0.0), axes, keep);
   Tensor const size = abs(x);
@@ -169,6 +181,7 @@ Tensor ranks(Tensor const& sorted, Tensor const& q, bool skip_nan) {
 
 Tensor quantiles(char const* op, Tensor const& x, Tensor const& q, QuantileOptions const& options, bool skip_nan) {
   check_floating(op, x);
+  if (is_half(x.dtype())) detail::unsupported_dtype(op, x.dtype(), "f32 or f64");
   check_defined(op, q);
   check(q.rank() <= 1 && q.dtype() == x.dtype(), op, [&] {
     return Complaint{fmt::format("expected q of {} and rank 1 or less, got {} {}", name(x.dtype()), name(q.dtype()),

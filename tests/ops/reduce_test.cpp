@@ -723,7 +723,8 @@ Tensor gradient_of(Tensor (*f)(Tensor const&), std::vector<double> const& values
 HEED_OP_SUITE(suite)
 
 TEST_CASE("integers and bools: sums and products are i64, extremes keep the type") {
-  for (Tensor const& x : {of<int32_t>({3, -1, 2}), of<int64_t>({3, -1, 2})}) {
+  for (Tensor const& x :
+       {of<int8_t>({3, -1, 2}), of<int16_t>({3, -1, 2}), of<int32_t>({3, -1, 2}), of<int64_t>({3, -1, 2})}) {
     CHECK(sum(x).item<int64_t>() == 4);
     CHECK(prod(x).dtype() == Dtype::i64);
     CHECK(prod(x).item<int64_t>() == -6);
@@ -752,6 +753,57 @@ TEST_CASE("integers and bools: sums and products are i64, extremes keep the type
   CHECK(sum(ones({200001}, Dtype::i32)).item<int64_t>() == 200001);
   CHECK(any(zeros({200001}, Dtype::u8)).item<int>() == 0);
   CHECK(max(arange(200001)).item<int64_t>() == 200000);
+}
+
+TEST_CASE("16-bit types: computed in f32, rounded once") {
+  for (Dtype dtype : {Dtype::f16, Dtype::bf16}) {
+    Tensor wide = tensor({{1, 2.5, -3}, {0.5, 4, 2}});
+    Tensor x = wide.to(dtype);
+    x.requires_grad_();
+    wide.requires_grad_();
+    auto const results = [](Tensor const& t) {
+      return std::vector<Tensor>{sum(t),
+                                 mean(t, {0}),
+                                 prod(t),
+                                 prod(t, 1),
+                                 nansum(t),
+                                 nanmean(t),
+                                 amax(t, {1}),
+                                 max(t),
+                                 min(t, 0).values,
+                                 aminmax(t, 1).max,
+                                 var(t),
+                                 heed::std(t, {1}),
+                                 std_mean(t, {1}).second,
+                                 var_mean(t, {1}).first,
+                                 norm(t),
+                                 norm(t, 3, {1}),
+                                 dist(t, t * 0.5),
+                                 logsumexp(t, {0, 1}),
+                                 median(t),
+                                 median(t, 1).values,
+                                 nanmedian(t, 0).values,
+                                 mode(t).values,
+                                 cov(t),
+                                 corrcoef(t)};
+    };
+    auto const got = results(x), want = results(wide);
+    for (size_t i = 0; i < got.size(); ++i) {
+      INFO(std::string(name(dtype)), " ", i);
+      CHECK(got[i].dtype() == dtype);
+      CHECK(differs(got[i].to(Dtype::f64), want[i].to(Dtype::f64), dtype == Dtype::f16 ? 2e-3 : 2e-2) == "");
+      Tensor const g = grad({sum(got[i])}, {x})[0];
+      CHECK(g.dtype() == dtype);
+      CHECK(differs(g.to(Dtype::f64), grad({sum(want[i])}, {wide})[0].to(Dtype::f64),
+                    dtype == Dtype::f16 ? 2e-2 : 2e-1) == "");
+    }
+    CHECK(argmax(x).item<int64_t>() == 4);
+    CHECK(argmin(x, 1).to_vector<int>() == std::vector<int>{2, 0});
+    CHECK(any(x).item<bool>());
+    CHECK(count_nonzero(x).item<int64_t>() == 6);
+    CHECK(sum(x, {0}, false, Dtype::f32).dtype() == Dtype::f32);
+  }
+  CHECK(error_of([] { quantile(ones({2}, Dtype::f16), 0.5); }).find("f16") != std::string::npos);
 }
 
 TEST_CASE("NaN: it wins, unless it is passed over") {

@@ -516,7 +516,8 @@ using Ints = std::vector<int64_t>;
 HEED_OP_SUITE(suite)
 
 TEST_CASE("every element type sorts: short lines and long ones") {
-  for (Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::i32, Dtype::i64, Dtype::u8, Dtype::boolean})
+  for (Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::f16, Dtype::bf16, Dtype::i8, Dtype::i16, Dtype::i32, Dtype::i64,
+                      Dtype::u8, Dtype::boolean})
     for (int64_t n : {9, 255, 256, 1000}) {
       INFO(std::string(name(dtype)), " ", n);
       Line values;
@@ -582,6 +583,31 @@ TEST_CASE("scans of integers and bools are i64, and of rank 0 themselves") {
     CHECK(y.rank() == 0);
     CHECK(y.item() == doctest::Approx(2));
     CHECK(grad({y}, {x}, {}, {.retain_graph = true})[0].item() == doctest::Approx(1));
+  }
+}
+
+TEST_CASE("16-bit types: computed in f32, rounded once") {
+  for (Dtype dtype : {Dtype::f16, Dtype::bf16}) {
+    Tensor const wide = tensor({1, 2.5, -3, 0.5});
+    Tensor x = wide.to(dtype);
+    x.requires_grad_();
+    auto const results = [](Tensor const& t) {
+      return std::vector<Tensor>{cumsum(t, 0),   cumprod(t, 0),          logcumsumexp(t, 0),    cummax(t, 0).values,
+                                 sort(t).values, topk(t, 2).values,      kthvalue(t, 2).values, diff(t),
+                                 trapezoid(t),   cumulative_trapezoid(t)};
+    };
+    auto const got = results(x), want = results(wide);
+    for (size_t i = 0; i < got.size(); ++i) {
+      INFO(std::string(name(dtype)), " ", i);
+      CHECK(got[i].dtype() == dtype);
+      CHECK(differs(got[i].to(Dtype::f64), want[i].to(Dtype::f64), dtype == Dtype::f16 ? 2e-3 : 2e-2) == "");
+      CHECK(grad({sum(got[i])}, {x})[0].dtype() == dtype);
+    }
+    NoGrad const off;
+    CHECK(searchsorted(sort(x).values, x).to_vector<int64_t>() == Ints{2, 3, 0, 1});
+    CHECK(unique(x).values.dtype() == dtype);
+    CHECK(sum(isin(x, x)).item<int64_t>() == 4);
+    CHECK(histc(x, 4).dtype() == dtype);
   }
 }
 
