@@ -340,26 +340,172 @@ Tensor geglu(Tensor const& x, int axis = -1);
 Tensor swiglu(Tensor const& x, int axis = -1);
 
 // ---- reductions -----------------------------------------------------------------------------------------------------
-// Over all elements, or over one or more axes; `keep` leaves them with size 1.
+// Over all elements, or over one or more axes (none named: each element by itself); `keep` leaves them with size 1. As
+// in PyTorch a tensor of rank 0 may be reduced over its axis 0, or −1.
+/// Integers and bools add up as i64; `dtype` converts the elements first.
 Tensor sum(Tensor const& x);
-Tensor sum(Tensor const& x, Dims const& axes, bool keep = false);
+Tensor sum(Tensor const& x, Dims const& axes, bool keep = false, std::optional<Dtype> dtype = {});
+/// Of floating tensors: an Error for others unless `dtype` makes them so. NaN of nothing.
 Tensor mean(Tensor const& x);
-Tensor mean(Tensor const& x, Dims const& axes, bool keep = false);
-/// Σ (x − mean)² / (n − correction)
-Tensor var(Tensor const& x, Dims const& axes, double correction = 1, bool keep = false);
-/// Ties share the gradient equally; NaN wins. An Error over an empty axis.
+Tensor mean(Tensor const& x, Dims const& axes, bool keep = false, std::optional<Dtype> dtype = {});
+/// Integers and bools multiply as i64. The gradient is exact beside zeros too.
+Tensor prod(Tensor const& x);
+Tensor prod(Tensor const& x, Dims const& axes, bool keep = false, std::optional<Dtype> dtype = {});
+inline Tensor prod(Tensor const& x, std::integral auto axis, bool keep = false) { return prod(x, Dims{axis}, keep); }
+/// The sum and the mean of what is not NaN.
+Tensor nansum(Tensor const& x);
+Tensor nansum(Tensor const& x, Dims const& axes, bool keep = false, std::optional<Dtype> dtype = {});
+Tensor nanmean(Tensor const& x);
+Tensor nanmean(Tensor const& x, Dims const& axes, bool keep = false);
+/// Of any type. Ties share the gradient equally; NaN wins. An Error over an empty axis.
 Tensor amax(Tensor const& x, Dims const& axes, bool keep = false);
 Tensor amin(Tensor const& x, Dims const& axes, bool keep = false);
-/// First index of the largest (smallest) element: i64, no gradient.
+struct MinMax {
+  Tensor min, max;
+};
+/// amin and amax at once.
+MinMax aminmax(Tensor const& x);
+MinMax aminmax(Tensor const& x, int axis, bool keep = false);
+/// Elements and the places (i64) along an axis where they stand in the operand; the gradient goes to those places.
+struct Indexed {
+  Tensor values, indices;
+};
+/// Over all elements as amax; along an axis the first of equals, or the first NaN.
+Tensor max(Tensor const& x);
+Tensor min(Tensor const& x);
+Indexed max(Tensor const& x, int axis, bool keep = false);
+Indexed min(Tensor const& x, int axis, bool keep = false);
+/// First place of the largest (smallest) number, or of NaN: i64, no gradient. Over all elements it counts them in
+/// row-major order.
+Tensor argmax(Tensor const& x);
+Tensor argmin(Tensor const& x);
 Tensor argmax(Tensor const& x, int axis, bool keep = false);
 Tensor argmin(Tensor const& x, int axis, bool keep = false);
-Tensor prod(Tensor const& x, int axis, bool keep = false);
-/// log Σ eˣ, without overflow
-Tensor logsumexp(Tensor const& x, int axis, bool keep = false);
+/// Whether an element (every element) is not 0; NaN is not. bool, for u8 u8.
+Tensor any(Tensor const& x);
+Tensor any(Tensor const& x, Dims const& axes, bool keep = false);
+Tensor all(Tensor const& x);
+Tensor all(Tensor const& x, Dims const& axes, bool keep = false);
+/// How many elements are not 0: i64.
+Tensor count_nonzero(Tensor const& x);
+Tensor count_nonzero(Tensor const& x, Dims const& axes);
+/// Σ (x − mean)² / max(n − correction, 0); NaN for one element and correction 1.
+Tensor var(Tensor const& x);
+Tensor var(Tensor const& x, Dims const& axes, double correction = 1, bool keep = false);
+/// √var, with gradient 0 where that is 0.
+Tensor std(Tensor const& x);
+Tensor std(Tensor const& x, Dims const& axes, double correction = 1, bool keep = false);
+/// The variance (standard deviation), then the mean.
+std::pair<Tensor, Tensor> var_mean(Tensor const& x, Dims const& axes, double correction = 1, bool keep = false);
+std::pair<Tensor, Tensor> std_mean(Tensor const& x, Dims const& axes, double correction = 1, bool keep = false);
+/// (Σ |x|^ord)^(1/ord): the largest |x| for ord = ∞, the smallest for −∞, how many are not 0 for 0. Gradient 0 where
+/// it is 0. An Error over an empty axis for ord = ∞ and ord < 0.
+Tensor vector_norm(Tensor const& x, double ord = 2);
+Tensor vector_norm(Tensor const& x, double ord, Dims const& axes, bool keep = false);
+inline Tensor norm(Tensor const& x, double p = 2) { return vector_norm(x, p); }
+inline Tensor norm(Tensor const& x, double p, Dims const& axes, bool keep = false) {
+  return vector_norm(x, p, axes, keep);
+}
+/// norm(a − b)
+Tensor dist(Tensor const& a, Tensor const& b, double p = 2);
+/// log Σ eˣ, without overflow; integers as f32
+Tensor logsumexp(Tensor const& x, Dims const& axes, bool keep = false);
+inline Tensor logsumexp(Tensor const& x, std::integral auto axis, bool keep = false) {
+  return logsumexp(x, Dims{axis}, keep);
+}
+/// The lower of two middle elements. One NaN makes NaN; nanmedian passes over them. Over all elements ties share the
+/// gradient, and no element gives NaN; along an axis the gradient goes to the place, and an empty one is an Error.
+Tensor median(Tensor const& x);
+Tensor nanmedian(Tensor const& x);
+Indexed median(Tensor const& x, int axis, bool keep = false);
+Indexed nanmedian(Tensor const& x, int axis, bool keep = false);
+/// The most frequent element, the smallest of several, and its last place.
+Indexed mode(Tensor const& x, int axis = -1, bool keep = false);
+
+/// How a quantile that lies between two elements follows from them.
+enum class Interpolation { linear, lower, higher, midpoint, nearest };
+struct QuantileOptions {
+  std::optional<int> axis = {};  // all elements if none
+  bool keep = false;
+  Interpolation interpolation = Interpolation::linear;
+};
+/// The element at rank q·(n − 1) of the sorted ones, q in [0, 1] of rank 0 or 1 and x's type; an axis of several q
+/// comes first in the result. One NaN makes NaN; nanquantile passes over them. Differentiable in x, and where linear in
+/// q.
+Tensor quantile(Tensor const& x, Tensor const& q, QuantileOptions const& options = {});
+Tensor quantile(Tensor const& x, double q, QuantileOptions const& options = {});
+Tensor nanquantile(Tensor const& x, Tensor const& q, QuantileOptions const& options = {});
+Tensor nanquantile(Tensor const& x, double q, QuantileOptions const& options = {});
+
+struct CovOptions {
+  double correction = 1;
+  Tensor fweights = {};  // [N] integers: how often each observation was made
+  Tensor aweights = {};  // [N]: how much each counts
+};
+/// Covariances of the rows of x [K, N] (or [N]: a row by itself) over N observations: [K, K], or rank 0.
+Tensor cov(Tensor const& x, CovOptions const& options = {});
+/// cov / (σ σᵀ), cut to [−1, 1]
+Tensor corrcoef(Tensor const& x);
 /// Sums the axes that broadcasting `shape` would add: the adjoint of expand.
 Tensor sum_to(Tensor const& x, Shape const& shape);
 
 // ---- scans, sorting, searching --------------------------------------------------------------------------------------
+/// Σ and Π of the elements up to each; integers and bools as i64, `dtype` converts first. f32 adds up in f64.
+Tensor cumsum(Tensor const& x, int axis, std::optional<Dtype> dtype = {});
+Tensor cumprod(Tensor const& x, int axis, std::optional<Dtype> dtype = {});
+/// log Σ eˣ of the elements up to each
+Tensor logcumsumexp(Tensor const& x, int axis);
+/// The largest (smallest) element up to each, the last of equals; NaN from the first on.
+Indexed cummax(Tensor const& x, int axis);
+Indexed cummin(Tensor const& x, int axis);
+/// x_{i+1} − x_i, n times over, after joining `prepend` and `append` (undefined for none); exclusive or for bools.
+Tensor diff(Tensor const& x, int64_t n = 1, int axis = -1, Tensor const& prepend = {}, Tensor const& append = {});
+/// Σ dx·(y_i + y_{i+1})/2: the integral of y along `axis`, at distances dx or at points x ([N], or broadcast with y).
+Tensor trapezoid(Tensor const& y, double dx = 1, int axis = -1);
+Tensor trapezoid(Tensor const& y, Tensor const& x, int axis = -1);
+/// The partial sums of the same.
+Tensor cumulative_trapezoid(Tensor const& y, double dx = 1, int axis = -1);
+Tensor cumulative_trapezoid(Tensor const& y, Tensor const& x, int axis = -1);
+
+/// In ascending order, equals in the order they came in, NaN after all numbers (before them if `descending`).
+Indexed sort(Tensor const& x, int axis = -1, bool descending = false);
+Tensor argsort(Tensor const& x, int axis = -1, bool descending = false);
+/// sort(x, 0).values
+Tensor msort(Tensor const& x);
+/// The k largest (smallest) numbers, the largest (smallest) first unless `sorted` is false; of equals the first.
+Indexed topk(Tensor const& x, int64_t k, int axis = -1, bool largest = true, bool sorted = true);
+/// The k-th smallest number, k from 1.
+Indexed kthvalue(Tensor const& x, int64_t k, int axis = -1, bool keep = false);
+
+struct SearchOptions {
+  bool right = false;  // behind elements that equal the value, not before them
+  Tensor sorter = {};  // i64: argsort of the sequences where they are not sorted themselves
+};
+/// The place in `sorted` [.., N] (one sequence, or one for each row of `values`) where a value would go: i64.
+Tensor searchsorted(Tensor const& sorted, Tensor const& values, SearchOptions const& options = {});
+Tensor searchsorted(Tensor const& sorted, double value, SearchOptions const& options = {});
+/// Which of the intervals between `boundaries` [N] each value is in; a boundary belongs to the one below, or above it
+/// if `right`.
+Tensor bucketize(Tensor const& values, Tensor const& boundaries, bool right = false);
+/// How often 0, 1, … occur among the integers x [N], or the sum of their weights; at least `minlength` long. Without
+/// gradient.
+Tensor bincount(Tensor const& x, Tensor const& weights = {}, int64_t minlength = 0);
+/// How many elements are in each of `bins` equal parts of [min, max], or of the range of x where those are equal; in
+/// x's type, without gradient.
+Tensor histc(Tensor const& x, int64_t bins = 100, double min = 0, double max = 0);
+struct Unique {
+  Tensor values;   // each once, ascending
+  Tensor inverse;  // i64: where each element is in `values`
+  Tensor counts;   // i64: how often each of `values` occurs
+};
+/// Distinct elements, or distinct slices along `axis`; NaN differs from NaN. Without gradient.
+Unique unique(Tensor const& x);
+Unique unique(Tensor const& x, int axis);
+/// One of each run of equals, in the order they came in.
+Unique unique_consecutive(Tensor const& x);
+Unique unique_consecutive(Tensor const& x, int axis);
+/// Whether each element is (is not, if `invert`) among `tests`: bool.
+Tensor isin(Tensor const& elements, Tensor const& tests, bool invert = false);
 
 // ---- shape ----------------------------------------------------------------------------------------------------------
 // Views are members of Tensor. What can be read in place is a view here too.

@@ -38,12 +38,6 @@ Tensor reglu(Tensor const& x, int axis) { return gated("reglu", x, axis, relu); 
 Tensor geglu(Tensor const& x, int axis) { return gated("geglu", x, axis, gelu); }
 Tensor swiglu(Tensor const& x, int axis) { return gated("swiglu", x, axis, silu); }
 
-Tensor var(Tensor const& x, Dims const& axes, double correction, bool keep) {
-  Tensor const centred = x - mean(x, axes, true);
-  int64_t n = 1;
-  for (int64_t axis : axes) n *= x.size(int(axis));
-  return sum(square(centred), axes, keep) / (double(n) - correction);
-}
 
 namespace naive {
 

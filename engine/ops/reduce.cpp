@@ -3,8 +3,15 @@
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/along.h>
 #include <heed/engine/ops/reduce.h>
+#include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
 
 namespace heed {
 namespace {
@@ -19,19 +26,12 @@ struct Plan {
 
 Plan plan(char const* op, Tensor const& x, Dims const& axes) {
   check_defined(op, x);
-  bool reduced[Dims::max_rank] = {};
-  for (int64_t axis : axes) {
-    int const a = normalize_axis(op, int(axis), x.rank());
-    check(!reduced[a], op, [&] {
-      return Complaint{fmt::format("axis {} is named twice in {}", a, to_string(axes)), "name each axis once"};
-    });
-    reduced[a] = true;
-  }
+  Named const reduced = named(op, x, axes);
   Plan p;
   p.kept = x.shape();
   int first = x.rank(), last = -1;
   for (int a = 0; a < x.rank(); ++a) {
-    if (!reduced[a]) {
+    if (!reduced.axis[a]) {
       p.out.push_back(x.shape()[a]);
       continue;
     }
@@ -41,7 +41,7 @@ Plan plan(char const* op, Tensor const& x, Dims const& axes) {
     last = a;
   }
   bool together = true;
-  for (int a = first; a <= last; ++a) together &= reduced[a];
+  for (int a = first; a <= last; ++a) together &= reduced.axis[a];
   if (together) {
     p.x = x.detach().contiguous();
     for (int a = 0; a < first && a < x.rank(); ++a) p.outer *= x.shape()[a];
@@ -49,26 +49,23 @@ Plan plan(char const* op, Tensor const& x, Dims const& axes) {
   } else {
     Dims order;
     for (int a = 0; a < x.rank(); ++a)
-      if (!reduced[a]) order.push_back(a);
+      if (!reduced.axis[a]) order.push_back(a);
     for (int a = 0; a < x.rank(); ++a)
-      if (reduced[a]) order.push_back(a);
+      if (reduced.axis[a]) order.push_back(a);
     p.x = x.detach().permute(order).contiguous();
     p.outer = numel(p.out);
   }
   return p;
 }
 
-Dims all_axes(Tensor const& x) {
-  Dims axes;
-  for (int a = 0; a < x.rank(); ++a) axes.push_back(a);
-  return axes;
+Dims defined_axes(char const* op, Tensor const& x) {
+  check_defined(op, x);
+  return all_axes(x);
 }
 
-void check_not_empty(char const* op, Plan const& p, Tensor const& x) {
-  check(p.n > 0 || p.outer * p.inner == 0, op, [&] {
-    return Complaint{fmt::format("the reduced axes of shape {} hold no element", to_string(x.shape())),
-                     "reduce over axes of size 1 or more"};
-  });
+Tensor converted(char const* op, Tensor const& x, std::optional<Dtype> dtype) {
+  check_defined(op, x);
+  return dtype ? x.to(*dtype) : x;
 }
 
 /// One of the value reductions, of f32 or f64.
@@ -91,34 +88,83 @@ Tensor reduce(char const* op, Plan const& p, Kernel kernel) {
   };
 HEED_REDUCTION(SumKernel, sum)
 HEED_REDUCTION(ProdKernel, prod)
+HEED_REDUCTION(SumSquaresKernel, sum_squares)
 HEED_REDUCTION(MaxKernel, max)
 HEED_REDUCTION(MinKernel, min)
 HEED_REDUCTION(LogsumexpKernel, logsumexp)
-HEED_REDUCTION(ArgmaxKernel, argmax)
-HEED_REDUCTION(ArgminKernel, argmin)
 #undef HEED_REDUCTION
 
 Tensor shaped(Tensor const& y, Plan const& p, bool keep) { return keep ? y.reshape(p.kept) : y; }
 
-/// Sums of integers and bools are i64, as in PyTorch.
+/// y = step(y, element) over the reduced elements, from `identity`. Rows are split, so `join` must not mind the order.
+template <class T, class Y, class Step, class Join>
+void fold_elements(Plan const& p, Y* y, Y identity, Step const& step, Join const& join) {
+  constexpr int64_t piece = 65536;
+  auto const* const from = static_cast<T const*>(p.x.raw());
+  std::fill(y, y + p.outer * p.inner, identity);
+  if (p.inner == 0) return;
+  if (p.inner > 1) {
+    parallel_for(p.outer, std::max(piece / (4 * std::max(p.n * p.inner, int64_t{1})), int64_t{1}),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t row = begin * p.n; row < end * p.n; ++row)
+                     for (int64_t i = 0; i < p.inner; ++i) {
+                       Y& total = y[row / p.n * p.inner + i];
+                       total = step(total, from[row * p.inner + i]);
+                     }
+                 });
+    return;
+  }
+  int64_t const parts = (p.n + piece - 1) / piece, tasks = p.outer * parts;
+  std::unique_ptr<Y[]> const partial(new Y[size_t(tasks)]);
+  parallel_for(tasks, std::max(piece / (4 * std::max(p.n, int64_t{1})), int64_t{1}), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      int64_t const first = task % parts * piece, last = std::min(first + piece, p.n);
+      T const* const row = from + task / parts * p.n;
+      Y total = identity;
+      for (int64_t k = first; k < last; ++k) total = step(total, row[k]);
+      partial[size_t(task)] = total;
+    }
+  });
+  for (int64_t task = 0; task < tasks; ++task) y[task / parts] = join(y[task / parts], partial[size_t(task)]);
+}
+
+/// The same of any element type.
+template <class Y, class Step, class Join>
+Tensor fold(char const* op, Plan const& p, Dtype dtype, Y identity, Step const& step, Join const& join) {
+  Tensor y(p.out, dtype);
+  Observed const watch(op, {&p.x}, {&y});
+  dispatch(p.x.dtype(), [&]<class T>(Type<T>) { fold_elements<T>(p, y.data<Y>(), identity, step, join); });
+  return y;
+}
+
+/// Sums and products of integers and bools are i64, as in PyTorch; they wrap.
 Tensor sum_integers(Plan const& p) {
-  Tensor y = zeros(p.out, Dtype::i64);
-  Observed const watch("sum", {&p.x}, {&y});
-  dispatch(p.x.dtype(), [&]<class T>(Type<T>) {
-    auto const* from = static_cast<T const*>(p.x.raw());
-    auto* to = y.data<int64_t>();
-    for (int64_t o = 0; o < p.outer; ++o)
-      for (int64_t k = 0; k < p.n; ++k)
-        for (int64_t i = 0; i < p.inner; ++i) to[o * p.inner + i] += int64_t(*from++);
+  auto const step = [](int64_t total, auto v) { return int64_t(uint64_t(total) + uint64_t(int64_t(v))); };
+  return fold<int64_t>("sum", p, Dtype::i64, 0, step, step);
+}
+Tensor multiply_integers(Plan const& p) {
+  auto const step = [](int64_t total, auto v) { return int64_t(uint64_t(total) * uint64_t(int64_t(v))); };
+  return fold<int64_t>("prod", p, Dtype::i64, 1, step, step);
+}
+
+Tensor extreme_integers(char const* op, Plan const& p, bool largest) {
+  Tensor y(p.out, p.x.dtype());
+  Observed const watch(op, {&p.x}, {&y});
+  dispatch_integer(op, y.dtype(), [&]<class T>(Type<T>) {
+    auto const step = [=](T best, T v) { return largest ? std::max(best, v) : std::min(best, v); };
+    T const identity = largest ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max();
+    fold_elements<T>(p, y.data<T>(), identity, step, step);
   });
   return y;
 }
 
 }  // namespace
 
-Tensor sum(Tensor const& x, Dims const& axes, bool keep) {
+Tensor sum(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dtype> dtype) {
+  Tensor const x = converted("sum", operand, dtype);
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return sum(wide, axes, keep); });
   Plan const p = plan("sum", x, axes);
-  if (!is_floating(x.dtype())) return shaped(sum_integers(p), p, keep);
+  if (!is_floating(x.dtype())) return converted("sum", shaped(sum_integers(p), p, keep), dtype);
   Tensor y = shaped(reduce("sum", p, SumKernel{}), p, keep);
   if (tracked(x))
     record("sum", y, {&x}, [kept = p.kept, shape = x.shape()](Tensor const& g, Node const&) {
@@ -127,23 +173,26 @@ Tensor sum(Tensor const& x, Dims const& axes, bool keep) {
   return y;
 }
 
-Tensor sum(Tensor const& x) {
-  check_defined("sum", x);
-  return sum(x, all_axes(x));
+Tensor sum(Tensor const& x) { return sum(x, defined_axes("sum", x)); }
+
+Tensor sum_squares(Tensor const& x, Dims const& axes, bool keep) {
+  Plan const p = plan("sum_squares", x, axes);
+  Tensor y = shaped(reduce("sum_squares", p, SumSquaresKernel{}), p, keep);
+  if (tracked(x))
+    record("sum_squares", y, {&x}, [x = Saved(x), kept = p.kept](Tensor const& g, Node const& node) {
+      return std::array{g.reshape(kept) * 2.0 * x.get(node)};
+    });
+  return y;
 }
 
-Tensor mean(Tensor const& x, Dims const& axes, bool keep) {
-  check_defined("mean", x);
+Tensor mean(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dtype> dtype) {
+  Tensor const x = converted("mean", operand, dtype);
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return mean(wide, axes, keep); });
   if (!is_floating(x.dtype())) detail::unsupported_dtype("mean", x.dtype(), "f32 or f64");
-  int64_t n = 1;
-  for (int64_t axis : axes) n *= x.size(int(axis));
-  return sum(x, axes, keep) * (1.0 / double(n));
+  return sum(x, axes, keep) * (1.0 / double(count_along("mean", x, axes)));
 }
 
-Tensor mean(Tensor const& x) {
-  check_defined("mean", x);
-  return mean(x, all_axes(x));
-}
+Tensor mean(Tensor const& x) { return mean(x, defined_axes("mean", x)); }
 
 Tensor sum_to(Tensor const& x, Shape const& shape) {
   check_defined("sum_to", x);
@@ -161,59 +210,189 @@ Tensor sum_to(Tensor const& x, Shape const& shape) {
 
 namespace {
 
-/// The gradient of max and min: g shared equally by the elements that equal the result.
-template <class Kernel>
-Tensor extreme(char const* op, Tensor const& x, Dims const& axes, bool keep, Kernel kernel) {
+/// Records that y is the element of x that a reduction over `axes` chose: g is shared equally by those that equal it,
+/// and by NaNs among themselves if `share_nan`; otherwise NaN spoils the gradient, as in PyTorch.
+void record_shared(char const* op, Tensor& y, Tensor const& x, Dims const& axes, Shape const& kept, bool share_nan) {
+  record(op, y, {&x}, [x = Saved(x), best = y.detach(), kept, axes, share_nan](Tensor const& g, Node const& node) {
+    Tensor const from = x.get(node).detach(), one = best.reshape(kept);
+    Tensor mask = from == one;
+    if (share_nan) mask = mask | ((from != from) & (one != one));
+    Tensor const chosen = mask.to(from.dtype());
+    return std::array{g.reshape(kept) * (chosen / sum(chosen, axes, true))};
+  });
+}
+
+Tensor extreme(char const* op, Tensor const& x, Dims const& axes, bool keep, bool largest, bool share_nan = false) {
+  check_defined(op, x);
+  if (is_half(x.dtype()))
+    return through_f32(x, [&](Tensor const& wide) { return extreme(op, wide, axes, keep, largest, share_nan); });
   Plan const p = plan(op, x, axes);
-  check_not_empty(op, p, x);
-  Tensor y = shaped(reduce(op, p, kernel), p, keep);
-  if (tracked(x))
-    record(op, y, {&x}, [x = Saved(x), best = y.detach(), kept = p.kept, axes](Tensor const& g, Node const& node) {
-      Tensor const from = x.get(node).detach();
-      Tensor const chosen = (from == best.reshape(kept)).to(from.dtype());
-      return std::array{g.reshape(kept) * (chosen / sum(chosen, axes, true))};
-    });
+  check_not_empty(op, x, p.n == 0 && p.outer * p.inner > 0);
+  if (!is_floating(x.dtype())) return shaped(extreme_integers(op, p, largest), p, keep);
+  Tensor y = shaped(largest ? reduce(op, p, MaxKernel{}) : reduce(op, p, MinKernel{}), p, keep);
+  if (tracked(x)) record_shared(op, y, x, axes, p.kept, share_nan);
   return y;
 }
 
-template <class Kernel>
-Tensor find(char const* op, Tensor const& x, int axis, bool keep, Kernel kernel) {
+/// First place of the largest (smallest) element of any type, i64.
+Tensor find(char const* op, Tensor const& operand, int axis, bool keep, bool largest) {
+  check_defined(op, operand);
+  Tensor const x = computed(operand);
   Plan const p = plan(op, x, {axis});
-  check_not_empty(op, p, x);
+  check_not_empty(op, x, p.n == 0 && p.outer * p.inner > 0);
   Tensor y(p.out, Dtype::i64);
   Observed const watch(op, {&p.x}, {&y});
-  dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
-    (kernels<ReduceKernels>().of<T>().*kernel.template member<T>())(p.x.data<T>(), y.data<int64_t>(), p.outer, p.n,
-                                                                    p.inner);
+  int64_t* const to = y.data<int64_t>();
+  dispatch_computed(op, x.dtype(), [&]<class T>(Type<T>) {
+    if constexpr (std::is_floating_point_v<T>) {
+      auto const& kernels = heed::kernels<ReduceKernels>().of<T>();
+      (largest ? kernels.argmax : kernels.argmin)(p.x.data<T>(), to, p.outer, p.n, p.inner);
+    } else {
+      auto const* const from = static_cast<T const*>(p.x.raw());
+      int64_t const lines = p.outer * p.inner;
+      parallel_for(lines, std::max(16384 / std::max(p.n, int64_t{1}), int64_t{1}), [&](int64_t begin, int64_t end) {
+        for (int64_t line = begin; line < end; ++line) {
+          T const* const at = from + line / p.inner * p.n * p.inner + line % p.inner;
+          int64_t best = 0;
+          for (int64_t k = 1; k < p.n; ++k) {
+            T const v = at[k * p.inner], top = at[best * p.inner];
+            if (largest ? v > top : v < top) best = k;
+          }
+          to[line] = best;
+        }
+      });
+    }
   });
   return shaped(y, p, keep);
 }
 
+Tensor argument(char const* op, Tensor const& x, int axis, bool keep, bool largest) {
+  check_defined(op, x);
+  if (x.dtype() == Dtype::boolean) detail::unsupported_dtype(op, x.dtype(), "numbers");
+  return find(op, x, axis, keep, largest);
+}
+
+Indexed extreme_at(char const* op, Tensor const& x, int axis, bool keep, bool largest) {
+  Tensor const places = find(op, x, axis, true, largest), values = pick(x, axis, places);
+  if (keep || x.rank() == 0) return {values, places};
+  return {values.squeeze(axis), places.squeeze(axis)};
+}
+
+/// The median of all elements, which those equal to it share the gradient of; NaN of none.
+Tensor median_of_all(char const* op, Tensor const& x, bool skip_nan) {
+  check_defined(op, x);
+  if (is_floating(x.dtype()) && x.numel() == 0) return sum(x) + std::numeric_limits<double>::quiet_NaN();
+  Tensor const flat = x.detach().reshape({x.numel()});
+  Tensor y = (skip_nan ? nanmedian(flat, 0) : median(flat, 0)).values;
+  if (tracked(x)) record_shared(op, y, x, all_axes(x), Dims::filled(x.rank(), 1), true);
+  return y;
+}
+
 }  // namespace
 
-Tensor amax(Tensor const& x, Dims const& axes, bool keep) { return extreme("amax", x, axes, keep, MaxKernel{}); }
-Tensor amin(Tensor const& x, Dims const& axes, bool keep) { return extreme("amin", x, axes, keep, MinKernel{}); }
-Tensor argmax(Tensor const& x, int axis, bool keep) { return find("argmax", x, axis, keep, ArgmaxKernel{}); }
-Tensor argmin(Tensor const& x, int axis, bool keep) { return find("argmin", x, axis, keep, ArgminKernel{}); }
+Tensor amax(Tensor const& x, Dims const& axes, bool keep) { return extreme("amax", x, axes, keep, true); }
+Tensor amin(Tensor const& x, Dims const& axes, bool keep) { return extreme("amin", x, axes, keep, false); }
 
-Tensor prod(Tensor const& x, int axis, bool keep) {
+Tensor max(Tensor const& x) { return extreme("max", x, defined_axes("max", x), false, true, true); }
+Tensor min(Tensor const& x) { return extreme("min", x, defined_axes("min", x), false, false, true); }
+Indexed max(Tensor const& x, int axis, bool keep) { return extreme_at("max", x, axis, keep, true); }
+Indexed min(Tensor const& x, int axis, bool keep) { return extreme_at("min", x, axis, keep, false); }
+
+MinMax aminmax(Tensor const& x) {
+  check_defined("aminmax", x);
+  return {extreme("aminmax", x, all_axes(x), false, false), extreme("aminmax", x, all_axes(x), false, true)};
+}
+MinMax aminmax(Tensor const& x, int axis, bool keep) {
+  return {extreme("aminmax", x, {axis}, keep, false), extreme("aminmax", x, {axis}, keep, true)};
+}
+
+Tensor argmax(Tensor const& x, int axis, bool keep) { return argument("argmax", x, axis, keep, true); }
+Tensor argmin(Tensor const& x, int axis, bool keep) { return argument("argmin", x, axis, keep, false); }
+Tensor argmax(Tensor const& x) { return argmax(join_axes("argmax", x, defined_axes("argmax", x)), 0); }
+Tensor argmin(Tensor const& x) { return argmin(join_axes("argmin", x, defined_axes("argmin", x)), 0); }
+
+Tensor median(Tensor const& x) { return median_of_all("median", x, false); }
+Tensor nanmedian(Tensor const& x) { return median_of_all("nanmedian", x, true); }
+
+namespace {
+
+/// bool, but u8 for u8, as in PyTorch. NaN counts as true.
+Tensor truth(char const* op, Tensor const& x, Dims const& axes, bool keep, bool all) {
+  Plan const p = plan(op, x, axes);
+  auto const join = [all](bool a, bool b) { return all ? a && b : a || b; };
+  auto const step = [join](bool a, auto v) { return join(a, v != 0); };
+  Tensor const y = shaped(fold<bool>(op, p, Dtype::boolean, all, step, join), p, keep);
+  return x.dtype() == Dtype::u8 ? y.to(Dtype::u8) : y;
+}
+
+}  // namespace
+
+Tensor any(Tensor const& x, Dims const& axes, bool keep) { return truth("any", x, axes, keep, false); }
+Tensor all(Tensor const& x, Dims const& axes, bool keep) { return truth("all", x, axes, keep, true); }
+Tensor any(Tensor const& x) { return any(x, defined_axes("any", x)); }
+Tensor all(Tensor const& x) { return all(x, defined_axes("all", x)); }
+
+Tensor count_nonzero(Tensor const& x, Dims const& axes) {
+  auto const add = [](int64_t a, int64_t b) { return a + b; };
+  auto const step = [](int64_t total, auto v) { return total + (v != 0); };
+  return fold<int64_t>("count_nonzero", plan("count_nonzero", x, axes), Dtype::i64, 0, step, add);
+}
+Tensor count_nonzero(Tensor const& x) { return count_nonzero(x, defined_axes("count_nonzero", x)); }
+
+namespace {
+
+/// Whether no element is 0, so small that it lost digits, infinite or NaN.
+bool ordinary(Tensor const& x) {
+  return dispatch_floating("prod", x.dtype(), [&]<class T>(Type<T>) {
+    Tensor const whole = x.detach().contiguous();
+    T const* const xs = whole.data<T>();
+    return std::all_of(xs, xs + whole.numel(), [](T v) {
+      return std::abs(v) >= std::numeric_limits<T>::min() && std::abs(v) <= std::numeric_limits<T>::max();
+    });
+  });
+}
+
+/// ∂ Π x/∂x_j = Π_{i<j} x_i · Π_{i>j} x_i, by two scans: no division, so zeros are safe.
+Tensor products_of_others(Tensor const& x, int axis) {
+  int64_t const n = x.size(axis);
+  Tensor const one = ones(x.slice(axis, 0, 1).shape(), x.dtype()), none = zeros(one.shape(), x.dtype());
+  Tensor const before = cat({one, cumprod(x.slice(axis, 0, n - 1), axis)}, axis);
+  Tensor const factors = cat({x.slice(axis, 1, n), none}, axis);
+  Tensor const start = cat({zeros(x.slice(axis, 1, n).shape(), x.dtype()), one}, axis);
+  return before * recurrence(factors, start, axis, true);
+}
+
+Tensor prod_along(Tensor const& x, int axis, bool keep) {
   Plan const p = plan("prod", x, {axis});
+  if (!is_floating(x.dtype())) return shaped(multiply_integers(p), p, keep);
   Tensor y = shaped(reduce("prod", p, ProdKernel{}), p, keep);
   if (tracked(x))
-    record("prod", y, {&x}, [x = Saved(x), axis, kept = p.kept](Tensor const& g, Node const& node) {
-      // ∂/∂x_j = Π_{i≠j} x_i, from products of the others, so that zeros need no division.
-      Tensor const from = x.get(node);
-      int64_t const n = from.size(axis);
-      std::vector<Tensor> others;
-      for (int64_t j = 0; j < n; ++j)
-        others.push_back(prod(cat({from.slice(axis, 0, j), from.slice(axis, j + 1, n)}, axis), axis, true));
-      return std::array{n == 0 ? zeros_like(from) : g.reshape(kept) * cat(others, axis)};
+    record("prod", y, {&x}, [x = Saved(x), y = SavedOutput(y), axis, kept = p.kept](Tensor const& g, Node const& node) {
+      Tensor const from = x.get(node), all = y.get(node);
+      if (from.rank() == 0) return std::array{g};
+      if (ordinary(all)) return std::array{(g * all).reshape(kept) / from};
+      return std::array{g.reshape(kept) * products_of_others(from, axis)};
     });
   return y;
 }
 
-Tensor logsumexp(Tensor const& x, int axis, bool keep) {
-  Plan const p = plan("logsumexp", x, {axis});
+}  // namespace
+
+Tensor prod(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dtype> dtype) {
+  Tensor const x = converted("prod", operand, dtype);
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return prod(wide, axes, keep); });
+  if (axes.rank() == 1) return converted("prod", prod_along(x, int(axes[0]), keep), dtype);
+  Tensor const y = prod_along(join_axes("prod", x, axes), -1, false);
+  return converted("prod", y.reshape(reduced_shape("prod", x, axes, keep)), dtype);
+}
+Tensor prod(Tensor const& x) { return prod(x, defined_axes("prod", x)); }
+
+Tensor logsumexp(Tensor const& operand, Dims const& axes, bool keep) {
+  check_defined("logsumexp", operand);
+  if (is_half(operand.dtype()))
+    return through_f32(operand, [&](Tensor const& wide) { return logsumexp(wide, axes, keep); });
+  Tensor const x = is_floating(operand.dtype()) ? operand : operand.to(Dtype::f32);
+  Plan const p = plan("logsumexp", x, axes);
   Tensor y = shaped(reduce("logsumexp", p, LogsumexpKernel{}), p, keep);
   if (tracked(x))
     record("logsumexp", y, {&x}, [x = Saved(x), y = SavedOutput(y), kept = p.kept](Tensor const& g, Node const& node) {
