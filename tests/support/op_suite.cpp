@@ -42,7 +42,8 @@ std::set<std::string> declared(std::string const& section) {
     std::string const before = line.substr(start, paren - start);
     for (std::string const type :
          {"Tensor", "Tensor&", "Attended", "std::vector<Tensor>", "TensorPair", "std::pair<Tensor, Tensor>",
-          "std::tuple<Tensor, Tensor, Tensor>", "std::array<Tensor, 2>", "std::array<Tensor, 3>"})
+          "std::tuple<Tensor, Tensor, Tensor>", "std::array<Tensor, 2>", "std::array<Tensor, 3>", "Eigh", "Lstsq", "Lu",
+          "LuFactor", "Qr", "Slogdet", "Svd"})
       if (before.rfind(type + " ", 0) == 0) {
         std::string const name = before.substr(type.size() + 1);
         if (name.find_first_of(" ;,") == std::string::npos) names.insert(name);
