@@ -501,6 +501,75 @@ Tensor tensorinv(Tensor const& x, int axes = 2);
 Tensor tensorsolve(Tensor const& a, Tensor const& b, Dims const& axes = {});
 
 // ---- Fourier transforms ---------------------------------------------------------------------------------------------
+// Complex numbers are pairs of reals on a last axis of size 2, which `axis` and `axes` do not count; "real" operands
+// have none. Any length; integers count as f32.
+enum class FftNorm { backward, ortho, forward };  // 1/n on the inverse, 1/√n on both, 1/n on the forward transform
+struct FftOptions {
+  int64_t n = -1;  // length of the transform: the axis is cut, or lengthened with zeros; -1 keeps it
+  int axis = -1;
+  FftNorm norm = FftNorm::backward;
+};
+/// Σⱼ xⱼ·e^(−2πi·jk/n), complex to complex (Cooley and Tukey, 1965; Bluestein, 1970, for other lengths than 2ᵃ3ᵇ5ᶜ).
+Tensor fft(Tensor const& x, FftOptions options = {});
+/// Σⱼ xⱼ·e^(2πi·jk/n)/n
+Tensor ifft(Tensor const& x, FftOptions options = {});
+/// The first n/2 + 1 terms of the transform of real x; the others are their conjugates.
+Tensor rfft(Tensor const& x, FftOptions options = {});
+/// Its inverse: complex to real of length n, by default 2·(size − 1). Imaginary parts that a real signal has not are
+/// ignored.
+Tensor irfft(Tensor const& x, FftOptions options = {});
+/// Transform of a signal with x₋ⱼ = conj xⱼ, given by its first half: complex to real of length n.
+Tensor hfft(Tensor const& x, FftOptions options = {});
+/// Its inverse, real to complex.
+Tensor ihfft(Tensor const& x, FftOptions options = {});
+
+struct FftnOptions {
+  Dims s = {};     // lengths along `axes`, -1 keeps one; empty keeps all
+  Dims axes = {};  // empty: the last s.rank() axes, or all of them (of …2: the last two)
+  FftNorm norm = FftNorm::backward;
+};
+// The same along several axes; the real side of rfftn, irfftn, hfftn and ihfftn is the last of `axes`.
+Tensor fftn(Tensor const& x, FftnOptions options = {});
+Tensor ifftn(Tensor const& x, FftnOptions options = {});
+Tensor rfftn(Tensor const& x, FftnOptions options = {});
+Tensor irfftn(Tensor const& x, FftnOptions options = {});
+Tensor hfftn(Tensor const& x, FftnOptions options = {});
+Tensor ihfftn(Tensor const& x, FftnOptions options = {});
+Tensor fft2(Tensor const& x, FftnOptions options = {});
+Tensor ifft2(Tensor const& x, FftnOptions options = {});
+Tensor rfft2(Tensor const& x, FftnOptions options = {});
+Tensor irfft2(Tensor const& x, FftnOptions options = {});
+Tensor hfft2(Tensor const& x, FftnOptions options = {});
+Tensor ihfft2(Tensor const& x, FftnOptions options = {});
+
+/// [0, 1, …, −2, −1]/(n·spacing): the frequencies of fft.
+Tensor fftfreq(int64_t n, double spacing = 1, Dtype dtype = Dtype::f32);
+/// [0, 1, …, n/2]/(n·spacing): of rfft.
+Tensor rfftfreq(int64_t n, double spacing = 1, Dtype dtype = Dtype::f32);
+/// Moves frequency 0 to the middle of `axes` (all if empty); here a pair's axis is counted like any other.
+Tensor fftshift(Tensor const& x, Dims const& axes = {});
+Tensor ifftshift(Tensor const& x, Dims const& axes = {});
+
+/// Pairs (re, im); an undefined `im` is zero.
+Tensor complex(Tensor const& re, Tensor const& im = {});
+/// (a + bi)·(c + di), pair by pair.
+Tensor complex_mul(Tensor const& a, Tensor const& b);
+/// yₜ = Σ_{j ≤ t} kernelⱼ·xₜ₋ⱼ along the last axis, as long as x, by rfft in O(T·log T); leading axes broadcast.
+Tensor fft_convolve(Tensor const& x, Tensor const& kernel);
+
+struct StftOptions {
+  int64_t hop_length = -1;  // -1: n_fft/4
+  int64_t win_length = -1;  // -1: n_fft
+  Tensor window = {};       // [win_length], centred in n_fft with zeros; undefined: ones
+  bool center = true;       // frame t is centred at t·hop_length, the signal reflected beyond its ends
+  bool normalized = false;  // 1/√n_fft
+  bool onesided = true;     // the n_fft/2 + 1 frequencies of rfft
+};
+/// rfft (fft) of windowed frames: real [T] or [B, T] → [.., frequencies, frames, 2].
+Tensor stft(Tensor const& x, int64_t n_fft, StftOptions const& options = {});
+/// The least-squares inverse: overlapping frames, windowed again, over Σ window² (Griffin and Lim, 1984). `length` cuts
+/// or lengthens the result; -1: what the frames cover. An Error where Σ window² vanishes.
+Tensor istft(Tensor const& x, int64_t n_fft, StftOptions const& options = {}, int64_t length = -1);
 
 // ---- convolution, pooling, resampling -------------------------------------------------------------------------------
 
