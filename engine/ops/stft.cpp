@@ -73,9 +73,9 @@ Frame frame_of(char const* op, int64_t n_fft, StftOptions const& options, Dtype 
   int64_t const hop = options.hop_length == -1 ? n_fft / 4 : options.hop_length;
   int64_t const width = options.win_length == -1 ? n_fft : options.win_length;
   check(n_fft >= 1 && hop >= 1 && width >= 1 && width <= n_fft, op, [&] {
-    return Complaint{fmt::format("expected n_fft, hop_length >= 1 and 1 <= win_length <= n_fft, got {}, {}, {}", n_fft,
-                                 hop, width),
-                     "give lengths in samples"};
+    return Complaint{
+        fmt::format("expected n_fft, hop_length >= 1 and 1 <= win_length <= n_fft, got {}, {}, {}", n_fft, hop, width),
+        "give lengths in samples"};
   });
   check(!options.window.defined() || options.window.shape() == Shape{width}, op, [&] {
     return Complaint{fmt::format("expected a window of shape [{}], got {}", width, to_string(options.window.shape())),
@@ -94,8 +94,7 @@ FftNorm norm_of(StftOptions const& options) { return options.normalized ? FftNor
 Tensor stft(Tensor const& x, int64_t n_fft, StftOptions const& options) {
   check_defined("stft", x);
   check((x.rank() == 1 || x.rank() == 2) && is_floating(x.dtype()), "stft", [&] {
-    return Complaint{fmt::format("expected a floating [T] or [B, T], got {} {}", name(x.dtype()),
-                                 to_string(x.shape())),
+    return Complaint{fmt::format("expected a floating [T] or [B, T], got {} {}", name(x.dtype()), to_string(x.shape())),
                      "reshape the leading axes into one"};
   });
   Frame const frame = frame_of("stft", n_fft, options, x.dtype());
@@ -123,8 +122,8 @@ Tensor istft(Tensor const& x, int64_t n_fft, StftOptions const& options, int64_t
         });
   Frame const frame = frame_of("istft", n_fft, options, x.dtype());
   Tensor const batch = (x.rank() == 3 ? x.unsqueeze(0) : x).transpose(1, 2);
-  FftOptions const transform{.n = n_fft, .norm = norm_of(options)};
-  Tensor const frames = options.onesided ? irfft(batch, transform) : ifft(batch, transform).select(-1, 0);
+  // The signal is real: the second half of a full spectrum says nothing new.
+  Tensor const frames = irfft(batch.slice(-2, 0, n_fft / 2 + 1), {.n = n_fft, .norm = norm_of(options)});
   int64_t const count = batch.size(1), covered = (count - 1) * frame.hop + n_fft;
   Tensor sums = overlapped(frames * frame.window, frame.hop);
   Tensor weight = overlapped(square(frame.window).expand({1, count, n_fft}), frame.hop);
