@@ -84,7 +84,8 @@ Tensor householder_product(Tensor const& x, Tensor const& tau) {
                                        to_string(x.shape()), to_string(tau.shape())),
                            "pass what a QR factorisation gave"};
         });
-  Tensor y = corner(identity(m, x.dtype()), m, n).expand(x.shape());
+  // Chosen against x, so that without reflections the result still depends on it, with gradient 0.
+  Tensor y = where(zeros({}, Dtype::boolean), x, corner(identity(m, x.dtype()), m, n));
   for (int64_t i = tau.size(-1); i-- > 0;) {
     Shape one = lead_of(x), zero = one;
     Tensor const below = x.slice(-1, i, i + 1).slice(-2, i + 1, m);
@@ -92,7 +93,7 @@ Tensor householder_product(Tensor const& x, Tensor const& tau) {
         cat({zeros(with_matrix(zero, i, 1), x.dtype()), ones(with_matrix(one, 1, 1), x.dtype()), below}, -2);
     y = y - tau.slice(-1, i, i + 1).unsqueeze(-1) * matmul(v, matmul(v.t(), y));
   }
-  return y.contiguous();
+  return y;
 }
 
 }  // namespace heed

@@ -320,7 +320,7 @@ Tensor logdet(Tensor const& x) {
   check_square("logdet", x);
   check_matrix("logdet", x);
   Slogdet const d = slogdet(x);
-  return d.logabsdet + log(d.sign);
+  return where(d.sign == -1.0, std::numeric_limits<double>::quiet_NaN(), d.logabsdet);
 }
 
 }  // namespace heed

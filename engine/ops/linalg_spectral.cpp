@@ -60,24 +60,25 @@ Tensor gaps(Tensor const& x) {
   return where(arange(n).unsqueeze(1) == arange(n), 1.0, x.unsqueeze(-2) - x.unsqueeze(-1));
 }
 
+Tensor skew(Tensor const& x) { return x - x.t(); }
+
 }  // namespace
 
-/// v·(diag(g_w) + (vᵀ·g_v)/(wⱼ − wᵢ))·vᵀ (Giles, 2008)
+/// v·(diag(g_w) + ½(vᵀ·g_v − g_vᵀ·v)/(wⱼ − wᵢ))·vᵀ, symmetric (Giles, 2008).
 Eigh eigh(Tensor const& x, bool upper) {
   check_square("eigh", x);
   check_matrix("eigh", x);
   Eigh const found = eigen("eigh", x, upper, true);
   std::array<Tensor, 2> y{found.values, found.vectors};
   if (tracked(x))
-    record_outputs(
-        "eigh", y, {&x}, [w = SavedOutput(y[0], 0), v = SavedOutput(y[1], 1)](Tensor const* g, Node const& node) {
-          Tensor const vectors = v.get(node);
-          if (!g[1].defined()) return std::array{matmul(vectors * g[0].unsqueeze(-2), vectors.t())};
-          int64_t const n = vectors.size(-1);
-          Tensor inner = where(arange(n).unsqueeze(1) == arange(n), 0.0, matmul(vectors.t(), g[1]) / gaps(w.get(node)));
-          if (g[0].defined()) inner = inner + diagonal_matrix(g[0]);
-          return std::array{matmul(matmul(vectors, inner), vectors.t())};
-        });
+    record_outputs("eigh", y, {&x},
+                   [w = SavedOutput(y[0], 0), v = SavedOutput(y[1], 1)](Tensor const* g, Node const& node) {
+                     Tensor const vectors = v.get(node);
+                     if (!g[1].defined()) return std::array{matmul(vectors * g[0].unsqueeze(-2), vectors.t())};
+                     Tensor inner = skew(matmul(vectors.t(), g[1])) * 0.5 / gaps(w.get(node));
+                     if (g[0].defined()) inner = inner + diagonal_matrix(g[0]);
+                     return std::array{matmul(matmul(vectors, inner), vectors.t())};
+                   });
   return {y[0], y[1]};
 }
 
@@ -119,8 +120,6 @@ Tensor completed(Tensor const& u) {
   if (m == k) return u;
   return cat({u, qr(u, QrMode::complete).q.slice(-1, k, m)}, -1);
 }
-
-Tensor skew(Tensor const& x) { return x - x.t(); }
 
 /// Townsend (2016): gradients with respect to u [M, K], s and vh [K, N], any of which may be missing.
 Tensor svd_gradient(Tensor const& u, Tensor const& s, Tensor const& vh, Tensor const& gu, Tensor const& gs,
@@ -195,16 +194,17 @@ Tensor pinv(Tensor const& x, Rank options) {
   check_matrix("pinv", x);
   int64_t const m = x.size(-2), n = x.size(-1);
   if (x.numel() == 0) return x.t().contiguous();
-  if (options.hermitian) {
-    Eigh const f = eigh(x);
-    Tensor const kept = counted(x, abs(f.values.detach()), options);
-    return matmul(f.vectors * inverse_where(kept, f.values).unsqueeze(-2), f.vectors.t());
-  }
   Tensor y;
   {
     NoGrad const off;
-    Svd const f = svd(x, false);
-    y = matmul(f.vh.t() * inverse_where(counted(x, f.s, options), f.s).unsqueeze(-2), f.u.t());
+    if (options.hermitian) {
+      Eigh const f = eigh(x);
+      Tensor const kept = counted(x, abs(f.values), options);
+      y = matmul(f.vectors * inverse_where(kept, f.values).unsqueeze(-2), f.vectors.t());
+    } else {
+      Svd const f = svd(x, false);
+      y = matmul(f.vh.t() * inverse_where(counted(x, f.s, options), f.s).unsqueeze(-2), f.u.t());
+    }
   }
   if (tracked(x))
     record("pinv", y, {&x}, [x = Saved(x), y = SavedOutput(y), m, n](Tensor const& g, Node const& node) {

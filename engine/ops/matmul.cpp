@@ -186,27 +186,23 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
 Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
   check_defined("linear", x);
   check_defined("linear", weight);
-  if (weight.rank() == 1 || !is_floating(x.dtype())) {
-    check_one_type(x, weight, bias);
-    check(!bias.defined() || bias.rank() + 1 == weight.rank(), "linear", [&] {
-      return Complaint{fmt::format("expected a bias of rank {} for a weight of shape {}, got {}", weight.rank() - 1,
-                                   to_string(weight.shape()), to_string(bias.shape())),
-                       "drop the weight's last axis"};
-    });
-    Tensor const y = matmul(x, weight.rank() == 2 ? weight.t() : weight);
-    return bias.defined() ? y + bias : y;
-  }
-  check(x.rank() >= 1 && weight.rank() == 2 && x.size(-1) == weight.size(1), "linear", [&] {
+  bool const one = weight.rank() == 1;
+  check(x.rank() >= 1 && (one || weight.rank() == 2) && x.size(-1) == weight.size(-1), "linear", [&] {
     return Complaint{
-        fmt::format("expected x [.., {}] for a weight of shape {}, got {}", weight.rank() == 2 ? weight.size(1) : 0,
+        fmt::format("expected x [.., {}] for a weight of shape {}, got {}", weight.rank() >= 1 ? weight.size(-1) : 0,
                     to_string(weight.shape()), to_string(x.shape())),
         "make the last axis of x as long as the weight's last axis"};
   });
   check_one_type(x, weight, bias);
-  check(!bias.defined() || bias.shape() == Shape{weight.size(0)}, "linear", [&] {
-    return Complaint{fmt::format("expected a bias of shape [{}], got {}", weight.size(0), to_string(bias.shape())),
-                     "make it as long as the weight's first axis"};
+  check(!bias.defined() || bias.shape() == (one ? Shape{} : Shape{weight.size(0)}), "linear", [&] {
+    return Complaint{fmt::format("expected a bias of shape {}, got {}",
+                                 to_string(one ? Shape{} : Shape{weight.size(0)}), to_string(bias.shape())),
+                     "make it the weight's shape without the last axis"};
   });
+  if (one || !is_floating(x.dtype())) {
+    Tensor const y = matmul(x, one ? weight : weight.t());
+    return bias.defined() ? y + bias : y;
+  }
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.size(0);
   int64_t rows = 1;

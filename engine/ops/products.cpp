@@ -235,7 +235,7 @@ Tensor multi_dot(std::vector<Tensor> const& tensors) {
 
 Tensor matrix_power(Tensor const& x, int64_t n) {
   check_square("matrix_power", x);
-  if (n == 0) return identity(x.size(-1), x.dtype()).expand(x.shape()).contiguous();
+  if (n == 0) return where(zeros({}, Dtype::boolean), x, identity(x.size(-1), x.dtype()));
   Tensor base = n < 0 ? inv(x) : x, y;
   for (uint64_t rest = n < 0 ? -uint64_t(n) : uint64_t(n);;) {
     if (rest & 1) y = y.defined() ? matmul(y, base) : base;
