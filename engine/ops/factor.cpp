@@ -146,11 +146,11 @@ void qr(T* a, T* tau, int64_t m, int64_t n) {
     largest = std::max(largest, std::abs(head));
     T total = 0;
     for (int64_t i = j; i < m; ++i) total += (a[i * n + j] / largest) * (a[i * n + j] / largest);
-    T const beta = -std::copysign(largest * std::sqrt(total), head);
-    tau[j] = (beta - head) / beta;
-    T const below = head - beta;
-    for (int64_t i = j + 1; i < m; ++i) a[i * n + j] /= below;
-    head = beta;
+    // In units of `largest`, so that the smallest numbers keep their digits.
+    T const unit_head = head / largest, beta = -std::copysign(std::sqrt(total), unit_head);
+    tau[j] = (beta - unit_head) / beta;
+    for (int64_t i = j + 1; i < m; ++i) a[i * n + j] = a[i * n + j] / largest / (unit_head - beta);
+    head = beta * largest;
     // a −= tau·v·(vᵀ·a)
     std::copy(a + j * n + j + 1, a + (j + 1) * n, dots.begin());
     int64_t const width = n - j - 1;

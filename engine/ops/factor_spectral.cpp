@@ -176,9 +176,10 @@ void pivoted_qr(double* a, double* tau, int64_t* order, int64_t m, int64_t n) {
       for (int64_t i = 0; i < m; ++i) std::swap(a[i * n + j], a[i * n + best]);
     }
     tau[j] = 0;
-    double const head = a[j * n + j], size = std::sqrt(rest[size_t(best)]);
-    if (size <= std::abs(head)) continue;
-    double const beta = -std::copysign(size, head);
+    double below = 0;
+    for (int64_t i = j + 1; i < m; ++i) below += a[i * n + j] * a[i * n + j];
+    if (below == 0) continue;
+    double const head = a[j * n + j], beta = -std::copysign(std::sqrt(head * head + below), head);
     tau[j] = (beta - head) / beta;
     for (int64_t i = j + 1; i < m; ++i) a[i * n + j] /= head - beta;
     a[j * n + j] = beta;
@@ -205,7 +206,7 @@ bool orthogonalise_rows(double* x, double* w, int64_t n) {
   for (int sweep = 0; sweep < 60; ++sweep) {
     bool any = false;
     for (int64_t round = 0; round + 1 < players; ++round) {
-      parallel_for(players / 2, std::max<int64_t>(1, 4096 / n), [&](int64_t begin, int64_t end) {
+      parallel_for(players / 2, std::max<int64_t>(1, 65536 / n), [&](int64_t begin, int64_t end) {
         for (int64_t pair = begin; pair < end; ++pair) {
           int64_t const p = std::min(seat[size_t(pair)], seat[size_t(players - 1 - pair)]);
           int64_t const q = std::max(seat[size_t(pair)], seat[size_t(players - 1 - pair)]);
