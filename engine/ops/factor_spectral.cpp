@@ -1,4 +1,5 @@
-// Symmetric eigenvalues by Householder's tridiagonal form and implicit QL; singular values by one-sided Jacobi.
+// Symmetric eigenvalues by Householder's tridiagonal form and implicit QL; singular values by bidiagonal form and
+// implicit QR.
 #include <heed/engine/ops/factor.h>
 #include <heed/engine/parallel.h>
 
@@ -95,7 +96,7 @@ struct Rotation {
   double c, s;
 };
 
-/// Applies rotations in order to the rows of a [n, n], by bands of columns that stay in cache.
+/// Applies rotations in order to the rows of a [.., n], by bands of columns that stay in cache.
 void apply(std::vector<Rotation> const& rotations, double* a, int64_t n) {
   parallel_for(n, 64, [&](int64_t begin, int64_t end) {
     for (Rotation const& r : rotations)
@@ -162,138 +163,165 @@ bool eigh(double* a, double* values, int64_t n, bool vectors) {
 
 namespace {
 
-/// a [m, n] with columns in an order in which the norms of what is left fall; order[j] is the column that became j.
-void pivoted_qr(double* a, double* tau, int64_t* order, int64_t m, int64_t n) {
-  std::iota(order, order + n, 0);
-  Vector rest(static_cast<size_t>(n)), column(static_cast<size_t>(m)), dots(static_cast<size_t>(n));
-  for (int64_t j = 0; j < n; ++j) {
-    std::fill(rest.begin() + j, rest.end(), 0.0);
-    for (int64_t i = j; i < m; ++i)
-      for (int64_t c = j; c < n; ++c) rest[size_t(c)] += a[i * n + c] * a[i * n + c];
-    int64_t const best = std::max_element(rest.begin() + j, rest.end()) - rest.begin();
-    if (best != j) {
-      std::swap(order[j], order[best]);
-      for (int64_t i = 0; i < m; ++i) std::swap(a[i * n + j], a[i * n + best]);
+/// The rotation with (c·f + s·g, c·g − s·f) = (r, 0).
+struct Givens {
+  double c, s, r;
+  Givens(double f, double g) : c(1), s(0), r(std::hypot(f, g)) {
+    if (r == 0) return;
+    c = f / r;
+    s = g / r;
+  }
+};
+
+/// v[0 … n) (stride `step`) becomes a reflection with v[0] = 1 that maps it to (beta, 0, …); returns tau.
+double reflection(double* v, int64_t n, int64_t step, double& beta) {
+  double below = 0;
+  for (int64_t i = 1; i < n; ++i) below += v[i * step] * v[i * step];
+  double const head = v[0];
+  beta = head;
+  v[0] = 1;
+  if (below == 0) return 0;
+  beta = -std::copysign(std::sqrt(head * head + below), head);
+  for (int64_t i = 1; i < n; ++i) v[i * step] /= head - beta;
+  return (beta - head) / beta;
+}
+
+/// a [m, n] −= tau·v·(vᵀ·a), v of stride `step`, rows of a `width` apart: in bands of columns.
+void reflect_rows(double const* v, int64_t step, double tau, double* a, int64_t m, int64_t n, int64_t width) {
+  if (tau == 0) return;
+  parallel_for(n, 128, [&](int64_t begin, int64_t end) {
+    double dots[128] = {};
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = begin; j < end; ++j) dots[j - begin] += v[i * step] * a[i * width + j];
+    for (int64_t i = 0; i < m; ++i) {
+      double const factor = tau * v[i * step];
+      for (int64_t j = begin; j < end; ++j) a[i * width + j] -= factor * dots[j - begin];
     }
-    tau[j] = 0;
-    double below = 0;
-    for (int64_t i = j + 1; i < m; ++i) below += a[i * n + j] * a[i * n + j];
-    if (below == 0) continue;
-    double const head = a[j * n + j], beta = -std::copysign(std::sqrt(head * head + below), head);
-    tau[j] = (beta - head) / beta;
-    for (int64_t i = j + 1; i < m; ++i) a[i * n + j] /= head - beta;
-    a[j * n + j] = beta;
-    std::copy(a + j * n + j + 1, a + (j + 1) * n, dots.begin());
-    int64_t const width = n - j - 1;
-    for (int64_t i = j + 1; i < m; ++i)
-      for (int64_t c = 0; c < width; ++c) dots[size_t(c)] += a[i * n + j] * a[i * n + j + 1 + c];
-    for (int64_t i = j; i < m; ++i) {
-      double const factor = tau[j] * (i == j ? 1 : a[i * n + j]);
-      for (int64_t c = 0; c < width; ++c) a[i * n + j + 1 + c] -= factor * dots[size_t(c)];
+  });
+}
+
+/// a [m, n] −= tau·(a·v)·vᵀ
+void reflect_columns(double const* v, double tau, double* a, int64_t m, int64_t n, int64_t width) {
+  if (tau == 0) return;
+  parallel_for(m, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      double const factor = tau * dot(a + i * width, v, n);
+      for (int64_t j = 0; j < n; ++j) a[i * width + j] -= factor * v[j];
     }
+  });
+}
+
+/// a [m, n] = U·B·V with B upper bidiagonal (d, above it e[0 … n − 2]); u [m, n] and v [n, n] are formed if given
+/// (Golub and Kahan, 1965).
+void bidiagonal(double* a, double* d, double* e, double* u, double* v, int64_t m, int64_t n) {
+  Vector left(static_cast<size_t>(n)), right(static_cast<size_t>(n));
+  for (int64_t k = 0; k < n; ++k) {
+    double* const corner = a + k * n + k;
+    left[size_t(k)] = reflection(corner, m - k, n, d[k]);
+    reflect_rows(corner, n, left[size_t(k)], corner + 1, m - k, n - k - 1, n);
+    if (k + 1 == n) break;
+    right[size_t(k)] = reflection(corner + 1, n - k - 1, 1, e[k]);
+    reflect_columns(corner + 1, right[size_t(k)], corner + n + 1, m - k - 1, n - k - 1, n);
+  }
+  if (!u) return;
+  std::fill_n(u, m * n, 0.0);
+  std::fill_n(v, n * n, 0.0);
+  for (int64_t k = 0; k < n; ++k) u[k * n + k] = v[k * n + k] = 1;
+  for (int64_t k = n; k-- > 0;) {
+    reflect_rows(a + k * n + k, n, left[size_t(k)], u + k * n + k, m - k, n - k, n);
+    if (k + 1 < n)
+      reflect_columns(a + k * n + k + 1, right[size_t(k)], v + (k + 1) * n + k + 1, n - k - 1, n - k - 1, n);
   }
 }
 
-/// Rotates the rows of x [n, n] until they are orthogonal, and those of w (if any) alike. Pairs meet in the order of a
-/// tournament, so that those of one round share no row.
-bool orthogonalise_rows(double* x, double* w, int64_t n) {
-  constexpr double nothing = 1e-290;  // a squared norm, of a matrix whose largest element is about 1
-  double const tolerance = std::sqrt(double(n)) * epsilon;
-  int64_t const players = n + n % 2;
-  std::vector<int64_t> seat(static_cast<size_t>(players));
-  std::iota(seat.begin(), seat.end(), 0);
-  std::vector<uint8_t> moved(size_t(players / 2));
-  for (int sweep = 0; sweep < 60; ++sweep) {
-    bool any = false;
-    for (int64_t round = 0; round + 1 < players; ++round) {
-      parallel_for(players / 2, std::max<int64_t>(1, 65536 / n), [&](int64_t begin, int64_t end) {
-        for (int64_t pair = begin; pair < end; ++pair) {
-          int64_t const p = std::min(seat[size_t(pair)], seat[size_t(players - 1 - pair)]);
-          int64_t const q = std::max(seat[size_t(pair)], seat[size_t(players - 1 - pair)]);
-          moved[size_t(pair)] = 0;
-          if (q >= n) continue;
-          double *const u = x + p * n, *const v = x + q * n;
-          double const uu = dot(u, u, n), vv = dot(v, v, n), uv = dot(u, v, n);
-          if (uu < nothing || vv < nothing || std::abs(uv) <= tolerance * std::sqrt(uu) * std::sqrt(vv)) continue;
-          double const zeta = (vv - uu) / (2 * uv);
-          double const t = std::copysign(1.0, zeta) / (std::abs(zeta) + std::hypot(1.0, zeta));
-          double const c = 1 / std::sqrt(1 + t * t);
-          rotate(u, v, n, c, c * t);
-          if (w) rotate(w + p * n, w + q * n, n, c, c * t);
-          moved[size_t(pair)] = 1;
-        }
-      });
-      any = any || std::find(moved.begin(), moved.end(), 1) != moved.end();
-      std::rotate(seat.begin() + 1, seat.end() - 1, seat.end());
-    }
-    if (!any) return true;
+/// An implicit QR step on rows low … high of B, with the eigenvalue of the last 2×2 of B·Bᵀ for its shift, or none
+/// where B is singular (Demmel and Kahan, 1990).
+void qr_step(double* d, double* e, int64_t low, int64_t high, std::vector<Rotation>& left,
+             std::vector<Rotation>& right) {
+  double least = std::abs(d[low]), most = least;
+  for (int64_t i = low; i <= high; ++i) {
+    least = std::min(least, std::abs(d[i]));
+    most = std::max(most, std::abs(d[i]));
   }
-  return false;
-}
-
-/// Rows `from` … n − 1 of x [n, n] become an orthonormal completion of the orthonormal rows before: unit vectors,
-/// projected twice, those furthest from the span so far first.
-void complete_rows(double* x, int64_t from, int64_t n) {
-  for (int64_t row = from; row < n; ++row) {
-    int64_t best = 0;
-    double least = std::numeric_limits<double>::infinity();
-    for (int64_t j = 0; j < n; ++j) {
-      double inside = 0;
-      for (int64_t i = 0; i < row; ++i) inside += x[i * n + j] * x[i * n + j];
-      if (inside < least) least = inside, best = j;
-    }
-    double* const y = x + row * n;
-    std::fill_n(y, n, 0.0);
-    y[best] = 1;
-    for (int pass = 0; pass < 2; ++pass)
-      for (int64_t i = 0; i < row; ++i) {
-        double const factor = dot(x + i * n, y, n);
-        for (int64_t j = 0; j < n; ++j) y[j] -= factor * x[i * n + j];
-      }
-    double const size = std::sqrt(dot(y, y, n));
-    for (int64_t j = 0; j < n; ++j) y[j] /= size;
+  double f = d[low], g = e[low];
+  if (least > epsilon * most) {
+    double const before = high - 1 > low ? e[high - 2] : 0;
+    double const p = d[high - 1] * d[high - 1] + before * before, q = d[high] * d[high] + e[high - 1] * e[high - 1];
+    double const r = d[high - 1] * e[high - 1], gap = (p - q) / 2;
+    double const shift = r == 0 ? q : q - r * (r / (gap + std::copysign(std::hypot(gap, r), gap)));
+    f = d[low] - shift / d[low];
   }
+  for (int64_t i = low; i < high; ++i) {
+    Givens const columns(f, g);
+    if (i > low) e[i - 1] = columns.r;
+    f = columns.c * d[i] + columns.s * e[i];
+    e[i] = columns.c * e[i] - columns.s * d[i];
+    g = columns.s * d[i + 1];
+    d[i + 1] *= columns.c;
+    right.push_back({i, columns.c, -columns.s});
+    Givens const rows(f, g);
+    d[i] = rows.r;
+    f = rows.c * e[i] + rows.s * d[i + 1];
+    d[i + 1] = rows.c * d[i + 1] - rows.s * e[i];
+    if (i + 1 < high) {
+      g = rows.s * e[i + 1];
+      e[i + 1] *= rows.c;
+    }
+    left.push_back({i, rows.c, -rows.s});
+  }
+  e[high - 1] = f;
 }
 
 }  // namespace
 
-/// a·P = Q·R; rows of R are rotated, Wᵀ·R = Σ·Zᵀ, so that a = (Q·W)·Σ·(P·Z)ᵀ.
+/// Bidiagonal form and implicit QR (Golub and Reinsch, 1970).
 bool svd(double const* a, double* u, double* values, double* v, int64_t m, int64_t n) {
   if (n == 0) return true;
-  Vector reflections(a, a + m * n), tau(static_cast<size_t>(n)), x(size_t(n * n)), w(size_t(u ? n * n : 0));
-  std::vector<int64_t> columns(static_cast<size_t>(n)), order(static_cast<size_t>(n));
-  double const scale = normalise(reflections.data(), m * n);
-  pivoted_qr(reflections.data(), tau.data(), columns.data(), m, n);
-  for (int64_t i = 0; i < n; ++i) {
-    std::copy_n(reflections.begin() + i * n + i, n - i, x.begin() + i * n + i);
-    if (u) w[size_t(i * n + i)] = 1;
+  Vector work(a, a + m * n), e(static_cast<size_t>(n)), ut(size_t(u ? m * n : 0));
+  double const scale = normalise(work.data(), m * n);
+  double* const d = values;
+  bidiagonal(work.data(), d, e.data(), u, v, m, n);
+  if (u)
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) ut[size_t(j * m + i)] = u[i * n + j];
+  double norm = 0;
+  for (int64_t i = 0; i < n; ++i) norm = std::max({norm, std::abs(d[i]), std::abs(e[size_t(i)])});
+  std::vector<Rotation> left, right;
+  int64_t steps = 60 * n;
+  for (int64_t high = n - 1; high > 0;) {
+    int64_t low = high;
+    while (low > 0 && std::abs(e[size_t(low - 1)]) > epsilon * (std::abs(d[low - 1]) + std::abs(d[low])) &&
+           std::abs(e[size_t(low - 1)]) > epsilon * epsilon * norm)
+      --low;
+    if (low > 0) e[size_t(low - 1)] = 0;
+    if (low == high) {
+      --high;
+      continue;
+    }
+    if (steps-- == 0) return false;
+    left.clear();
+    right.clear();
+    qr_step(d, e.data(), low, high, left, right);
+    if (u) {
+      apply(left, ut.data(), m);
+      apply(right, v, n);
+    }
   }
-  if (!orthogonalise_rows(x.data(), u ? w.data() : nullptr, n)) return false;
-  Vector size(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) size[size_t(i)] = std::sqrt(dot(x.data() + i * n, x.data() + i * n, n));
+  std::vector<int64_t> order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](int64_t i, int64_t j) {
-    return size[size_t(i)] > size[size_t(j)] || (size[size_t(i)] == size[size_t(j)] && i < j);
+    return std::abs(d[i]) > std::abs(d[j]) || (std::abs(d[i]) == std::abs(d[j]) && i < j);
   });
-  int64_t rank = 0;
+  Vector const unsorted(d, d + n);
+  Vector const rows = u ? Vector(v, v + n * n) : Vector();
   for (int64_t i = 0; i < n; ++i) {
-    double const here = size[size_t(order[size_t(i)])];
-    rank += here > 1e-145;
-    values[i] = here > 1e-145 ? here * scale : 0;
+    int64_t const from = order[size_t(i)];
+    double const sign = std::copysign(1.0, unsorted[size_t(from)]);
+    values[i] = std::abs(unsorted[size_t(from)]) * scale;
+    if (!u) continue;
+    for (int64_t j = 0; j < n; ++j) v[i * n + j] = sign * rows[size_t(from * n + j)];
+    for (int64_t j = 0; j < m; ++j) u[j * n + i] = ut[size_t(from * m + j)];
   }
-  if (!u) return true;
-  Vector z(size_t(n * n));
-  for (int64_t i = 0; i < rank; ++i) {
-    double const* const row = x.data() + order[size_t(i)] * n;
-    for (int64_t j = 0; j < n; ++j) z[size_t(i * n + j)] = row[j] / size[size_t(order[size_t(i)])];
-  }
-  complete_rows(z.data(), rank, n);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < n; ++j) v[i * n + columns[size_t(j)]] = z[size_t(i * n + j)];
-  std::fill_n(u, m * n, 0.0);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < n; ++j) u[i * n + j] = w[size_t(order[size_t(j)] * n + i)];
-  apply_reflections(reflections.data(), n, tau.data(), n, u, m, n);
   return true;
 }
 
