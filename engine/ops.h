@@ -330,7 +330,7 @@ Tensor triu(Tensor const& x, int64_t offset = 0);
 // ---- indexing -------------------------------------------------------------------------------------------------------
 
 // ---- products -------------------------------------------------------------------------------------------------------
-// All number types; integers wrap. Sizes that do not meet are an Error.
+// All number types, 16-bit ones computed in f32; integers wrap. Sizes that do not meet are an Error.
 /// [.., M, K]·[.., K, N] → [.., M, N], leading axes broadcast; rank 1 is a row (left) or column (right) and loses that
 /// axis.
 Tensor matmul(Tensor const& a, Tensor const& b);
@@ -356,7 +356,7 @@ Tensor outer(Tensor const& a, Tensor const& b);
 
 /// beta·input + alpha·product; with beta = 0 `input` is not read, so that NaN there is lost.
 struct AddProduct {
-  double beta = 1, alpha = 1;
+  Number beta = 1, alpha = 1;
 };
 /// beta·input + alpha·a·b: `input` broadcasts to [M, N], as it does to the product's shape in what follows.
 Tensor addmm(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options = {});
@@ -425,8 +425,8 @@ Tensor eigvalsh(Tensor const& x, bool upper = false);
 struct Svd {
   Tensor u, s, vh;  // [.., M, K], [.., K] descending, [.., K, N]
 };
-/// x = u·diag(s)·vh; `full` gives square u and vh, whose further columns and rows have no gradient. One-sided Jacobi
-/// after a pivoted QR (Drmač and Veselić, 2008). An Error for input that is not finite.
+/// x = u·diag(s)·vh; `full` gives square u and vh, whose further columns and rows have no gradient. By bidiagonal form
+/// and implicit QR (Golub and Reinsch, 1970). An Error for input that is not finite.
 Svd svd(Tensor const& x, bool full = true);
 Tensor svdvals(Tensor const& x);
 

@@ -96,12 +96,16 @@ struct Rotation {
   double c, s;
 };
 
+/// So many rotations are gathered before they are applied.
+constexpr size_t enough_rotations = 4096;
+
 /// Applies rotations in order to the rows of a [.., n], by bands of columns that stay in cache.
-void apply(std::vector<Rotation> const& rotations, double* a, int64_t n) {
+void apply(std::vector<Rotation>& rotations, double* a, int64_t n) {
   parallel_for(n, 64, [&](int64_t begin, int64_t end) {
     for (Rotation const& r : rotations)
       rotate(a + r.row * n + begin, a + (r.row + 1) * n + begin, end - begin, r.c, r.s);
   });
+  rotations.clear();
 }
 
 }  // namespace
@@ -129,7 +133,6 @@ bool eigh(double* a, double* values, int64_t n, bool vectors) {
     double const gap = (d[low + 1] - d[low]) / (2 * e[size_t(low)]);
     double const shift = d[low] - e[size_t(low)] / (gap + std::copysign(std::hypot(gap, 1.0), gap));
     double f = d[high] - shift, g = e[size_t(high - 1)];
-    rotations.clear();
     for (int64_t i = high - 1; i >= low; --i) {
       // The rotation of rows and columns i, i + 1 that turns (g, f) into (0, r).
       double const r = std::hypot(f, g);
@@ -146,8 +149,10 @@ bool eigh(double* a, double* values, int64_t n, bool vectors) {
       }
       rotations.push_back({i, c, s});
     }
-    if (vectors) apply(rotations, a, n);
+    if (!vectors) rotations.clear();
+    if (rotations.size() >= enough_rotations) apply(rotations, a, n);
   }
+  if (vectors) apply(rotations, a, n);
   std::vector<int64_t> order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return d[i] < d[j] || (d[i] == d[j] && i < j); });
@@ -299,14 +304,11 @@ bool svd(double const* a, double* u, double* values, double* v, int64_t m, int64
       continue;
     }
     if (steps-- == 0) return false;
-    left.clear();
-    right.clear();
     qr_step(d, e.data(), low, high, left, right);
-    if (u) {
-      apply(left, ut.data(), m);
-      apply(right, v, n);
-    }
+    if (!u) left.clear(), right.clear();
+    if (left.size() >= enough_rotations) apply(left, ut.data(), m), apply(right, v, n);
   }
+  if (u) apply(left, ut.data(), m), apply(right, v, n);
   std::vector<int64_t> order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](int64_t i, int64_t j) {

@@ -164,6 +164,7 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
   });
   Dtype const dtype = promote(a.dtype(), b.dtype());
   if (dtype == Dtype::boolean) detail::unsupported_dtype("matmul", dtype, "numbers");
+  if (is_half(dtype)) return matmul(a.to(Dtype::f32), b.to(Dtype::f32)).to(dtype);
   // [B, .., K]·[K, N]: one tall product instead of a batch of short ones.
   if (a.rank() > 2 && b.rank() == 2) {
     Shape shape = a.shape();
@@ -203,6 +204,8 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
     Tensor const y = matmul(x, one ? weight : weight.t());
     return bias.defined() ? y + bias : y;
   }
+  if (is_half(x.dtype()))
+    return linear(x.to(Dtype::f32), weight.to(Dtype::f32), bias.defined() ? bias.to(Dtype::f32) : bias).to(x.dtype());
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.size(0);
   int64_t rows = 1;

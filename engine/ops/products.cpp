@@ -27,10 +27,10 @@ void check_sizes(char const* op, Tensor const& a, Tensor const& b, bool meet) {
 }
 
 /// factor·x in x's own type.
-Tensor scaled(char const* op, double factor, Tensor const& x) {
-  if (factor == 1) return x;
-  check(is_floating(x.dtype()) || factor == std::trunc(factor), op, [&] {
-    return Complaint{fmt::format("the factor {} is no integer, but the tensors are {}", factor, name(x.dtype())),
+Tensor scaled(char const* op, Number factor, Tensor const& x) {
+  if (factor.real() == 1) return x;
+  check(is_floating(x.dtype()) || factor.kind() != Number::Kind::floating, op, [&] {
+    return Complaint{fmt::format("the factor {} is no integer, but the tensors are {}", factor.real(), name(x.dtype())),
                      "convert the tensors to a floating type with .to()"};
   });
   return x * scalar(factor, x.dtype());
@@ -44,7 +44,7 @@ Tensor add_product(char const* op, Tensor const& input, Tensor const& product, A
                      "drop or shrink the input's axes"};
   });
   Tensor const y = scaled(op, options.alpha, product);
-  return options.beta == 0 ? y : scaled(op, options.beta, input) + y;
+  return options.beta.real() == 0 ? y : scaled(op, options.beta, input) + y;
 }
 
 }  // namespace
@@ -336,6 +336,7 @@ Tensor cdist(Tensor const& a, Tensor const& b, double p) {
   });
   Dtype const dtype = promote(a.dtype(), b.dtype());
   if (!is_floating(dtype)) detail::unsupported_dtype("cdist", dtype, "a floating type");
+  if (is_half(dtype)) return cdist(a.to(Dtype::f32), b.to(Dtype::f32), p).to(dtype);
   Tensor const left = a.to(dtype), right = b.to(dtype);
   if (p != 2) return p_norm(left.unsqueeze(-2) - right.unsqueeze(-3), p);
   Shape shape = broadcast_lead("cdist", left, right);
