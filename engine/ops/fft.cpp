@@ -26,9 +26,8 @@ Tensor complex_line(Tensor const& x, bool inverse, double scale) {
       fourier::complex_lines(from.data<T>(), y.data<T>(), x.numel() / (2 * n), n, inverse, scale);
     });
   if (tracked(x))
-    record("fft", y, {&x}, [inverse, scale](Tensor const& g, Node const&) {
-      return std::array{complex_line(g, !inverse, scale)};
-    });
+    record("fft", y, {&x},
+           [inverse, scale](Tensor const& g, Node const&) { return std::array{complex_line(g, !inverse, scale)}; });
   return y;
 }
 
@@ -85,9 +84,9 @@ Tensor floating(char const* op, Tensor const& x) {
 Tensor checked_pairs(char const* op, Tensor const& x) {
   check_defined(op, x);
   check(x.rank() >= 1 && x.size(-1) == 2, op, [&] {
-    return Complaint{fmt::format("expected complex numbers, pairs on a last axis of size 2, got shape {}",
-                                 to_string(x.shape())),
-                     "make them with complex(re, im), or use the transform of real input"};
+    return Complaint{
+        fmt::format("expected complex numbers, pairs on a last axis of size 2, got shape {}", to_string(x.shape())),
+        "make them with complex(re, im), or use the transform of real input"};
   });
   return floating(op, x);
 }

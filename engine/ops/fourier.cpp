@@ -296,7 +296,8 @@ void real_lines(T const* x, T* y, int64_t lines, int64_t n, double scale) {
         },
         [=](int64_t line, Split<T> a, int64_t lanes) {
           T* const to = y + line * out * 2;
-          for (int64_t i = 0; i < out; ++i) to[2 * i] = factor * a.re[i * lanes], to[2 * i + 1] = factor * a.im[i * lanes];
+          for (int64_t i = 0; i < out; ++i)
+            to[2 * i] = factor * a.re[i * lanes], to[2 * i + 1] = factor * a.im[i * lanes];
         });
     return;
   }
