@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -710,15 +711,246 @@ Tensor slice_scatter(Tensor const& x, Tensor const& src, int axis = 0, int64_t f
 Tensor diagonal_scatter(Tensor const& x, Tensor const& src, int64_t offset = 0, int axis1 = 0, int axis2 = 1);
 
 // ---- products -------------------------------------------------------------------------------------------------------
+// All number types, 16-bit ones computed in f32; integers wrap. Sizes that do not meet are an Error.
 /// [.., M, K]·[.., K, N] → [.., M, N], leading axes broadcast; rank 1 is a row (left) or column (right) and loses that
 /// axis.
 Tensor matmul(Tensor const& a, Tensor const& b);
-/// x·weightᵀ + bias: x [.., K], weight [N, K], bias [N] or undefined.
+/// x·weightᵀ + bias: x [.., K], weight [N, K], bias [N] or undefined; a weight [K] gives [..], with a bias of rank 0.
 Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias = {});
+/// x1ᵀ·weight[o]·x2 + bias[o] for every o: x1 [.., N], x2 [.., M], weight [O, N, M], bias [O] or undefined → [.., O].
+Tensor bilinear(Tensor const& x1, Tensor const& x2, Tensor const& weight, Tensor const& bias = {});
+/// [M, K]·[K, N]
+Tensor mm(Tensor const& a, Tensor const& b);
+/// [M, K]·[K]
+Tensor mv(Tensor const& a, Tensor const& x);
+/// [B, M, K]·[B, K, N]
+Tensor bmm(Tensor const& a, Tensor const& b);
+/// Σ aᵢ·bᵢ of two vectors of one length.
+Tensor dot(Tensor const& a, Tensor const& b);
+Tensor vdot(Tensor const& a, Tensor const& b);
+/// Σ a·b along `axis`; other axes broadcast.
+Tensor vecdot(Tensor const& a, Tensor const& b, int axis = -1);
+/// Σ a·b over the last axis of both: [.., K], [**, K] → [.., **]; a tensor of rank 0 multiplies.
+Tensor inner(Tensor const& a, Tensor const& b);
+/// aᵢ·bⱼ: [M], [N] → [M, N]
+Tensor outer(Tensor const& a, Tensor const& b);
+
+/// beta·input + alpha·product; with beta = 0 `input` is not read, so that NaN there is lost.
+struct AddProduct {
+  Number beta = 1, alpha = 1;
+};
+/// beta·input + alpha·a·b: `input` broadcasts to [M, N], as it does to the product's shape in what follows.
+Tensor addmm(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options = {});
+Tensor addmv(Tensor const& input, Tensor const& a, Tensor const& x, AddProduct options = {});
+/// beta·input + alpha·outer(a, b)
+Tensor addr(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options = {});
+Tensor baddbmm(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options = {});
+/// beta·input + alpha·Σ_batch a·b
+Tensor addbmm(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options = {});
+
+/// Sums of products by Einstein's convention: "ij,jk->ik". A letter repeated in one operand is its diagonal; letters
+/// missing after "->" are summed; without "->" those that occur once remain, in alphabetical order; "..." stands for
+/// axes that broadcast. Pairs are contracted in the order with the fewest multiplications (up to eight operands; beyond
+/// that, the cheapest pair next).
+Tensor einsum(std::string_view equation, std::vector<Tensor> const& operands);
+/// Σ over the last `axes` axes of `a` and the first of `b`.
+Tensor tensordot(Tensor const& a, Tensor const& b, int axes = 2);
+/// Σ over axes_a[i] of `a` together with axes_b[i] of `b`; what remains of `a` comes first.
+Tensor tensordot(Tensor const& a, Tensor const& b, Dims const& axes_a, Dims const& axes_b);
+/// Every element of `a` times all of `b`: sizes multiply axis by axis, aligned at the last.
+Tensor kron(Tensor const& a, Tensor const& b);
+/// The product of two or more matrices in the cheapest order; the first and the last may be vectors.
+Tensor multi_dot(std::vector<Tensor> const& matrices);
+/// xⁿ of square matrices [.., N, N] by repeated squaring; n < 0 inverts first.
+Tensor matrix_power(Tensor const& x, int64_t n);
+/// a × b along an axis of size 3; other axes broadcast.
+Tensor cross(Tensor const& a, Tensor const& b, int axis = -1);
+/// Σ of the diagonal of a matrix.
+Tensor trace(Tensor const& x);
+/// ‖aᵢ − bⱼ‖_p: a [.., P, M], b [.., R, M] → [.., P, R]; p from 0 (the number of differences) to ∞. The gradient is 0
+/// at distance 0.
+Tensor cdist(Tensor const& a, Tensor const& b, double p = 2);
+/// ‖xᵢ − xⱼ‖_p for i < j, row by row: [N, M] → [N·(N − 1)/2]
+Tensor pdist(Tensor const& x, double p = 2);
 
 // ---- linear algebra -------------------------------------------------------------------------------------------------
+// Of matrices in the last two axes, [.., M, N]; leading axes are a batch, and those of two operands broadcast. f32 and
+// f64. Gradients after Giles (2008), Walter and Lehmann (2010), and Golub and Pereyra (1973).
+/// L with L·Lᵀ = x, or U = Lᵀ; reads one triangle of x, the lower unless `upper`. An Error where x is not positive
+/// definite.
+Tensor cholesky(Tensor const& x, bool upper = false);
+/// (L·Lᵀ)⁻¹ of a factor
+Tensor cholesky_inverse(Tensor const& factor, bool upper = false);
+/// (L·Lᵀ)⁻¹·b
+Tensor cholesky_solve(Tensor const& b, Tensor const& factor, bool upper = false);
+
+struct Qr {
+  Tensor q, r;
+};
+enum class QrMode { reduced, complete, r };  // q [M, K], [M, M] or undefined; K = min(M, N)
+/// q·r = x, q orthogonal, r upper triangular, by Householder's reflections with LAPACK's signs. Gradients need K = N or
+/// `reduced`, and the first K columns independent.
+Qr qr(Tensor const& x, QrMode mode = QrMode::reduced);
+/// H₁·H₂·…·H_K, the first N columns, Hᵢ = 1 − tauᵢ·v·vᵀ with v = (0, …, 1, x[i + 1:, i]): x [.., M, N], tau [.., K].
+Tensor householder_product(Tensor const& x, Tensor const& tau);
+
+struct Eigh {
+  Tensor values;   // [.., N], ascending
+  Tensor vectors;  // [.., N, N], in columns
+};
+/// x = vectors·diag(values)·vectorsᵀ of a symmetric matrix, whose lower triangle (or upper) alone is read. The gradient
+/// of the vectors is infinite where values coincide. An Error for input that is not finite.
+Eigh eigh(Tensor const& x, bool upper = false);
+Tensor eigvalsh(Tensor const& x, bool upper = false);
+
+struct Svd {
+  Tensor u, s, vh;  // [.., M, K], [.., K] descending, [.., K, N]
+};
+/// x = u·diag(s)·vh; `full` gives square u and vh, whose further columns and rows have no gradient. By bidiagonal form
+/// and implicit QR (Golub and Reinsch, 1970). An Error for input that is not finite.
+Svd svd(Tensor const& x, bool full = true);
+Tensor svdvals(Tensor const& x);
+
+struct LuFactor {
+  Tensor lu;      // U and, below its diagonal, L without its unit diagonal
+  Tensor pivots;  // i32 [.., K], from 1: row i was swapped with row pivots[i]
+};
+/// P·L·U = x with row pivoting.
+LuFactor lu_factor(Tensor const& x);
+struct Lu {
+  Tensor p, l, u;  // [.., M, M], [.., M, K], [.., K, N]
+};
+Lu lu(Tensor const& x);
+Lu lu_unpack(Tensor const& lu, Tensor const& pivots);
+/// x⁻¹·b from the factors of x; b·x⁻¹ unless `left`; of xᵀ if `adjoint`.
+Tensor lu_solve(LuFactor const& factors, Tensor const& b, bool left = true, bool adjoint = false);
+
+/// y with a·y = b (y·a = b unless `left`): b a matrix, or a vector where its shape is a's without the last axis. An
+/// Error where a is singular.
+Tensor solve(Tensor const& a, Tensor const& b, bool left = true);
+struct Triangle {
+  bool upper = false, left = true;
+  bool unitriangular = false;  // the diagonal is taken for ones
+};
+/// The same for a triangular a, by substitution; the other triangle is not read.
+Tensor solve_triangular(Tensor const& a, Tensor const& b, Triangle options = {});
+/// An Error where x is singular.
+Tensor inv(Tensor const& x);
+/// Product of the eigenvalues; the gradient, the matrix of cofactors, is right for singular x too.
+Tensor det(Tensor const& x);
+struct Slogdet {
+  Tensor sign, logabsdet;
+};
+/// det x = sign·e^logabsdet; 0 and −∞ for singular x.
+Slogdet slogdet(Tensor const& x);
+/// log det x; NaN where it is negative.
+Tensor logdet(Tensor const& x);
+
+/// Singular values up to max(atol, rtol·largest) count for nothing; a negative one is not given: rtol is then
+/// max(M, N)·ε, or 0 beside an atol.
+struct Rank {
+  double atol = -1, rtol = -1;
+  bool hermitian = false;  // x is symmetric: eigenvalues by size, its lower triangle alone is read
+};
+/// Moore and Penrose's inverse.
+Tensor pinv(Tensor const& x, Rank options = {});
+/// i64, no gradient
+Tensor matrix_rank(Tensor const& x, Rank options = {});
+struct Lstsq {
+  Tensor solution;         // [.., N, K]
+  Tensor residuals;        // [.., K] Σ (a·y − b)² if M > N and every rank is N, else of size 0
+  Tensor rank;             // i64 [..]
+  Tensor singular_values;  // [.., min(M, N)]
+};
+/// y of least ‖a·y − b‖, of those the least ‖y‖. Singular values up to rcond·largest count as 0; by default
+/// max(M, N)·ε.
+Lstsq lstsq(Tensor const& a, Tensor const& b, double rcond = -1);
+
+/// "fro" √Σx², "nuc" Σs over two axes.
+Tensor matrix_norm(Tensor const& x, std::string_view order = "fro", Dims const& axes = {-2, -1}, bool keep = false);
+/// 1 (−1): largest (smallest) Σ|x| of a column; ∞ (−∞): of a row; 2 (−2): largest (smallest) singular value.
+Tensor matrix_norm(Tensor const& x, double order, Dims const& axes = {-2, -1}, bool keep = false);
+/// ‖x‖·‖x⁻¹‖ in the norms of matrix_norm, ∞ for singular x; for ±2 the ratio of the extreme singular values, of any
+/// matrix.
+Tensor cond(Tensor const& x, double order = 2);
+Tensor cond(Tensor const& x, std::string_view order);
+/// Σ xⁿ/n! by scaling and squaring of a Padé approximant (Higham, 2005).
+Tensor matrix_exp(Tensor const& x);
+/// The inverse of x as a map from its last axes to its first `axes`: shape [last.., first..].
+Tensor tensorinv(Tensor const& x, int axes = 2);
+/// y with tensordot(a, y, y.rank()) = b, after moving `axes` of a to its end.
+Tensor tensorsolve(Tensor const& a, Tensor const& b, Dims const& axes = {});
 
 // ---- Fourier transforms ---------------------------------------------------------------------------------------------
+// Complex numbers are pairs of reals on a last axis of size 2, which `axis` and `axes` do not count; "real" operands
+// have none. Any length; integers count as f32.
+enum class FftNorm { backward, ortho, forward };  // 1/n on the inverse, 1/√n on both, 1/n on the forward transform
+struct FftOptions {
+  int64_t n = -1;  // length of the transform: the axis is cut, or lengthened with zeros; -1 keeps it
+  int axis = -1;
+  FftNorm norm = FftNorm::backward;
+};
+/// Σⱼ xⱼ·e^(−2πi·jk/n), complex to complex (Cooley and Tukey, 1965; Bluestein, 1970, for other lengths than 2ᵃ3ᵇ5ᶜ).
+Tensor fft(Tensor const& x, FftOptions options = {});
+/// Σⱼ xⱼ·e^(2πi·jk/n)/n
+Tensor ifft(Tensor const& x, FftOptions options = {});
+/// The first n/2 + 1 terms of the transform of real x; the others are their conjugates.
+Tensor rfft(Tensor const& x, FftOptions options = {});
+/// Its inverse: complex to real of length n, by default 2·(size − 1). Imaginary parts that a real signal has not are
+/// ignored.
+Tensor irfft(Tensor const& x, FftOptions options = {});
+/// Transform of a signal with x₋ⱼ = conj xⱼ, given by its first half: complex to real of length n.
+Tensor hfft(Tensor const& x, FftOptions options = {});
+/// Its inverse, real to complex.
+Tensor ihfft(Tensor const& x, FftOptions options = {});
+
+struct FftnOptions {
+  Dims s = {};     // lengths along `axes`, -1 keeps one; empty keeps all
+  Dims axes = {};  // empty: the last s.rank() axes, or all of them (of …2: the last two)
+  FftNorm norm = FftNorm::backward;
+};
+// The same along several axes; the real side of rfftn, irfftn, hfftn and ihfftn is the last of `axes`.
+Tensor fftn(Tensor const& x, FftnOptions options = {});
+Tensor ifftn(Tensor const& x, FftnOptions options = {});
+Tensor rfftn(Tensor const& x, FftnOptions options = {});
+Tensor irfftn(Tensor const& x, FftnOptions options = {});
+Tensor hfftn(Tensor const& x, FftnOptions options = {});
+Tensor ihfftn(Tensor const& x, FftnOptions options = {});
+Tensor fft2(Tensor const& x, FftnOptions options = {});
+Tensor ifft2(Tensor const& x, FftnOptions options = {});
+Tensor rfft2(Tensor const& x, FftnOptions options = {});
+Tensor irfft2(Tensor const& x, FftnOptions options = {});
+Tensor hfft2(Tensor const& x, FftnOptions options = {});
+Tensor ihfft2(Tensor const& x, FftnOptions options = {});
+
+/// [0, 1, …, −2, −1]/(n·spacing): the frequencies of fft.
+Tensor fftfreq(int64_t n, double spacing = 1, Dtype dtype = Dtype::f32);
+/// [0, 1, …, n/2]/(n·spacing): of rfft.
+Tensor rfftfreq(int64_t n, double spacing = 1, Dtype dtype = Dtype::f32);
+/// Moves frequency 0 to the middle of `axes` (all if empty); here a pair's axis is counted like any other.
+Tensor fftshift(Tensor const& x, Dims const& axes = {});
+Tensor ifftshift(Tensor const& x, Dims const& axes = {});
+
+/// Pairs (re, im); an undefined `im` is zero.
+Tensor complex(Tensor const& re, Tensor const& im = {});
+/// (a + bi)·(c + di), pair by pair.
+Tensor complex_mul(Tensor const& a, Tensor const& b);
+/// yₜ = Σ_{j ≤ t} kernelⱼ·xₜ₋ⱼ along the last axis, as long as x, by rfft in O(T·log T); leading axes broadcast.
+Tensor fft_convolve(Tensor const& x, Tensor const& kernel);
+
+struct StftOptions {
+  int64_t hop_length = -1;  // -1: n_fft/4
+  int64_t win_length = -1;  // -1: n_fft
+  Tensor window = {};       // [win_length], centred in n_fft with zeros; undefined: ones
+  bool center = true;       // frame t is centred at t·hop_length, the signal reflected beyond its ends
+  bool normalized = false;  // 1/√n_fft
+  bool onesided = true;     // the n_fft/2 + 1 frequencies of rfft
+};
+/// rfft (fft) of windowed frames: real [T] or [B, T] → [.., frequencies, frames, 2].
+Tensor stft(Tensor const& x, int64_t n_fft, StftOptions const& options = {});
+/// The least-squares inverse: overlapping frames, windowed again, over Σ window² (Griffin and Lim, 1984). `length` cuts
+/// or lengthens the result; -1: what the frames cover. An Error where Σ window² vanishes.
+Tensor istft(Tensor const& x, int64_t n_fft, StftOptions const& options = {}, int64_t length = -1);
 
 // ---- convolution ----------------------------------------------------------------------------------------------------
 // One to three spatial axes, as the name says, after [batch, channels] or [channels]; integers and 16-bit types as in

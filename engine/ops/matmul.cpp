@@ -7,8 +7,40 @@
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
+#include <algorithm>
+
 namespace heed {
 namespace {
+
+/// The same for integers, which wrap; `as` and `bs` are strides in y's leading axes and the operand's own two.
+void multiply_integers(int64_t k, Tensor const& a, Strides const& as, Tensor const& b, Strides const& bs,
+                       Tensor const& y) {
+  int const lead = y.rank() - 2;
+  Shape const& out = y.shape();
+  int64_t const m = out[lead], n = out[lead + 1];
+  if (y.numel() == 0) return;
+  dispatch(y.dtype(), [&]<class T>(Type<T>) {
+    parallel_for(y.numel() / n, std::max<int64_t>(1, 32768 / (n * k + 1)), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        auto const* left = static_cast<T const*>(a.raw()) + row % m * as[lead];
+        auto const* right = static_cast<T const*>(b.raw());
+        int64_t rest = row / m;
+        for (int axis = lead - 1; axis >= 0; --axis) {
+          left += rest % out[axis] * as[axis];
+          right += rest % out[axis] * bs[axis];
+          rest /= out[axis];
+        }
+        T* const to = static_cast<T*>(y.raw()) + row * n;
+        std::fill_n(to, n, T(0));
+        for (int64_t p = 0; p < k; ++p) {
+          uint64_t const factor = uint64_t(left[p * as[lead + 1]]);
+          for (int64_t j = 0; j < n; ++j)
+            to[j] = T(uint64_t(to[j]) + factor * uint64_t(right[p * bs[lead] + j * bs[lead + 1]]));
+        }
+      }
+    });
+  });
+}
 
 /// y[.., M, N] = a[.., M, K]·b[.., K, N] (+ bias[N]) for operands of equal rank ≥ 2 whose leading axes broadcast to
 /// y's.
@@ -25,6 +57,7 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
     s[lead] = b.shape()[lead], s[lead + 1] = b.shape()[lead + 1];
     return s;
   }());
+  if (!is_floating(y.dtype())) return multiply_integers(a.shape()[lead + 1], a, as, b, bs, y);
   dispatch_floating("matmul", y.dtype(), [&]<class T>(Type<T>) {
     GemmArgs<T> args{.m = out[lead],
                      .n = out[lead + 1],
@@ -112,6 +145,13 @@ Tensor product(Tensor const& a, Tensor const& b) {
   return y;
 }
 
+void check_one_type(Tensor const& x, Tensor const& weight, Tensor const& bias) {
+  check(x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), "linear", [&] {
+    return Complaint{fmt::format("expected one type, got x {} and weight {}", name(x.dtype()), name(weight.dtype())),
+                     "convert x or the module with .to()"};
+  });
+}
+
 }  // namespace
 
 Tensor matmul(Tensor const& a, Tensor const& b) {
@@ -123,7 +163,8 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
                      "multiply by a scalar with *"};
   });
   Dtype const dtype = promote(a.dtype(), b.dtype());
-  if (!is_floating(dtype)) detail::unsupported_dtype("matmul", dtype, "f32 or f64");
+  if (dtype == Dtype::boolean) detail::unsupported_dtype("matmul", dtype, "numbers");
+  if (is_half(dtype)) return matmul(a.to(Dtype::f32), b.to(Dtype::f32)).to(dtype);
   // [B, .., K]·[K, N]: one tall product instead of a batch of short ones.
   if (a.rank() > 2 && b.rank() == 2) {
     Shape shape = a.shape();
@@ -146,20 +187,25 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
 Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
   check_defined("linear", x);
   check_defined("linear", weight);
-  check(x.rank() >= 1 && weight.rank() == 2 && x.size(-1) == weight.size(1), "linear", [&] {
+  bool const one = weight.rank() == 1;
+  check(x.rank() >= 1 && (one || weight.rank() == 2) && x.size(-1) == weight.size(-1), "linear", [&] {
     return Complaint{
-        fmt::format("expected x [.., {}] for a weight of shape {}, got {}", weight.rank() == 2 ? weight.size(1) : 0,
+        fmt::format("expected x [.., {}] for a weight of shape {}, got {}", weight.rank() >= 1 ? weight.size(-1) : 0,
                     to_string(weight.shape()), to_string(x.shape())),
         "make the last axis of x as long as the weight's last axis"};
   });
-  check(x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), "linear", [&] {
-    return Complaint{fmt::format("expected one type, got x {} and weight {}", name(x.dtype()), name(weight.dtype())),
-                     "convert x or the module with .to()"};
+  check_one_type(x, weight, bias);
+  check(!bias.defined() || bias.shape() == (one ? Shape{} : Shape{weight.size(0)}), "linear", [&] {
+    return Complaint{fmt::format("expected a bias of shape {}, got {}",
+                                 to_string(one ? Shape{} : Shape{weight.size(0)}), to_string(bias.shape())),
+                     "make it the weight's shape without the last axis"};
   });
-  check(!bias.defined() || bias.shape() == Shape{weight.size(0)}, "linear", [&] {
-    return Complaint{fmt::format("expected a bias of shape [{}], got {}", weight.size(0), to_string(bias.shape())),
-                     "make it as long as the weight's first axis"};
-  });
+  if (one || !is_floating(x.dtype())) {
+    Tensor const y = matmul(x, one ? weight : weight.t());
+    return bias.defined() ? y + bias : y;
+  }
+  if (is_half(x.dtype()))
+    return linear(x.to(Dtype::f32), weight.to(Dtype::f32), bias.defined() ? bias.to(Dtype::f32) : bias).to(x.dtype());
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.size(0);
   int64_t rows = 1;

@@ -1,0 +1,99 @@
+// QR by Householder's reflections.
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/ops.h>
+#include <heed/engine/ops/batch.h>
+#include <heed/engine/ops/factor.h>
+#include <heed/engine/ops/square.h>
+#include <heed/engine/tape.h>
+
+#include <vector>
+
+namespace heed {
+namespace {
+
+/// The gradient with respect to x = q·r of square r: (gq + q·s)·r⁻ᵀ, where s is the symmetric matrix with the upper
+/// triangle of gr·rᵀ − qᵀ·gq (Walter and Lehmann, 2010).
+Tensor tall_gradient(Tensor const& q, Tensor const& r, Tensor const& gq, Tensor const& gr) {
+  Tensor m = gr.defined() ? matmul(gr, r.t()) : Tensor();
+  if (gq.defined()) m = m.defined() ? m - matmul(q.t(), gq) : -matmul(q.t(), gq);
+  Tensor const upper = triu(m), s = upper + triu(m, 1).t();
+  Tensor const inner = gq.defined() ? gq + matmul(q, s) : matmul(q, s);
+  return solve_triangular(r.t(), inner, {.left = false});
+}
+
+/// x = [x₁ x₂], r = [r₁ qᵀ·x₂]
+Tensor wide_gradient(Tensor const& x, Tensor const& q, Tensor const& r, Tensor const& gq, Tensor const& gr) {
+  int64_t const m = x.size(-2), n = x.size(-1);
+  Tensor const r1 = r.slice(-1, 0, m);
+  if (!gr.defined()) return cat({tall_gradient(q, r1, gq, {}), zeros_like(x.slice(-1, m, n))}, -1);
+  Tensor const gr2 = gr.slice(-1, m, n), through = matmul(x.slice(-1, m, n), gr2.t());
+  return cat({tall_gradient(q, r1, gq.defined() ? gq + through : through, gr.slice(-1, 0, m)), matmul(q, gr2)}, -1);
+}
+
+}  // namespace
+
+Qr qr(Tensor const& x, QrMode mode) {
+  check_matrix("qr", x);
+  int64_t const m = x.size(-2), n = x.size(-1), k = std::min(m, n), columns = mode == QrMode::complete ? m : k;
+  Shape const lead = lead_of(x);
+  Tensor const packed = x.detach().clone();
+  std::array<Tensor, 2> y{Tensor(with_matrix(lead, m, columns), x.dtype()),
+                          zeros(with_matrix(lead, columns, n), x.dtype())};
+  dispatch_floating("qr", x.dtype(), [&]<class T>(Type<T>) {
+    for_each_matrix(numel(lead), 4 * double(m * n) * double(k), [&](int64_t i) {
+      T *const a = packed.data<T>() + i * m * n, *const q = y[0].data<T>() + i * m * columns;
+      T* const r = y[1].data<T>() + i * columns * n;
+      std::vector<T> tau(static_cast<size_t>(k));
+      factor::qr(a, tau.data(), m, n);
+      for (int64_t row = 0; row < k; ++row) std::copy_n(a + row * n + row, n - row, r + row * n + row);
+      if (mode == QrMode::r) return;
+      std::fill_n(q, m * columns, T(0));
+      for (int64_t row = 0; row < columns; ++row) q[row * columns + row] = 1;
+      factor::apply_reflections(a, n, tau.data(), k, q, m, columns);
+    });
+  });
+  if (mode == QrMode::r) {
+    no_gradient("qr with QrMode::r", {x});
+    return {{}, y[1]};
+  }
+  if (tracked(x)) {
+    check(mode == QrMode::reduced || m <= n, "qr", [&] {
+      return Complaint{fmt::format("the complete factor of shape {} has no gradient", to_string(x.shape())),
+                       "use QrMode::reduced, or NoGrad"};
+    });
+    record_outputs(
+        "qr", y, {&x},
+        [x = Saved(x), q = SavedOutput(y[0], 0), r = SavedOutput(y[1], 1), m, n](Tensor const* g, Node const& node) {
+          return std::array{m >= n ? tall_gradient(q.get(node), r.get(node), g[0], g[1])
+                                   : wide_gradient(x.get(node), q.get(node), r.get(node), g[0], g[1])};
+        });
+  }
+  return {y[0], y[1]};
+}
+
+Tensor householder_product(Tensor const& x, Tensor const& tau) {
+  check_matrix("householder_product", x);
+  check_defined("householder_product", tau);
+  int64_t const m = x.size(-2), n = x.size(-1);
+  Shape expected = lead_of(x);
+  expected.push_back(tau.rank() ? tau.size(-1) : 0);
+  check(m >= n && tau.rank() >= 1 && tau.shape() == expected && tau.size(-1) <= n && tau.dtype() == x.dtype(),
+        "householder_product", [&] {
+          return Complaint{fmt::format("expected x [.., M, N] with M >= N and tau [.., K] with K <= N, got {} and {}",
+                                       to_string(x.shape()), to_string(tau.shape())),
+                           "pass what a QR factorisation gave"};
+        });
+  // Chosen against x, so that without reflections the result still depends on it, with gradient 0.
+  Tensor y = where(zeros({}, Dtype::boolean), x, corner(identity(m, x.dtype()), m, n));
+  for (int64_t i = tau.size(-1); i-- > 0;) {
+    Shape one = lead_of(x), zero = one;
+    Tensor const below = x.slice(-1, i, i + 1).slice(-2, i + 1, m);
+    Tensor const v =
+        cat({zeros(with_matrix(zero, i, 1), x.dtype()), ones(with_matrix(one, 1, 1), x.dtype()), below}, -2);
+    y = y - tau.slice(-1, i, i + 1).unsqueeze(-1) * matmul(v, matmul(v.t(), y));
+  }
+  return y;
+}
+
+}  // namespace heed
