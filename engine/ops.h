@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -974,6 +975,37 @@ Tensor ctc_loss(Tensor const& log_p, Tensor const& targets, std::vector<int64_t>
                 std::vector<int64_t> const& target_lengths, CtcOptions const& options = {});
 
 // ---- recurrent ------------------------------------------------------------------------------------------------------
+/// Weights of one direction of one layer, by PyTorch's names: w_ih [k·H, I], w_hh [k·H, H], biases [k·H] or undefined,
+/// k = 1 for a simple layer, 4 for an LSTM (i, f, g, o), 3 for a GRU (r, z, n). w_hr [P, H] projects an LSTM's h, and
+/// w_hh is then [k·H, P] (Sak et al., 2014).
+struct RecurrentWeights {
+  Tensor w_ih, w_hh, b_ih = {}, b_hh = {}, w_hr = {};
+};
+struct RecurrentOptions {
+  bool bidirectional = false;  // every layer runs backwards too, and hands on both states side by side
+  bool batch_first = false;    // x and y [B, T, ..] in place of [T, B, ..]
+  bool relu = false;           // a simple layer has max(0, x) in place of tanh
+  double dropout = 0;          // of what a layer hands to the next
+  Generator* generator = nullptr;
+};
+/// h' = tanh(w_ih·x + b_ih + w_hh·h + b_hh) (Elman, 1990): x [B, I] or [I], h [B, H] or undefined for 0.
+Tensor rnn_cell(Tensor const& x, Tensor const& h, RecurrentWeights const& weights, bool relu = false);
+/// c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c') → (h', c'), with i, f, g, o the four parts of w_ih·x + b_ih + w_hh·h
+/// + b_hh (Hochreiter and Schmidhuber, 1997; Gers et al., 2000).
+std::pair<Tensor, Tensor> lstm_cell(Tensor const& x, Tensor const& h, Tensor const& c, RecurrentWeights const& weights);
+/// r, z = σ(parts of w_ih·x + b_ih + w_hh·h + b_hh), n = tanh(w_in·x + b_in + r·(w_hn·h + b_hn)), h' = (1 − z)·n + z·h
+/// (Cho et al., 2014).
+Tensor gru_cell(Tensor const& x, Tensor const& h, RecurrentWeights const& weights);
+/// The cells over time, in layers: x [T, B, I] or [T, I]; h0, c0 [L, B, H] or undefined for 0; weights of layer 0,
+/// layer 0 backwards, layer 1, …, L sets in all. Gives the last layer's states [T, B, D·H], and the last h (and c) of
+/// every set.
+std::pair<Tensor, Tensor> rnn(Tensor const& x, Tensor const& h0, std::vector<RecurrentWeights> const& weights,
+                              RecurrentOptions const& options = {});
+std::tuple<Tensor, Tensor, Tensor> lstm(Tensor const& x, Tensor const& h0, Tensor const& c0,
+                                        std::vector<RecurrentWeights> const& weights,
+                                        RecurrentOptions const& options = {});
+std::pair<Tensor, Tensor> gru(Tensor const& x, Tensor const& h0, std::vector<RecurrentWeights> const& weights,
+                              RecurrentOptions const& options = {});
 
 // ---- fused neural primitives, each with a naive twin below ----------------------------------------------------------
 /// exp(x − max x)/Σ exp(x − max x) along `axis`; with a dtype, x is converted first.
@@ -1073,6 +1105,8 @@ Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions
 /// The weights [B, H, T, S] that attend() applies to v: materialised, for looking and for second derivatives.
 Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options = {});
 
+enum class Recurrence { tanh, relu, lstm, gru };
+
 /// The specifications of the fused operations above, as compositions: what a reader reads, what tests compare with, and
 /// what is differentiated when a fused gradient is itself differentiated.
 namespace naive {
@@ -1087,6 +1121,9 @@ Tensor embedding(Tensor const& index, Tensor const& table);
 Tensor ctc_losses(Tensor const& log_p, std::vector<std::vector<int64_t>> const& symbols,
                   std::vector<int64_t> const& input_lengths);
 Tensor dropout(Tensor const& x, double p, Draw draw);
+/// One direction of one layer, step by step, from the inputs' sums x [T, B, k·H]: all h, and the last c.
+std::pair<Tensor, Tensor> recurrence(Recurrence kind, Tensor const& x, Tensor const& h0, Tensor const& c0,
+                                     Tensor const& w_hh, Tensor const& b_hh, bool reverse, Tensor const& w_hr = {});
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
 }  // namespace naive
 
