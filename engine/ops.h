@@ -86,13 +86,73 @@ Tensor exponential(int64_t size, double tau = 1, bool symmetric = true, std::opt
 }  // namespace windows
 
 // ---- random ---------------------------------------------------------------------------------------------------------
-// From a counter-based generator (random.h): element i depends on (seed, offset, i) alone.
+// From a counter-based generator (random.h): element i depends on (seed, offset, i) alone. Distributions below are
+// computed in f64 and rounded. Parameters have no gradient unless said otherwise.
 /// Uniform on [0, 1).
 Tensor rand(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor rand_like(Tensor const& x, Generator& generator = default_generator());
 /// Standard normal, by Box–Muller (1958).
 Tensor randn(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor randn_like(Tensor const& x, Generator& generator = default_generator());
 /// Integers uniform on [low, high), i64.
 Tensor randint(int64_t low, int64_t high, Shape const& shape, Generator& generator = default_generator());
+/// The same in x's shape and type.
+Tensor randint_like(Tensor const& x, int64_t low, int64_t high, Generator& generator = default_generator());
+/// 0 … n−1 in random order, i64 (Fisher and Yates, 1938; Durstenfeld, 1964).
+Tensor randperm(int64_t n, Generator& generator = default_generator());
+/// Uniform on [low, high).
+Tensor uniform(Shape const& shape, double low, double high, Dtype dtype = Dtype::f32,
+               Generator& generator = default_generator());
+Tensor normal(Shape const& shape, double mean, double deviation, Dtype dtype = Dtype::f32,
+              Generator& generator = default_generator());
+/// mean + deviation·N(0, 1), broadcast, with gradients for both.
+Tensor normal(Tensor const& mean, Tensor const& deviation, Generator& generator = default_generator());
+/// exp(N(mean, deviation²))
+Tensor log_normal(Shape const& shape, double mean, double deviation, Dtype dtype = Dtype::f32,
+                  Generator& generator = default_generator());
+/// N(mean, deviation²) within [low, high], however far in a tail (Robert, 1995).
+Tensor truncated_normal(Shape const& shape, double mean, double deviation, double low, double high,
+                        Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+/// Density rate·exp(−rate·x)
+Tensor exponential(Shape const& shape, double rate = 1, Dtype dtype = Dtype::f32,
+                   Generator& generator = default_generator());
+/// Density exp(−|x − location|/scale)/(2·scale)
+Tensor laplace(Shape const& shape, double location, double scale, Dtype dtype = Dtype::f32,
+               Generator& generator = default_generator());
+/// Density 1/(π·scale·(1 + ((x − location)/scale)²))
+Tensor cauchy(Shape const& shape, double location, double scale, Dtype dtype = Dtype::f32,
+              Generator& generator = default_generator());
+/// Number of trials of probability p up to the first success: 1, 2, …
+Tensor geometric(Shape const& shape, double p, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+/// Distribution function exp(−exp(−x))
+Tensor gumbel(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+/// 1 with probability p (of each element), else 0; in p's type.
+Tensor bernoulli(Tensor const& p, Generator& generator = default_generator());
+Tensor bernoulli(Shape const& shape, double p, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+/// Poisson with the given rates (Hörmann, 1993), in their type.
+Tensor poisson(Tensor const& rate, Generator& generator = default_generator());
+/// Successes among `count` trials of probability p, broadcast (Hörmann, 1993).
+Tensor binomial(Tensor const& count, Tensor const& p, Generator& generator = default_generator());
+/// Gamma with the given shapes and scale 1 (Marsaglia and Tsang, 2000); never below the least normal number.
+Tensor gamma(Tensor const& concentration, Generator& generator = default_generator());
+/// Density ∝ x^(a−1)·(1 − x)^(b−1), broadcast.
+Tensor beta(Tensor const& a, Tensor const& b, Generator& generator = default_generator());
+/// Points of the simplex along the last axis, density ∝ Π x_k^(concentration_k − 1).
+Tensor dirichlet(Tensor const& concentration, Generator& generator = default_generator());
+/// Indices drawn with probability ∝ weights [.., C] → i64 [.., count]; without replacement in the order of drawing
+/// (Efraimidis and Spirakis, 2006).
+Tensor multinomial(Tensor const& weights, int64_t count, bool replacement = false,
+                   Generator& generator = default_generator());
+/// One index with probability softmax(logits) for each row: logits [.., C] → i64 [..].
+Tensor categorical(Tensor const& logits, Generator& generator = default_generator());
+struct GumbelSoftmaxOptions {
+  double tau = 1;     // temperature
+  bool hard = false;  // one-hot values, the gradient of the soft ones
+  int axis = -1;
+  Generator* generator = nullptr;
+};
+/// softmax((logits + Gumbel noise)/tau), differentiable in logits (Jang et al., 2017; Maddison et al., 2017).
+Tensor gumbel_softmax(Tensor const& logits, GumbelSoftmaxOptions const& options = {});
 
 // ---- pointwise, two operands ----------------------------------------------------------------------------------------
 Tensor add(Tensor const& a, Tensor const& b);
@@ -1078,9 +1138,18 @@ struct EmbeddingBagOptions {
 /// [B, L], or [N] cut by offsets.
 Tensor embedding_bag(Tensor const& index, Tensor const& table, EmbeddingBagOptions const& options = {});
 /// x·keep/(1 − p), keep ~ Bernoulli(1 − p) by a counter-based draw, so that nothing is stored (Srivastava et al.,
-/// 2014).
+/// 2014). All zeros where p is 1.
 Tensor dropout(Tensor const& x, double p, Generator& generator = default_generator());
 Tensor dropout(Tensor const& x, double p, Draw draw);
+/// Dropout of whole channels: x [N, C, ..], for 1d and 3d also [C, L] and [C, D, H, W] (Tompson et al., 2015).
+Tensor dropout1d(Tensor const& x, double p, Generator& generator = default_generator());
+Tensor dropout2d(Tensor const& x, double p, Generator& generator = default_generator());
+Tensor dropout3d(Tensor const& x, double p, Generator& generator = default_generator());
+/// Dropped elements become SELU's lower limit, then all are scaled to keep mean 0 and variance 1 (Klambauer et al.,
+/// 2017). All zeros where p is 1.
+Tensor alpha_dropout(Tensor const& x, double p, Generator& generator = default_generator());
+/// The same of whole channels: x [N, C, ..].
+Tensor feature_alpha_dropout(Tensor const& x, double p, Generator& generator = default_generator());
 
 // ---- attention ------------------------------------------------------------------------------------------------------
 struct AttendOptions {

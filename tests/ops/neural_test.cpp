@@ -210,7 +210,7 @@ void neural_cases() {
                   }};
   drop.elementwise_bits = true;
   drop.large = {{3, big}};
-  drop.bad = {{[] { dropout(ones({2}), 1.0); }, {"dropout", "got 1"}},
+  drop.bad = {{[] { dropout(ones({2}), 1.5); }, {"dropout", "got 1.5"}},
               {[] { dropout(ones({2}), -0.1); }, {"dropout", "-0.1"}},
               {[] { dropout(Tensor(), 0.5); }, {"dropout"}},
               {[] { dropout(arange(3), 0.5); }, {"dropout", "i64"}},
@@ -240,6 +240,68 @@ Tensor normalised_plainly(Tensor const& x, int64_t groups, bool whole_batch, Ten
       }
     }
   return tensor(out, x.shape());
+}
+
+/// Which whole channels (or elements, if `inner` is 1) survive, from dropout itself.
+std::vector<double> survivors(Shape const& shape, double p) {
+  Generator generator(9);
+  return dropout(ones(shape, Dtype::f64), p, generator).to_vector<double>();
+}
+
+void dropout_cases() {
+  using Drop = std::function<Tensor(Tensor const&, double, Generator&)>;
+  struct Kind {
+    std::string name;
+    Drop drop;
+    Shape shape, choices;
+    bool alpha;
+  };
+  Drop const one = dropout1d, two = dropout2d, three = dropout3d;
+  std::vector<Kind> const kinds{{"dropout1d", one, {3, 4, 5}, {3, 4, 1}, false},
+                                {"dropout1d", one, {4, 5}, {4, 1}, false},
+                                {"dropout2d", two, {3, 4, 5}, {3, 4, 1}, false},
+                                {"dropout2d", two, {3, 4, 5, 2}, {3, 4, 1, 1}, false},
+                                {"dropout3d", three, {3, 4, 5, 2, 2}, {3, 4, 1, 1, 1}, false},
+                                {"dropout3d", three, {4, 5, 2, 2}, {4, 1, 1, 1}, false},
+                                {"alpha_dropout", alpha_dropout, {4, 5}, {4, 5}, true},
+                                {"feature_alpha_dropout", feature_alpha_dropout, {3, 4, 5}, {3, 4, 1}, true}};
+  for (Kind const& k : kinds)
+    for (double p : {0., 0.4, 1.}) {
+      OpCase c{.name = k.name + " " + to_string(k.shape) + " " + std::to_string(p),
+               .covers = k.name,
+               .inputs = {real()},
+               .shapes = {{k.shape}},
+               .op =
+                   [=](Tensors const& x) {
+                     Generator generator(9);
+                     return Tensors{k.drop(x[0], p, generator)};
+                   },
+               .twin = [=](Tensors const& x) -> Tensors {
+                 auto v = x[0].to_vector<double>(), keep = survivors(k.choices, p);
+                 size_t const inner = v.size() / keep.size();
+                 double const low = -1.7580993408473766, q = 1 - p, a = 1 / std::sqrt(q + p * q * low * low);
+                 for (size_t i = 0; i < v.size(); ++i) {
+                   bool const kept = keep[i / inner] > 0;
+                   if (!k.alpha)
+                     v[i] *= keep[i / inner];
+                   else
+                     v[i] = p == 1 ? 0 : (kept ? v[i] : low) * a - a * p * low;
+                 }
+                 return {tensor(v, x[0].shape())};
+               }};
+      c.f32 = 1e-5;
+      c.bad = {{[=] {
+                  Generator generator;
+                  k.drop(ones(k.shape), -0.5, generator);
+                },
+                {k.name, "-0.5"}},
+               {[=] {
+                  Generator generator;
+                  k.drop(k.name == "alpha_dropout" ? Tensor() : ones({3}), 0.5, generator);
+                },
+                {k.name}}};
+      list().push_back(c);
+    }
 }
 
 void norm_cases() {
@@ -537,6 +599,7 @@ OpSuite const& suite() {
     norm_cases();
     cross_entropy_cases();
     embedding_cases();
+    dropout_cases();
     return OpSuite{.sections = {"fused neural primitives, each with a naive twin below"}, .cases = list()};
   }();
   return all;
@@ -623,4 +686,14 @@ TEST_CASE("embedding: a padding row gets no gradient, frequent rows a share") {
   Tensor const first = grad({sum(f({start})[0])}, {start}, {}, {.create_graph = true})[0];
   Tensor const second = grad({sum(first)}, {start})[0];
   CHECK(second.to_vector() == std::vector<float>{2, 2, 0, 0, 1, 1});
+}
+
+TEST_CASE("alpha_dropout keeps mean 0 and variance 1") {
+  Generator generator(4);
+  Tensor const x = randn({200, 500}, Dtype::f64, generator);
+  for (double p : {0.1, 0.5}) {
+    Tensor const y = alpha_dropout(x, p, generator);
+    CHECK(std::abs(mean(y).item()) < 0.015);
+    CHECK(var(y, {0, 1}).item() == doctest::Approx(1).epsilon(0.02));
+  }
 }
