@@ -293,7 +293,7 @@ Tensor cosine_similarity(Tensor const& a, Tensor const& b, int axis, double eps)
   if (!is_floating(dtype)) detail::unsupported_dtype("cosine_similarity", dtype, "a floating type");
   if (shape.rank() == 0) {
     normalize_axis("cosine_similarity", axis, 1);
-    return cosine_similarity(a.unsqueeze(0), b.unsqueeze(0), 0, eps).squeeze(0);
+    return cosine_similarity(a.unsqueeze(0), b.unsqueeze(0), 0, eps);
   }
   axis = normalize_axis("cosine_similarity", axis, shape.rank());
   Tensor const x = a.to(dtype).expand(shape), y = b.to(dtype).expand(shape);

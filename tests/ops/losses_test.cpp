@@ -525,6 +525,7 @@ TEST_CASE("losses keep finite where a formula would not") {
   CHECK(grad({sum(pairwise_distance(a, ones({2, 3}), 2, 0))}, {a})[0].to_vector() == std::vector<float>(6, 0));
   Tensor const zero = zeros({3}).requires_grad_();
   CHECK(cosine_similarity(zero, ones({3}), 0).item() == 0);
+  CHECK(cosine_similarity(scalar(-3), scalar(2), 0).item() == -1);
   // An ignored element may be anything.
   CHECK(nll_loss(log(tensor({{0, 0}, {0.5, 1}})), tensor(Indices{0, 1}, {2}), {.ignore_index = 0}).item() == 0);
   CHECK(std::isnan(nll_loss(zeros({0, 3}), zeros({0}, Dtype::i64)).item()));
