@@ -100,6 +100,8 @@ Tensor randint(int64_t low, int64_t high, Shape const& shape, Generator& generat
 Tensor randint_like(Tensor const& x, int64_t low, int64_t high, Generator& generator = default_generator());
 /// 0 … n−1 in random order, i64 (Fisher and Yates, 1938; Durstenfeld, 1964).
 Tensor randperm(int64_t n, Generator& generator = default_generator());
+/// x with the places along `axis` in random order.
+Tensor shuffle(Tensor const& x, int axis = 0, Generator& generator = default_generator());
 /// Uniform on [low, high).
 Tensor uniform(Shape const& shape, double low, double high, Dtype dtype = Dtype::f32,
                Generator& generator = default_generator());

@@ -311,6 +311,7 @@ void norm_cases() {
   auto const add = [&](OpCase c) {
     c.gradcheck.tolerance = 2e-6;
     c.f32 = 1e-5, c.f64 = 1e-12, c.gradient_f32 = 2e-4;
+    c.large = {{6, 8, 700}, {8}, {8}};
     list().push_back(c);
   };
   BatchNormOptions const training{.training = true, .eps = 1e-2}, evaluation{.eps = 1e-2};

@@ -239,6 +239,25 @@ OpSuite const& suite() {
                  {[] { gumbel_softmax(arange(3)); }, {"gumbel_softmax", "i64"}}};
         s.cases.push_back(c);
       }
+    for (int axis : {0, -1})
+      s.cases.push_back(
+          {.name = "shuffle " + std::to_string(axis),
+           .covers = "shuffle",
+           .inputs = {real()},
+           .shapes = {{{3, 5}}, {{2, 3, 4}}, {{7}}, {{5, 33}}, {{0, 0}}},
+           .op =
+               [=](Tensors const& x) {
+                 Generator generator(8);
+                 return Tensors{shuffle(x[0], axis, generator)};
+               },
+           .twin = [=](Tensors const& x) -> Tensors {
+             Generator generator(8);
+             Tensors pieces;
+             for (int64_t i : randperm(x[0].size(axis), generator).to_vector<int64_t>())
+               pieces.push_back(x[0].slice(axis, i, i + 1));
+             return {pieces.empty() ? x[0] : cat(pieces, axis)};
+           },
+           .bad = {{[] { shuffle(ones({2}), 1); }, {"shuffle", "got 1"}}, {[] { shuffle(scalar(1)); }, {"shuffle"}}}});
     return s;
   }();
   return all;
@@ -402,6 +421,7 @@ TEST_CASE("shapes, types and limits of samplers") {
   CHECK(whole.dtype() == Dtype::u8);
   for (int v : whole.to_vector<int>()) CHECK((v >= 3 && v < 6));
   CHECK(randperm(0).numel() == 0);
+  CHECK(sum(shuffle(arange(9), 0, g)).item<int>() == 36);
   auto order = randperm(1000, g).to_vector<int64_t>();
   std::sort(order.begin(), order.end());
   for (int64_t i = 0; i < 1000; ++i) CHECK(order[size_t(i)] == i);
