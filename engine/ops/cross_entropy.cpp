@@ -99,7 +99,9 @@ Tensor weighted(Tensor const& logits, Tensor const& targets, CrossEntropyOptions
 }  // namespace
 
 Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOptions options) {
+  check_defined("cross_entropy", logits);
   check_defined("cross_entropy", targets);
+  if (is_half(logits.dtype())) return cross_entropy(logits.to(Dtype::f32), targets, options).to(logits.dtype());
   if (options.axis != -1 || is_floating(targets.dtype()) || options.weight.defined()) {
     Tensor const last = classes_last(logits, options.axis);
     Tensor const& w = options.weight;

@@ -1,6 +1,7 @@
 // The loss of connectionist temporal classification: forward and backward sums over paths in log space.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
@@ -145,6 +146,7 @@ Tensor losses_of(Tensor const& x, std::shared_ptr<Problem const> const& p) {
   int64_t longest = 0;
   for (auto const& l : p->symbols) longest = std::max(longest, int64_t(l.size()));
   Tensor alpha({p->batch, std::max(int64_t{1}, p->steps) * longest}, x.dtype());
+  Observed const watch("ctc_loss", {&x}, {&y, &alpha});
   dispatch_floating("ctc_loss", x.dtype(), [&]<class T>(Type<T>) {
     parallel_for(p->batch, 1, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n)
@@ -152,26 +154,29 @@ Tensor losses_of(Tensor const& x, std::shared_ptr<Problem const> const& p) {
     });
   });
   if (tracked(x))
-    record("ctc_loss", y, {&x}, [x = Saved(x), y = SavedOutput(y), alpha, p](Tensor const& g, Node const& node) {
-      Tensor const& from = x.get(node);
-      if (recording()) {
-        auto const in = twin_inputs({from});
-        return std::array{twin_gradients({naive::ctc_losses(in[0], p->symbols, p->inputs)}, in, {g})[0]};
-      }
-      Tensor const losses = y.get(node), row = g.contiguous();
-      Tensor dx = zeros_like(from);
-      dispatch_floating("ctc_loss", from.dtype(), [&]<class T>(Type<T>) {
-        parallel_for(p->batch, 1, [&](int64_t begin, int64_t end) {
-          for (int64_t n = begin; n < end; ++n) {
-            T const gn = row.data<T>()[n];
-            if (gn != 0)
-              backward_sums<T>(*p, n, from.data<T>(), alpha.data<T>() + n * alpha.size(1), losses.data<T>()[n], gn,
-                               dx.data<T>());
-          }
-        });
-      });
-      return std::array{dx};
-    });
+    record("ctc_loss", y, {&x},
+           [x = Saved(x), y = SavedOutput(y), kept = Saved(alpha), p](Tensor const& g, Node const& node) {
+             Tensor const& from = x.get(node);
+             if (recording()) {
+               auto const in = twin_inputs({from});
+               return std::array{twin_gradients({naive::ctc_losses(in[0], p->symbols, p->inputs)}, in, {g})[0]};
+             }
+             Tensor const losses = y.get(node), row = g.contiguous();
+             Tensor dx = zeros_like(from);
+             Tensor const& alpha = kept.get(node);
+             Observed const watch("ctc_loss", {&row, &from, &alpha}, {&dx});
+             dispatch_floating("ctc_loss", from.dtype(), [&]<class T>(Type<T>) {
+               parallel_for(p->batch, 1, [&](int64_t begin, int64_t end) {
+                 for (int64_t n = begin; n < end; ++n) {
+                   T const gn = row.data<T>()[n];
+                   if (gn != 0)
+                     backward_sums<T>(*p, n, from.data<T>(), alpha.data<T>() + n * alpha.size(1), losses.data<T>()[n],
+                                      gn, dx.data<T>());
+                 }
+               });
+             });
+             return std::array{dx};
+           });
   return y;
 }
 

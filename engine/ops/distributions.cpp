@@ -2,6 +2,7 @@
 // rejection leaves the others alone and the result does not depend on threads.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
@@ -55,7 +56,9 @@ class Stream {
 /// y_i = f(stream of i, i)
 template <class F>
 Tensor sampled(char const* op, Shape const& shape, Dtype dtype, Generator& generator, F const& f) {
+  if (is_half(dtype)) return sampled(op, shape, Dtype::f32, generator, f).to(dtype);
   Tensor y(shape, dtype);
+  Observed const watch(op, {}, {&y});
   dispatch_floating(op, dtype, [&]<class T>(Type<T>) {
     Draw const draw = generator.next();
     T* const to = y.data<T>();
@@ -220,6 +223,7 @@ namespace {
 Tensor rearranged(Tensor const& x, std::vector<int64_t> const& order) {
   Tensor const from = x.contiguous();
   Tensor y(x.shape(), x.dtype());
+  Observed const watch("shuffle", {&from}, {&y});
   size_t const bytes = order.empty() ? 0 : size_t(x.numel()) / order.size() * size_of(x.dtype());
   auto const* const source = static_cast<std::byte const*>(from.raw());
   auto* const to = static_cast<std::byte*>(y.raw());
@@ -245,11 +249,14 @@ Tensor shuffle(Tensor const& x, int axis, Generator& generator) {
 
 Tensor uniform(Shape const& shape, double low, double high, Dtype dtype, Generator& generator) {
   check_parameter("uniform", "a high end", high >= low && high - low < infinity, high, "at or above the low one");
+  auto const rounded = [&](double x) {
+    if (dtype == Dtype::f64) return x;
+    if (dtype == Dtype::f16) return double(float(float16(x)));
+    return double(dtype == Dtype::bf16 ? float(bfloat16(x)) : float(x));
+  };
   return sampled("uniform", shape, dtype, generator, [&](Stream& s, int64_t) {
     double const x = low + (high - low) * s.uniform();
-    // Rounding may reach the high end.
-    if (dtype == Dtype::f64) return x < high ? x : low;
-    return double(float(x)) < high ? x : low;
+    return rounded(x) < high ? x : low;  // rounding may reach the high end
   });
 }
 

@@ -73,12 +73,14 @@ Tensor inverse_frequency(Tensor const& index, int64_t rows, Dtype dtype) {
 
 Tensor embedding(Tensor const& index_in, Tensor const& table, EmbeddingOptions const& options) {
   check_defined("embedding", index_in);
+  if (table.defined() && is_half(table.dtype()))
+    return embedding(index_in, table.to(Dtype::f32), options).to(table.dtype());
   Tensor const index = index_in.dtype() == Dtype::i32 ? index_in.to(Dtype::i64) : index_in.contiguous();
   Tensor const from = table.defined() ? table.contiguous() : table;
   Shape const shape = check_lookup(index, from);
   int64_t const rows = from.size(0), padding = padding_row(options.padding_idx, rows);
   Tensor y(shape, from.dtype());
-  Observed const watch("embedding", {&where}, {&y});  // not the whole table: the rows read are as long as y
+  Observed const watch("embedding", {&index}, {&y});  // not the whole table: the rows read are as long as y
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>().of<T>().forward(from.data<T>(), index.data<int64_t>(), y.data<T>(), index.numel(),
                                                 from.size(1));
@@ -157,6 +159,11 @@ Tensor largest_of_bags(Bags const& bags, Tensor const& table) {
 Tensor embedding_bag(Tensor const& index_in, Tensor const& table, EmbeddingBagOptions const& options) {
   check_defined("embedding_bag", index_in);
   check_defined("embedding_bag", table);
+  if (is_half(table.dtype())) {
+    EmbeddingBagOptions wide = options;
+    if (wide.per_sample_weights.defined()) wide.per_sample_weights = wide.per_sample_weights.to(Dtype::f32);
+    return embedding_bag(index_in, table.to(Dtype::f32), wide).to(table.dtype());
+  }
   Tensor const index = index_in.dtype() == Dtype::i32 ? index_in.to(Dtype::i64) : index_in.contiguous();
   check_lookup(index, table);
   Tensor const &offsets = options.offsets, &weights = options.per_sample_weights;

@@ -20,6 +20,8 @@ void check_scale(char const* op, char const* what, Tensor const& x, Tensor const
 /// The kernels want weight and bias contiguous.
 Tensor whole(Tensor const& t) { return t.defined() ? t.contiguous() : t; }
 
+Tensor wide(Tensor const& t) { return t.defined() ? t.to(Dtype::f32) : t; }
+
 void check_input(char const* op, Tensor const& x) {
   check_defined(op, x);
   check(x.rank() >= 1, op, [] { return Complaint{"expected at least one axis, got a scalar", "pass [.., C]"}; });
@@ -38,6 +40,7 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_i
   check_input("layer_norm", x);
   check_scale("layer_norm", "weight", x, weight_in);
   check_scale("layer_norm", "bias", x, bias_in);
+  if (is_half(x.dtype())) return layer_norm(wide(x), wide(weight_in), wide(bias_in), eps).to(x.dtype());
   Tensor const from = x.contiguous(), weight = whole(weight_in), bias = whole(bias_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), mean({rows}, x.dtype()), rstd({rows}, x.dtype());
@@ -75,6 +78,7 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_i
 Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
   check_input("rms_norm", x);
   check_scale("rms_norm", "weight", x, weight_in);
+  if (is_half(x.dtype())) return rms_norm(wide(x), wide(weight_in), eps).to(x.dtype());
   Tensor const from = x.contiguous(), weight = whole(weight_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), rstd({rows}, x.dtype());

@@ -11,6 +11,9 @@
 namespace heed {
 
 Tensor rand(Shape const& shape, Dtype dtype, Generator& generator) {
+  // Rounding to 16 bits must not reach 1.
+  if (is_half(dtype))
+    return clamp(rand(shape, Dtype::f32, generator), 0, dtype == Dtype::f16 ? 1 - 0x1p-11 : 1 - 0x1p-8).to(dtype);
   Tensor y(shape, dtype);
   Observed const watch("rand", {}, {&y});
   dispatch_floating("rand", dtype, [&]<class T>(Type<T>) {
@@ -20,6 +23,7 @@ Tensor rand(Shape const& shape, Dtype dtype, Generator& generator) {
 }
 
 Tensor randn(Shape const& shape, Dtype dtype, Generator& generator) {
+  if (is_half(dtype)) return randn(shape, Dtype::f32, generator).to(dtype);
   Tensor y(shape, dtype);
   Observed const watch("randn", {}, {&y});
   dispatch_floating("randn", dtype, [&]<class T>(Type<T>) {
@@ -65,6 +69,7 @@ Tensor dropout(Tensor const& x, double p, Draw draw) {
   check_defined("dropout", x);
   check_share("dropout", p);
   if (p == 0) return x;
+  if (is_half(x.dtype())) return dropout(x.to(Dtype::f32), p, draw).to(x.dtype());
   Tensor const from = x.contiguous();
   Tensor y(x.shape(), x.dtype());
   Observed const watch("dropout", {&from}, {&y});

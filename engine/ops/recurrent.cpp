@@ -2,6 +2,7 @@
 // layer are one entry of the tape.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/recurrent.h>
@@ -133,40 +134,44 @@ std::array<Tensor, 2> fused_recurrence(Recurrence kind, Tensor const& x_in, Tens
     kept.gates = Tensor({run.steps, run.batch, 4 * run.width}, x.dtype());
   {
     NoGrad const off;
+    Observed const watch(op_name(kind), {&x, &h0, &c0, &w, &bias}, {&out[0], &kept.gates, &kept.c});
     dispatch_floating(op_name(kind), x.dtype(),
                       [&]<class T>(Type<T>) { forward<T>(run, x, h0, c0, w, bias, out[0], kept); });
     out[1] = kind == Recurrence::lstm ? kept.c.select(0, run.at(run.steps - 1)).clone() : zeros({0}, x.dtype());
   }
   if (!tracked(x, h0, c0, w, bias)) return out;
-  record_outputs(op_name(kind), out, {&x, &h0, &c0, &w, &bias},
-                 [run, kept, x = Saved(x), h0 = Saved(h0), c0 = Saved(c0), w = Saved(w), bias = Saved(bias),
-                  y = SavedOutput(out[0])](Tensor const* g, Node const& node) -> std::array<Tensor, 5> {
-                   Tensor const& from = x.get(node);
-                   if (recording()) {
-                     auto const in = twin_inputs({from, h0.get(node), c0.get(node), w.get(node), bias.get(node)});
-                     auto const twin = naive::recurrence(run.kind, in[0], in[1], in[2], in[3], in[4], run.reverse);
-                     std::vector<Tensor> outputs, cotangents;
-                     for (int k : {0, 1})
-                       if (g[k].defined() && (k == 0 || run.kind == Recurrence::lstm)) {
-                         outputs.push_back(k == 0 ? twin.first : twin.second);
-                         cotangents.push_back(g[k]);
-                       }
-                     auto const d = twin_gradients(outputs, in, cotangents);
-                     return {d[0], d[1], d[2], d[3], d[4]};
-                   }
-                   Tensor const states = y.get(node), h = h0.get(node);
-                   Tensor const gy = g[0].defined() ? g[0].contiguous() : zeros_like(states);
-                   Gradients d{Tensor(from.shape(), from.dtype()), {}, zeros_like(h), {}};
-                   d.s = run.kind == Recurrence::gru ? Tensor(from.shape(), from.dtype()) : d.x;
-                   if (run.kind == Recurrence::lstm) d.c0 = g[1].defined() ? g[1].clone() : zeros_like(h);
-                   dispatch_floating(op_name(run.kind), from.dtype(), [&]<class T>(Type<T>) {
-                     backward<T>(run, gy, h, c0.get(node), w.get(node), states, kept, d);
-                   });
-                   Tensor dw, db;
-                   if (node.needs(3)) dw = weight_gradient(run, d.s, h, states);
-                   if (node.needs(4)) db = sum(d.s, {0, 1});
-                   return {d.x, d.h0, d.c0, dw, db};
-                 });
+  record_outputs(
+      op_name(kind), out, {&x, &h0, &c0, &w, &bias},
+      [run, gates = Saved(kept.gates), c = Saved(kept.c), x = Saved(x), h0 = Saved(h0), c0 = Saved(c0), w = Saved(w),
+       bias = Saved(bias), y = SavedOutput(out[0])](Tensor const* g, Node const& node) -> std::array<Tensor, 5> {
+        Tensor const& from = x.get(node);
+        if (recording()) {
+          auto const in = twin_inputs({from, h0.get(node), c0.get(node), w.get(node), bias.get(node)});
+          auto const twin = naive::recurrence(run.kind, in[0], in[1], in[2], in[3], in[4], run.reverse);
+          std::vector<Tensor> outputs, cotangents;
+          for (int k : {0, 1})
+            if (g[k].defined() && (k == 0 || run.kind == Recurrence::lstm)) {
+              outputs.push_back(k == 0 ? twin.first : twin.second);
+              cotangents.push_back(g[k]);
+            }
+          auto const d = twin_gradients(outputs, in, cotangents);
+          return {d[0], d[1], d[2], d[3], d[4]};
+        }
+        Tensor const states = y.get(node), h = h0.get(node);
+        Tensor const gy = g[0].defined() ? g[0].contiguous() : zeros_like(states);
+        Gradients d{Tensor(from.shape(), from.dtype()), {}, zeros_like(h), {}};
+        d.s = run.kind == Recurrence::gru ? Tensor(from.shape(), from.dtype()) : d.x;
+        Kept const kept{gates.get(node), c.get(node)};
+        if (run.kind == Recurrence::lstm) d.c0 = g[1].defined() ? g[1].clone() : zeros_like(h);
+        Observed const watch(op_name(run.kind), {&gy, &from, &states, &kept.gates, &kept.c}, {&d.x, &d.h0});
+        dispatch_floating(op_name(run.kind), from.dtype(), [&]<class T>(Type<T>) {
+          backward<T>(run, gy, h, c0.get(node), w.get(node), states, kept, d);
+        });
+        Tensor dw, db;
+        if (node.needs(3)) dw = weight_gradient(run, d.s, h, states);
+        if (node.needs(4)) db = sum(d.s, {0, 1});
+        return {d.x, d.h0, d.c0, dw, db};
+      });
   return out;
 }
 
@@ -223,6 +228,14 @@ std::tuple<Tensor, Tensor, Tensor> run_layers(char const* op, Recurrence kind, T
                                               Tensor const& c0_in, std::vector<RecurrentWeights> const& weights,
                                               RecurrentOptions const& options) {
   check_defined(op, input);
+  if (is_half(input.dtype())) {
+    auto const wide = [](Tensor const& t) { return t.defined() ? t.to(Dtype::f32) : t; };
+    std::vector<RecurrentWeights> sets;
+    for (RecurrentWeights const& p : weights)
+      sets.push_back({wide(p.w_ih), wide(p.w_hh), wide(p.b_ih), wide(p.b_hh), wide(p.w_hr)});
+    auto const [y, h, c] = run_layers(op, kind, wide(input), wide(h0_in), wide(c0_in), sets, options);
+    return {y.to(input.dtype()), h.to(input.dtype()), c.defined() ? c.to(input.dtype()) : c};
+  }
   check(input.rank() == 2 || input.rank() == 3, op, [&] {
     return Complaint{fmt::format("expected x [T, B, I], or [T, I], got {}", to_string(input.shape())),
                      "put the time first, or the batch with batch_first"};

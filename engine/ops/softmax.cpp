@@ -47,6 +47,7 @@ Tensor along_last(Tensor const& x, bool log) {
 
 Tensor along(char const* op, Tensor const& x, int axis, bool log) {
   check_defined(op, x);
+  if (is_half(x.dtype())) return along(op, x.to(Dtype::f32), axis, log).to(x.dtype());
   if (x.rank() == 0) {
     normalize_axis(op, axis, 1);
     return along_last(x.unsqueeze(0), log).squeeze(0);

@@ -698,3 +698,33 @@ TEST_CASE("alpha_dropout keeps mean 0 and variance 1") {
     CHECK(var(y, {0, 1}).item() == doctest::Approx(1).epsilon(0.02));
   }
 }
+
+TEST_CASE("16-bit types: computed in f32, rounded at the end, with gradients of their own type") {
+  for (Dtype half : {Dtype::f16, Dtype::bf16}) {
+    Tensor const x = numbers({3, 8}, 1).to(half).requires_grad_(), wide = x.detach().to(Dtype::f32).requires_grad_();
+    Tensor const index = tensor(std::vector<int64_t>{2, 0}, {2}), target = tensor(std::vector<int64_t>{2, 0, 7}, {3});
+    std::vector<std::function<Tensor(Tensor const&)>> const ops{
+        [](Tensor const& t) { return softmax(t); },
+        [](Tensor const& t) { return log_softmax(t, 0); },
+        [](Tensor const& t) { return layer_norm(t); },
+        [](Tensor const& t) { return rms_norm(t); },
+        [=](Tensor const& t) { return embedding(index, t); },
+        [=](Tensor const& t) { return embedding_bag(index.unsqueeze(0), t); },
+        [=](Tensor const& t) { return cross_entropy(t, target); },
+        [](Tensor const& t) {
+          return dropout(t, 0.5, Draw{1, 2});
+        },
+        [](Tensor const& t) { return group_norm(t, 2); },
+        [](Tensor const& t) {
+          return rnn(t, {}, {{ones({2, 8}, t.dtype()), ones({2, 2}, t.dtype())}}).first;
+        }};
+    for (auto const& op : ops) {
+      Tensor const y = op(x), want = op(wide);
+      CHECK(y.dtype() == half);
+      CHECK(differs(y.to(Dtype::f32), want, 0.02) == "");
+      Tensor const d = grad({sum(y)}, {x})[0];
+      CHECK(d.dtype() == half);
+      CHECK(differs(d.to(Dtype::f32), grad({sum(want)}, {wide})[0], 0.03) == "");
+    }
+  }
+}

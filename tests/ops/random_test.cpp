@@ -434,6 +434,12 @@ TEST_CASE("shapes, types and limits of samplers") {
   // The high end is not reached, though f32 rounds to it.
   float const below = std::nextafter(1.f, 0.f);
   for (float v : uniform({2000}, below, 1).to_vector()) CHECK(v == below);
+  for (Dtype half : {Dtype::f16, Dtype::bf16})
+    for (Tensor const& x : {rand({3000}, half, g), uniform({3000}, 0, 1, half, g)}) {
+      CHECK(x.dtype() == half);
+      CHECK(amax(x.to(Dtype::f32), {0}).item() < 1);
+      CHECK(mean(x.to(Dtype::f32)).item() == doctest::Approx(0.5).epsilon(0.05));
+    }
   auto rows = multinomial(ones({3, 5}), 5, false, g);
   CHECK(rows.shape() == Shape{3, 5});
   CHECK(sum(rows, {1}).to_vector<int>() == std::vector<int>{10, 10, 10});
