@@ -722,7 +722,7 @@ TEST_CASE("16-bit types: computed in f32, rounded at the end, with gradients of 
       Tensor const y = op(x), want = op(wide);
       CHECK(y.dtype() == half);
       CHECK(differs(y.to(Dtype::f32), want, 0.02) == "");
-      Tensor const d = grad({sum(y)}, {x})[0];
+      Tensor const d = grad({sum(y.to(Dtype::f32))}, {x})[0];
       CHECK(d.dtype() == half);
       CHECK(differs(d.to(Dtype::f32), grad({sum(want)}, {wide})[0], 0.03) == "");
     }
