@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -86,13 +87,75 @@ Tensor exponential(int64_t size, double tau = 1, bool symmetric = true, std::opt
 }  // namespace windows
 
 // ---- random ---------------------------------------------------------------------------------------------------------
-// From a counter-based generator (random.h): element i depends on (seed, offset, i) alone.
+// From a counter-based generator (random.h): element i depends on (seed, offset, i) alone. Distributions below are
+// computed in f64 and rounded. Parameters have no gradient unless said otherwise.
 /// Uniform on [0, 1).
 Tensor rand(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor rand_like(Tensor const& x, Generator& generator = default_generator());
 /// Standard normal, by Box–Muller (1958).
 Tensor randn(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor randn_like(Tensor const& x, Generator& generator = default_generator());
 /// Integers uniform on [low, high), i64.
 Tensor randint(int64_t low, int64_t high, Shape const& shape, Generator& generator = default_generator());
+/// The same in x's shape and type.
+Tensor randint_like(Tensor const& x, int64_t low, int64_t high, Generator& generator = default_generator());
+/// 0 … n−1 in random order, i64 (Fisher and Yates, 1938; Durstenfeld, 1964).
+Tensor randperm(int64_t n, Generator& generator = default_generator());
+/// x with the places along `axis` in random order.
+Tensor shuffle(Tensor const& x, int axis = 0, Generator& generator = default_generator());
+/// Uniform on [low, high).
+Tensor uniform(Shape const& shape, double low, double high, Dtype dtype = Dtype::f32,
+               Generator& generator = default_generator());
+Tensor normal(Shape const& shape, double mean, double deviation, Dtype dtype = Dtype::f32,
+              Generator& generator = default_generator());
+/// mean + deviation·N(0, 1), broadcast, with gradients for both.
+Tensor normal(Tensor const& mean, Tensor const& deviation, Generator& generator = default_generator());
+/// exp(N(mean, deviation²))
+Tensor log_normal(Shape const& shape, double mean, double deviation, Dtype dtype = Dtype::f32,
+                  Generator& generator = default_generator());
+/// N(mean, deviation²) within [low, high], however far in a tail (Robert, 1995).
+Tensor truncated_normal(Shape const& shape, double mean, double deviation, double low, double high,
+                        Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+/// Density rate·exp(−rate·x)
+Tensor exponential(Shape const& shape, double rate = 1, Dtype dtype = Dtype::f32,
+                   Generator& generator = default_generator());
+/// Density exp(−|x − location|/scale)/(2·scale)
+Tensor laplace(Shape const& shape, double location, double scale, Dtype dtype = Dtype::f32,
+               Generator& generator = default_generator());
+/// Density 1/(π·scale·(1 + ((x − location)/scale)²))
+Tensor cauchy(Shape const& shape, double location, double scale, Dtype dtype = Dtype::f32,
+              Generator& generator = default_generator());
+/// Number of trials of probability p up to the first success: 1, 2, …
+Tensor geometric(Shape const& shape, double p, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+/// Distribution function exp(−exp(−x))
+Tensor gumbel(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+/// 1 with probability p (of each element), else 0; in p's type.
+Tensor bernoulli(Tensor const& p, Generator& generator = default_generator());
+Tensor bernoulli(Shape const& shape, double p, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+/// Poisson with the given rates (Hörmann, 1993), in their type.
+Tensor poisson(Tensor const& rate, Generator& generator = default_generator());
+/// Successes among `count` trials of probability p, broadcast (Hörmann, 1993).
+Tensor binomial(Tensor const& count, Tensor const& p, Generator& generator = default_generator());
+/// Gamma with the given shapes and scale 1 (Marsaglia and Tsang, 2000); never below the least normal number.
+Tensor gamma(Tensor const& concentration, Generator& generator = default_generator());
+/// Density ∝ x^(a−1)·(1 − x)^(b−1), broadcast.
+Tensor beta(Tensor const& a, Tensor const& b, Generator& generator = default_generator());
+/// Points of the simplex along the last axis, density ∝ Π x_k^(concentration_k − 1).
+Tensor dirichlet(Tensor const& concentration, Generator& generator = default_generator());
+/// Indices drawn with probability ∝ weights [.., C] → i64 [.., count]; without replacement in the order of drawing
+/// (Efraimidis and Spirakis, 2006).
+Tensor multinomial(Tensor const& weights, int64_t count, bool replacement = false,
+                   Generator& generator = default_generator());
+/// One index with probability softmax(logits) for each row: logits [.., C] → i64 [..].
+Tensor categorical(Tensor const& logits, Generator& generator = default_generator());
+struct GumbelSoftmaxOptions {
+  double tau = 1;     // temperature
+  bool hard = false;  // one-hot values, the gradient of the soft ones
+  int axis = -1;
+  Generator* generator = nullptr;
+};
+/// softmax((logits + Gumbel noise)/tau), differentiable in logits (Jang et al., 2017; Maddison et al., 2017).
+Tensor gumbel_softmax(Tensor const& logits, GumbelSoftmaxOptions const& options = {});
 
 // ---- pointwise, two operands ----------------------------------------------------------------------------------------
 Tensor add(Tensor const& a, Tensor const& b);
@@ -1101,33 +1164,226 @@ Tensor pixel_unshuffle(Tensor const& x, int64_t downscale_factor);
 Tensor channel_shuffle(Tensor const& x, int64_t groups);
 
 // ---- losses ---------------------------------------------------------------------------------------------------------
+// Means are over elements unless said otherwise; what ignores, weighs or broadcasts does so as PyTorch's.
+enum class Reduction { none, mean, sum };
+/// (input − target)²
+Tensor mse_loss(Tensor const& input, Tensor const& target, Reduction reduction = Reduction::mean);
+/// |input − target|
+Tensor l1_loss(Tensor const& input, Tensor const& target, Reduction reduction = Reduction::mean);
+/// With d = |input − target|: d²/(2·beta) where d < beta, else d − beta/2 (Girshick, 2015).
+Tensor smooth_l1_loss(Tensor const& input, Tensor const& target, double beta = 1,
+                      Reduction reduction = Reduction::mean);
+/// With d = |input − target|: d²/2 where d ≤ delta, else delta·(d − delta/2) (Huber, 1964).
+Tensor huber_loss(Tensor const& input, Tensor const& target, double delta = 1, Reduction reduction = Reduction::mean);
+/// −weight·(target·log input + (1 − target)·log(1 − input)), logarithms not below −100; input in [0, 1], of target's
+/// shape.
+Tensor binary_cross_entropy(Tensor const& input, Tensor const& target, Tensor const& weight = {},
+                            Reduction reduction = Reduction::mean);
+struct BinaryCrossEntropyOptions {
+  Tensor weight = {};      // of each element, broadcast
+  Tensor pos_weight = {};  // of the term with target, broadcast
+  Reduction reduction = Reduction::mean;
+};
+/// −weight·(pos_weight·target·log σ(logits) + (1 − target)·log(1 − σ(logits))), of target's shape.
+Tensor binary_cross_entropy_with_logits(Tensor const& logits, Tensor const& target,
+                                        BinaryCrossEntropyOptions const& options = {});
+struct NllOptions {
+  Tensor weight = {};           // of each class [C]
+  int64_t ignore_index = -100;  // elements with this target count for nothing
+  Reduction reduction = Reduction::mean;
+};
+/// −weight[target]·log_p[target]: log_p [N, C, ..] or [C], target i64 [N, ..] or []. The mean divides by the sum of
+/// weights.
+Tensor nll_loss(Tensor const& log_p, Tensor const& target, NllOptions const& options = {});
+struct KlDivOptions {
+  bool log_target = false;  // target holds logarithms
+  bool batch_mean = false;  // the sum over all divided by the first size, in place of `reduction`
+  Reduction reduction = Reduction::mean;
+};
+/// target·(log target − log_p): the pointwise term of the divergence (Kullback and Leibler, 1951).
+Tensor kl_div(Tensor const& log_p, Tensor const& target, KlDivOptions const& options = {});
+struct PoissonNllOptions {
+  bool log_input = true;  // input is the logarithm of the rate
+  bool full = false;      // with Stirling's approximation of log target!, where target > 1
+  double eps = 1e-8;      // added to a rate before its logarithm
+  Reduction reduction = Reduction::mean;
+};
+/// exp(input) − target·input, or input − target·log(input + eps).
+Tensor poisson_nll_loss(Tensor const& input, Tensor const& target, PoissonNllOptions const& options = {});
+struct GaussianNllOptions {
+  bool full = false;  // with the constant log(2π)/2
+  double eps = 1e-6;  // least variance; the gradient passes as if it were not there
+  Reduction reduction = Reduction::mean;
+};
+/// (log variance + (input − target)²/variance)/2 (Nix and Weigend, 1994); variance of input's shape, or lacking the
+/// last axis, or with size 1 somewhere.
+Tensor gaussian_nll_loss(Tensor const& input, Tensor const& target, Tensor const& variance,
+                         GaussianNllOptions const& options = {});
+/// input where target is 1, max(0, margin − input) where it is −1 (both where it is neither).
+Tensor hinge_embedding_loss(Tensor const& input, Tensor const& target, double margin = 1,
+                            Reduction reduction = Reduction::mean);
+/// max(0, margin − target·(a − b)), target 1 or −1
+Tensor margin_ranking_loss(Tensor const& a, Tensor const& b, Tensor const& target, double margin = 0,
+                           Reduction reduction = Reduction::mean);
+/// 1 − cos(a, b) where target is 1, max(0, cos(a, b) − margin) where it is −1: a, b [N, C] or [C], target [N] or [].
+Tensor cosine_embedding_loss(Tensor const& a, Tensor const& b, Tensor const& target, double margin = 0,
+                             Reduction reduction = Reduction::mean);
+/// a·b/(max(|a|, eps)·max(|b|, eps)) along `axis`
+Tensor cosine_similarity(Tensor const& a, Tensor const& b, int axis = 1, double eps = 1e-8);
+/// |a − b + eps|_p along the last axis
+Tensor pairwise_distance(Tensor const& a, Tensor const& b, double p = 2, double eps = 1e-6, bool keep = false);
+struct TripletOptions {
+  double margin = 1, p = 2, eps = 1e-6;
+  bool swap = false;  // the negative's distance to the positive counts where it is smaller (Balntas et al., 2016)
+  Reduction reduction = Reduction::mean;
+};
+/// max(0, d(anchor, positive) − d(anchor, negative) + margin), d the pairwise distance (Weinberger and Saul, 2009).
+Tensor triplet_margin_loss(Tensor const& anchor, Tensor const& positive, Tensor const& negative,
+                           TripletOptions const& options = {});
+struct MultiMarginOptions {
+  double p = 1, margin = 1;
+  Tensor weight = {};  // of each class [C]
+  Reduction reduction = Reduction::mean;
+};
+/// weight[y]/C·Σ_{i≠y} max(0, margin − x_y + x_i)^p, y the target: input [N, C] or [C], target i64 [N] or [] (Crammer
+/// and Singer, 2001).
+Tensor multi_margin_loss(Tensor const& input, Tensor const& target, MultiMarginOptions const& options = {});
+/// 1/C·Σ max(0, 1 − x_j + x_i) over targets j and non-targets i: input [N, C] or [C]; target i64 of the same shape
+/// lists classes up to the first −1.
+Tensor multilabel_margin_loss(Tensor const& input, Tensor const& target, Reduction reduction = Reduction::mean);
+/// The mean over the last axis of −weight·(target·log σ(input) + (1 − target)·log σ(−input)).
+Tensor multilabel_soft_margin_loss(Tensor const& input, Tensor const& target, Tensor const& weight = {},
+                                   Reduction reduction = Reduction::mean);
+/// log(1 + exp(−target·input)), target 1 or −1
+Tensor soft_margin_loss(Tensor const& input, Tensor const& target, Reduction reduction = Reduction::mean);
+struct CtcOptions {
+  int64_t blank = 0;
+  bool zero_infinity = false;  // a target too long for its input has loss and gradient 0, not infinity
+  Reduction reduction = Reduction::mean;
+};
+/// −log of the probability that a path through log_p [T, N, C] (or [T, C]), of which the first input_lengths[n] steps
+/// count, spells target n once repeats are merged and blanks dropped (Graves et al., 2006). targets i64 [N, S], or one
+/// after the other [Σ target_lengths]. The mean divides each loss by its target's length first. The gradient is the
+/// derivative with respect to log_p itself: PyTorch's adds exp(log_p), as if log_p came from log_softmax.
+Tensor ctc_loss(Tensor const& log_p, Tensor const& targets, std::vector<int64_t> const& input_lengths,
+                std::vector<int64_t> const& target_lengths, CtcOptions const& options = {});
 
 // ---- recurrent ------------------------------------------------------------------------------------------------------
+/// Weights of one direction of one layer, by PyTorch's names: w_ih [k·H, I], w_hh [k·H, H], biases [k·H] or undefined,
+/// k = 1 for a simple layer, 4 for an LSTM (i, f, g, o), 3 for a GRU (r, z, n). w_hr [P, H] projects an LSTM's h, and
+/// w_hh is then [k·H, P] (Sak et al., 2014).
+struct RecurrentWeights {
+  Tensor w_ih, w_hh, b_ih = {}, b_hh = {}, w_hr = {};
+};
+struct RecurrentOptions {
+  bool bidirectional = false;  // every layer runs backwards too, and hands on both states side by side
+  bool batch_first = false;    // x and y [B, T, ..] in place of [T, B, ..]
+  bool relu = false;           // a simple layer has max(0, x) in place of tanh
+  double dropout = 0;          // of what a layer hands to the next
+  Generator* generator = nullptr;
+};
+/// h' = tanh(w_ih·x + b_ih + w_hh·h + b_hh) (Elman, 1990): x [B, I] or [I], h [B, H] or undefined for 0.
+Tensor rnn_cell(Tensor const& x, Tensor const& h, RecurrentWeights const& weights, bool relu = false);
+/// c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c') → (h', c'), with i, f, g, o the four parts of w_ih·x + b_ih + w_hh·h
+/// + b_hh (Hochreiter and Schmidhuber, 1997; Gers et al., 2000).
+std::pair<Tensor, Tensor> lstm_cell(Tensor const& x, Tensor const& h, Tensor const& c, RecurrentWeights const& weights);
+/// r, z = σ(parts of w_ih·x + b_ih + w_hh·h + b_hh), n = tanh(w_in·x + b_in + r·(w_hn·h + b_hn)), h' = (1 − z)·n + z·h
+/// (Cho et al., 2014).
+Tensor gru_cell(Tensor const& x, Tensor const& h, RecurrentWeights const& weights);
+/// The cells over time, in layers: x [T, B, I] or [T, I]; h0, c0 [L, B, H] or undefined for 0; weights of layer 0,
+/// layer 0 backwards, layer 1, …, L sets in all. Gives the last layer's states [T, B, D·H], and the last h (and c) of
+/// every set.
+std::pair<Tensor, Tensor> rnn(Tensor const& x, Tensor const& h0, std::vector<RecurrentWeights> const& weights,
+                              RecurrentOptions const& options = {});
+std::tuple<Tensor, Tensor, Tensor> lstm(Tensor const& x, Tensor const& h0, Tensor const& c0,
+                                        std::vector<RecurrentWeights> const& weights,
+                                        RecurrentOptions const& options = {});
+std::pair<Tensor, Tensor> gru(Tensor const& x, Tensor const& h0, std::vector<RecurrentWeights> const& weights,
+                              RecurrentOptions const& options = {});
 
 // ---- fused neural primitives, each with a naive twin below ----------------------------------------------------------
-/// exp(x − max x)/Σ exp(x − max x) along `axis`
+/// exp(x − max x)/Σ exp(x − max x) along `axis`; with a dtype, x is converted first.
 Tensor softmax(Tensor const& x, int axis = -1);
+Tensor softmax(Tensor const& x, int axis, Dtype dtype);
 Tensor log_softmax(Tensor const& x, int axis = -1);
+Tensor log_softmax(Tensor const& x, int axis, Dtype dtype);
+/// softmax(−x)
+Tensor softmin(Tensor const& x, int axis = -1);
+Tensor softmin(Tensor const& x, int axis, Dtype dtype);
 /// (x − mean)/√(var + eps)·weight + bias over the last axis (Ba et al., 2016); weight and bias may be undefined.
 Tensor layer_norm(Tensor const& x, Tensor const& weight = {}, Tensor const& bias = {}, double eps = 1e-5);
+/// The same over the last axes, of sizes `normalized`, which are the shape of weight and bias too.
+Tensor layer_norm(Tensor const& x, Shape const& normalized, Tensor const& weight, Tensor const& bias,
+                  double eps = 1e-5);
 /// x/√(mean(x²) + eps)·weight over the last axis (Zhang and Sennrich, 2019)
 Tensor rms_norm(Tensor const& x, Tensor const& weight = {}, double eps = 1e-6);
+Tensor rms_norm(Tensor const& x, Shape const& normalized, Tensor const& weight, double eps = 1e-6);
+/// (x − mean)/√(var + eps)·weight + bias over `groups` groups of channels and all positions: x [N, C, ..], weight and
+/// bias [C] or undefined (Wu and He, 2018).
+Tensor group_norm(Tensor const& x, int64_t groups, Tensor const& weight = {}, Tensor const& bias = {},
+                  double eps = 1e-5);
+struct BatchNormOptions {
+  bool training = false;  // statistics of x, which also update the running ones; else the running ones
+  double momentum = 0.1;  // running = (1 − momentum)·running + momentum·of x, the variance of x being the unbiased one
+  double eps = 1e-5;
+};
+/// (x − mean)/√(var + eps)·weight + bias with statistics of each channel over batch and positions: x [N, C, ..], the
+/// others [C] or undefined (Ioffe and Szegedy, 2015).
+Tensor batch_norm(Tensor const& x, Tensor const& running_mean, Tensor const& running_var, Tensor const& weight = {},
+                  Tensor const& bias = {}, BatchNormOptions const& options = {});
+/// As batch_norm, with statistics of each sample's own channels over the positions; the running ones take their mean
+/// over the batch (Ulyanov et al., 2016).
+Tensor instance_norm(Tensor const& x, Tensor const& running_mean = {}, Tensor const& running_var = {},
+                     Tensor const& weight = {}, Tensor const& bias = {}, BatchNormOptions const& options = {true});
+/// x/(k + alpha·m)^beta, m the mean of x² over `size` neighbouring channels of x [N, C, ..], zeros beyond the ends
+/// (Krizhevsky et al., 2012).
+Tensor local_response_norm(Tensor const& x, int64_t size, double alpha = 1e-4, double beta = 0.75, double k = 1);
+/// x/max(|x|_p, eps) along `axis`
+Tensor normalize(Tensor const& x, double p = 2, int axis = 1, double eps = 1e-12);
 
-enum class Reduction { none, mean, sum };
 struct CrossEntropyOptions {
   int64_t ignore_index = -100;  // rows with this target count for nothing
   double label_smoothing = 0;   // weight of the uniform distribution (Szegedy et al., 2016)
   Reduction reduction = Reduction::mean;
+  Tensor weight = {};  // of each class [C]
+  int axis = -1;       // of the classes; PyTorch's layout is axis 1, or 0 for logits of rank 1
 };
-/// −log softmax(logits)[target]: logits [.., C], targets i64 [..]. The mean is over rows that are not ignored.
+/// −log softmax(logits)[target]: logits [.., C], targets i64 [..]. The mean is over rows that are not ignored, or
+/// divides by the sum of their weights. Floating targets of the logits' shape are class probabilities t: −Σ
+/// weight·t·log softmax(logits), no row ignored.
 Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOptions options = {});
 
+struct EmbeddingOptions {
+  std::optional<int64_t> padding_idx = {};  // a row that gets no gradient; negative counts from the end
+  bool scale_grad_by_freq = false;          // a row's gradient is divided by how often `index` names it
+};
 /// Rows of `table` [V, C] by `index` (i64, any shape) → [.., C]; the gradient is dense.
-Tensor embedding(Tensor const& index, Tensor const& table);
+Tensor embedding(Tensor const& index, Tensor const& table, EmbeddingOptions const& options = {});
+enum class BagMode { sum, mean, max };
+struct EmbeddingBagOptions {
+  BagMode mode = BagMode::mean;
+  Tensor offsets = {};                      // [B], i64: where each bag starts in an index of one axis
+  Tensor per_sample_weights = {};           // of index's shape: factors of the rows, for sums
+  bool include_last_offset = false;         // the last offset is the end of the last bag
+  std::optional<int64_t> padding_idx = {};  // a row that is left out
+  bool scale_grad_by_freq = false;
+};
+/// The sum, mean or largest elements of the rows of `table` [V, C] in each bag → [B, C], 0 for an empty one: index
+/// [B, L], or [N] cut by offsets.
+Tensor embedding_bag(Tensor const& index, Tensor const& table, EmbeddingBagOptions const& options = {});
 /// x·keep/(1 − p), keep ~ Bernoulli(1 − p) by a counter-based draw, so that nothing is stored (Srivastava et al.,
-/// 2014).
+/// 2014). All zeros where p is 1.
 Tensor dropout(Tensor const& x, double p, Generator& generator = default_generator());
 Tensor dropout(Tensor const& x, double p, Draw draw);
+/// Dropout of whole channels: x [N, C, ..], for 1d and 3d also [C, L] and [C, D, H, W] (Tompson et al., 2015).
+Tensor dropout1d(Tensor const& x, double p, Generator& generator = default_generator());
+Tensor dropout2d(Tensor const& x, double p, Generator& generator = default_generator());
+Tensor dropout3d(Tensor const& x, double p, Generator& generator = default_generator());
+/// Dropped elements become SELU's lower limit, then all are scaled to keep mean 0 and variance 1 (Klambauer et al.,
+/// 2017). All zeros where p is 1.
+Tensor alpha_dropout(Tensor const& x, double p, Generator& generator = default_generator());
+/// The same of whole channels: x [N, C, ..].
+Tensor feature_alpha_dropout(Tensor const& x, double p, Generator& generator = default_generator());
 
 // ---- attention ------------------------------------------------------------------------------------------------------
 struct AttendOptions {
@@ -1152,6 +1408,8 @@ Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions
 /// The weights [B, H, T, S] that attend() applies to v: materialised, for looking and for second derivatives.
 Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options = {});
 
+enum class Recurrence { tanh, relu, lstm, gru };
+
 /// The specifications of the fused operations above, as compositions: what a reader reads, what tests compare with, and
 /// what is differentiated when a fused gradient is itself differentiated.
 namespace naive {
@@ -1162,7 +1420,13 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight = {}, Tensor const& bias
 Tensor rms_norm(Tensor const& x, Tensor const& weight = {}, double eps = 1e-6);
 Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOptions options = {});
 Tensor embedding(Tensor const& index, Tensor const& table);
+/// One loss for each sample of log_p [T, N, C]: symbols[n] is its target with blanks between and around.
+Tensor ctc_losses(Tensor const& log_p, std::vector<std::vector<int64_t>> const& symbols,
+                  std::vector<int64_t> const& input_lengths);
 Tensor dropout(Tensor const& x, double p, Draw draw);
+/// One direction of one layer, step by step, from the inputs' sums x [T, B, k·H]: all h, and the last c.
+std::pair<Tensor, Tensor> recurrence(Recurrence kind, Tensor const& x, Tensor const& h0, Tensor const& c0,
+                                     Tensor const& w_hh, Tensor const& b_hh, bool reverse, Tensor const& w_hr = {});
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
 }  // namespace naive
 

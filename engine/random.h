@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 namespace heed {
 
@@ -30,6 +31,8 @@ class Generator {
  public:
   explicit Generator(uint64_t seed = 0, uint64_t offset = 0) : seed_(seed), offset_(offset) {}
   Draw next() { return {seed_, offset_++}; }
+  /// Generators of streams unrelated to each other and to this one, which advances by one draw.
+  std::vector<Generator> split(int count);
   uint64_t seed() const { return seed_; }
   uint64_t offset() const { return offset_; }
 

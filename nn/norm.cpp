@@ -1,4 +1,6 @@
-#include <heed/engine/ops.h>
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/tape.h>
 #include <heed/nn/norm.h>
 
 namespace heed::nn {
@@ -15,5 +17,79 @@ void LayerNorm::visit(Visitor& visitor) {
 RMSNorm::RMSNorm(int64_t dim, double eps) : weight(ones({dim}).requires_grad_()), eps(eps) {}
 Tensor RMSNorm::forward(Tensor const& x) const { return rms_norm(x, weight, eps); }
 void RMSNorm::visit(Visitor& visitor) { visitor.parameter("weight", weight); }
+
+GroupNorm::GroupNorm(int64_t groups, int64_t channels, bool affine, double eps) : groups(groups), eps(eps) {
+  check(groups >= 1 && channels >= 1 && channels % groups == 0, "GroupNorm", [&] {
+    return Complaint{fmt::format("{} channels do not make {} groups", channels, groups),
+                     "pass a divisor of the number of channels"};
+  });
+  if (!affine) return;
+  weight = ones({channels}).requires_grad_();
+  bias = zeros({channels}).requires_grad_();
+}
+Tensor GroupNorm::forward(Tensor const& x) const { return group_norm(x, groups, weight, bias, eps); }
+void GroupNorm::visit(Visitor& visitor) {
+  visitor.parameter("weight", weight);
+  visitor.parameter("bias", bias);
+}
+
+ChannelNorm::ChannelNorm(ChannelNormConfig const& config, int min_rank, int max_rank)
+    : config(config), min_rank_(min_rank), max_rank_(max_rank) {
+  check(config.channels >= 1, "ChannelNorm", [&] {
+    return Complaint{fmt::format("expected a positive number of channels, got {}", config.channels),
+                     "pass the size of axis 1"};
+  });
+  if (config.affine) {
+    weight = ones({config.channels}).requires_grad_();
+    bias = zeros({config.channels}).requires_grad_();
+  }
+  if (!config.track_running_stats) return;
+  running_mean = zeros({config.channels});
+  running_var = ones({config.channels});
+  num_batches_tracked = zeros({}, Dtype::i64);
+}
+
+void ChannelNorm::visit(Visitor& visitor) {
+  visitor.parameter("weight", weight);
+  visitor.parameter("bias", bias);
+  if (!running_mean.defined()) return;
+  visitor.buffer("running_mean", running_mean);
+  visitor.buffer("running_var", running_var);
+  visitor.buffer("num_batches_tracked", num_batches_tracked);
+}
+
+BatchNormOptions ChannelNorm::options_for(char const* name, Tensor const& x) const {
+  check_defined(name, x);
+  check(x.rank() >= min_rank_ && x.rank() <= max_rank_, name, [&] {
+    return Complaint{
+        fmt::format("expected {} to {} axes, got x of shape {}", min_rank_, max_rank_, to_string(x.shape())),
+        "use the layer for this number of axes"};
+  });
+  bool const own = training() || !running_mean.defined();
+  if (training() && num_batches_tracked.defined()) {
+    NoGrad const off;
+    Tensor(num_batches_tracked).add_(ones({}, Dtype::i64));
+  }
+  return {.training = own, .momentum = config.momentum, .eps = config.eps};
+}
+
+Tensor BatchNorm::operator()(Tensor const& x) const {
+  Scope const scope(path());
+  return forward(x);
+}
+Tensor BatchNorm::forward(Tensor const& x) const {
+  auto const options = options_for("BatchNorm", x);
+  return batch_norm(x, running_mean, running_var, weight, bias, options);
+}
+
+Tensor InstanceNorm::operator()(Tensor const& x) const {
+  Scope const scope(path());
+  return forward(x);
+}
+Tensor InstanceNorm::forward(Tensor const& x) const {
+  auto const options = options_for("InstanceNorm", x);
+  if (x.rank() == max_rank_) return instance_norm(x, running_mean, running_var, weight, bias, options);
+  return instance_norm(x.unsqueeze(0), running_mean, running_var, weight, bias, options).squeeze(0);
+}
 
 }  // namespace heed::nn

@@ -9,6 +9,13 @@
 namespace heed {
 namespace {
 
+void check_smoothing(CrossEntropyOptions const& options) {
+  check(options.label_smoothing >= 0 && options.label_smoothing <= 1, "cross_entropy", [&] {
+    return Complaint{fmt::format("expected label smoothing from 0 to 1, got {}", options.label_smoothing),
+                     "pass a share"};
+  });
+}
+
 /// Shapes, types and the range of every target; the number of rows that count.
 int64_t check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyOptions const& options) {
   check_defined("cross_entropy", logits);
@@ -21,10 +28,7 @@ int64_t check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyO
                     to_string(logits.shape()), to_string(targets.shape()), name(targets.dtype())),
         "give one class index for each row of logits"};
   });
-  check(options.label_smoothing >= 0 && options.label_smoothing <= 1, "cross_entropy", [&] {
-    return Complaint{fmt::format("expected label smoothing from 0 to 1, got {}", options.label_smoothing),
-                     "pass a share"};
-  });
+  check_smoothing(options);
   int64_t const classes = logits.size(-1), rows = targets.numel();
   int64_t const* const target = targets.data<int64_t>();
   int64_t counted = 0;
@@ -48,8 +52,73 @@ Tensor reduced(Tensor const& losses, int64_t counted, Reduction reduction) {
 
 }  // namespace
 
+namespace {
+
+/// The classes moved to the last axis.
+Tensor classes_last(Tensor const& x, int axis) {
+  check_defined("cross_entropy", x);
+  axis = normalize_axis("cross_entropy", axis, x.rank());
+  if (axis == x.rank() - 1) return x;
+  Dims order;
+  for (int a = 0; a < x.rank(); ++a)
+    if (a != axis) order.push_back(a);
+  order.push_back(axis);
+  return x.permute(order);
+}
+
+/// Targets are probabilities, classes last.
+Tensor against_probabilities(Tensor const& logits, Tensor const& targets, CrossEntropyOptions const& options) {
+  check(targets.shape() == logits.shape(), "cross_entropy", [&] {
+    return Complaint{fmt::format("expected class probabilities of shape {}, got {} {}", to_string(logits.shape()),
+                                 to_string(targets.shape()), name(targets.dtype())),
+                     "give a probability for each class, or class indices of i64"};
+  });
+  double const s = options.label_smoothing;
+  int64_t const classes = logits.size(-1);
+  Tensor const wanted = s > 0 ? targets * (1 - s) + s / double(classes) : targets;
+  Tensor terms = wanted * log_softmax(logits);
+  if (options.weight.defined()) terms = terms * options.weight;
+  return reduced(-sum(terms, {-1}), classes ? logits.numel() / classes : 0, options.reduction);
+}
+
+/// Class weights w, classes last: (1 − s)·w_target·nll + s/C·Σ_j w_j·nll_j.
+Tensor weighted(Tensor const& logits, Tensor const& targets, CrossEntropyOptions const& options) {
+  int64_t const classes = logits.size(-1);
+  double const s = options.label_smoothing;
+  Tensor const log_p = log_softmax(logits);
+  Tensor const ignored = targets == double(options.ignore_index), index = where(ignored, zeros_like(targets), targets);
+  Tensor const one_hot = (index.unsqueeze(-1) == arange(classes)).to(logits.dtype());
+  Tensor const w = sum(one_hot * options.weight, {-1});
+  Tensor losses = -sum(where(one_hot == 0.0, 0.0, log_p), {-1}) * w * (1 - s);
+  if (s > 0) losses = losses - sum(log_p * options.weight, {-1}) * (s / double(classes));
+  losses = where(ignored, 0.0, losses);
+  if (options.reduction != Reduction::mean) return reduced(losses, 0, options.reduction);
+  return sum(losses) / sum(where(ignored, 0.0, w));
+}
+
+}  // namespace
+
 Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOptions options) {
-  Tensor const whole_targets = targets.defined() ? targets.contiguous() : targets;
+  check_defined("cross_entropy", logits);
+  check_defined("cross_entropy", targets);
+  if (is_half(logits.dtype())) return cross_entropy(logits.to(Dtype::f32), targets, options).to(logits.dtype());
+  if (options.axis != -1 || is_floating(targets.dtype()) || options.weight.defined()) {
+    Tensor const last = classes_last(logits, options.axis);
+    Tensor const& w = options.weight;
+    check(!w.defined() || w.shape() == Shape{last.size(-1)}, "cross_entropy", [&] {
+      return Complaint{fmt::format("expected a weight of shape [{}], got {}", last.size(-1), to_string(w.shape())),
+                       "give one weight for each class"};
+    });
+    check_smoothing(options);
+    if (is_floating(targets.dtype())) return against_probabilities(last, classes_last(targets, options.axis), options);
+    if (w.defined()) {
+      check_targets(last, targets.contiguous(), options);
+      return weighted(last, targets, options);
+    }
+    options.axis = -1;
+    return cross_entropy(last, targets, options);
+  }
+  Tensor const whole_targets = targets.contiguous();
   int64_t const counted = check_targets(logits, whole_targets, options);
   Tensor const x = logits.contiguous();
   int64_t const classes = x.size(-1), rows = targets.numel();

@@ -47,6 +47,11 @@ Tensor along_last(Tensor const& x, bool log) {
 
 Tensor along(char const* op, Tensor const& x, int axis, bool log) {
   check_defined(op, x);
+  if (is_half(x.dtype())) return along(op, x.to(Dtype::f32), axis, log).to(x.dtype());
+  if (x.rank() == 0) {
+    normalize_axis(op, axis, 1);
+    return along_last(x.unsqueeze(0), log).squeeze(0);
+  }
   axis = normalize_axis(op, axis, x.rank());
   if (axis == x.rank() - 1) return along_last(x, log);
   return along_last(last_axis_form(x, axis), log).transpose(axis, -1);
@@ -56,5 +61,10 @@ Tensor along(char const* op, Tensor const& x, int axis, bool log) {
 
 Tensor softmax(Tensor const& x, int axis) { return along("softmax", x, axis, false); }
 Tensor log_softmax(Tensor const& x, int axis) { return along("log_softmax", x, axis, true); }
+Tensor softmin(Tensor const& x, int axis) { return along("softmin", -x, axis, false); }
+
+Tensor softmax(Tensor const& x, int axis, Dtype dtype) { return softmax(x.to(dtype), axis); }
+Tensor log_softmax(Tensor const& x, int axis, Dtype dtype) { return log_softmax(x.to(dtype), axis); }
+Tensor softmin(Tensor const& x, int axis, Dtype dtype) { return softmin(x.to(dtype), axis); }
 
 }  // namespace heed

@@ -298,7 +298,11 @@ void check_subsets(OpCase const& c) {
   std::vector<size_t> slots;
   for (size_t k = 0; k < c.inputs.size(); ++k)
     if (c.inputs[k].differentiable) slots.push_back(k);
-  for (unsigned set = 1; set < (1u << slots.size()); ++set) {
+  unsigned const all = (1u << slots.size()) - 1;
+  for (unsigned set = 1; set <= all; ++set) {
+    // Of many operands: one, or all but one.
+    unsigned const rest = all & ~set;
+    if (slots.size() > 7 && (set & (set - 1)) != 0 && (rest & (rest - 1)) != 0) continue;
     INFO(c.name, " operands with gradients: set ", set);
     auto in = draw(c, c.shapes[0], Dtype::f64);
     for (size_t i = 0; i < slots.size(); ++i)
