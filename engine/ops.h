@@ -487,11 +487,11 @@ Indexed nanmedian(Tensor const& x, int axis, bool keep = false);
 Indexed mode(Tensor const& x, int axis = -1, bool keep = false);
 
 /// How a quantile that lies between two elements follows from them.
-enum class Interpolation { linear, lower, higher, midpoint, nearest };
+enum class QuantileInterpolation { linear, lower, higher, midpoint, nearest };
 struct QuantileOptions {
   std::optional<int> axis = {};  // all elements if none
   bool keep = false;
-  Interpolation interpolation = Interpolation::linear;
+  QuantileInterpolation interpolation = QuantileInterpolation::linear;
 };
 /// The element at rank q·(n − 1) of the sorted ones, q in [0, 1] of rank 0 or 1 and x's type; an axis of several q
 /// comes first in the result. One NaN makes NaN; nanquantile passes over them. Differentiable in x, and where linear in

@@ -16,7 +16,7 @@ using namespace heed::test;
 
 namespace {
 
-constexpr Dtype all[] = {Dtype::f32,     Dtype::f64, Dtype::i32,  Dtype::i64, Dtype::u8,
+constexpr Dtype types[] = {Dtype::f32,     Dtype::f64, Dtype::i32,  Dtype::i64, Dtype::u8,
                          Dtype::boolean, Dtype::f16, Dtype::bf16, Dtype::i8,  Dtype::i16};
 
 /// The nearest value of `steps` per power of two, halves to even, by arithmetic in f64.
@@ -70,7 +70,7 @@ TEST_CASE("promotion of types is PyTorch's table") {
       {f32, f64, i32, i64, i16, i8, f16, bf16, i8, i16},   {f32, f64, i32, i64, i16, i16, f16, bf16, i16, i16},
   };
   for (int i = 0; i < 10; ++i)
-    for (int j = 0; j < 10; ++j) CHECK(promote(all[i], all[j]) == table[i][j]);
+    for (int j = 0; j < 10; ++j) CHECK(promote(types[i], all[j]) == table[i][j]);
 }
 
 TEST_CASE("a rank-0 tensor, and a number, change a type only by their kind") {
@@ -82,7 +82,7 @@ TEST_CASE("a rank-0 tensor, and a number, change a type only by their kind") {
   CHECK(type(f16, {2}, f64) == f16);
   CHECK(type(i64, {2}, f16) == f16);
   CHECK(type(i32, {}, i64) == i64);
-  for (Dtype d : all) {
+  for (Dtype d : types) {
     Tensor const x = ones({2}, d);
     CHECK((x + 1).dtype() == (d == boolean ? i64 : d));
     CHECK((x + 1.5).dtype() == (is_floating(d) ? d : f32));
@@ -96,8 +96,8 @@ TEST_CASE("a rank-0 tensor, and a number, change a type only by their kind") {
 
 TEST_CASE("conversions between all types go through the value") {
   std::vector<double> const small = {0, 1, 2, 5, 100};
-  for (Dtype from : all)
-    for (Dtype to : all) {
+  for (Dtype from : types)
+    for (Dtype to : types) {
       INFO(std::string(name(from)), " to ", std::string(name(to)));
       Tensor const x = tensor(small, {5}).to(from);
       auto const got = x.to(to).to_vector<double>();
@@ -114,7 +114,7 @@ TEST_CASE("conversions between all types go through the value") {
 TEST_CASE("16-bit operands are computed in f32 and rounded once, gradients too") {
   on_every_isa([&](Isa level) {
     for (Dtype half : {Dtype::f16, Dtype::bf16})
-      for (Shape const shape : {Shape{37}, Shape{3, 700}, Shape{0}, Shape{}}) {
+      for (Shape const& shape : {Shape{37}, Shape{3, 700}, Shape{0}, Shape{}}) {
         INFO(std::string(name(level)), " ", std::string(name(half)), " ", to_string(shape));
         Tensor const a = numbers(shape, 1, Dtype::f32).to(half), b = numbers(shape, 2, Dtype::f32).to(half);
         Tensor const wide_a = a.to(Dtype::f32), wide_b = b.to(Dtype::f32);

@@ -97,8 +97,8 @@ void elementwise(char const* op, Shape const& shape, Dtype dtype, std::span<Tens
       auto const& copy = kernels<CopyKernels>();
       for (int64_t begin = 0; begin < n; begin += block) {
         int64_t const here = std::min(block, n - begin);
-        float const* xs[operands];
-        float* ys[outputs];
+        float const* xs[operands] = {};
+        float* ys[outputs] = {};
         int64_t ones[operands];
         for (int k = 0; k < n_in; ++k) {
           ones[k] = 1;
@@ -114,8 +114,8 @@ void elementwise(char const* op, Shape const& shape, Dtype dtype, std::span<Tens
       return;
     }
     dispatch_floating(op, dtype, [&]<class T>(Type<T>) {
-      T const* xs[operands];
-      T* ys[outputs];
+      T const* xs[operands] = {};
+      T* ys[outputs] = {};
       for (int k = 0; k < n_in; ++k) xs[k] = from[k] ? reinterpret_cast<T const*>(from[k]) + offsets[k] : nullptr;
       for (int k = 0; k < n_out; ++k) ys[k] = to[k] ? reinterpret_cast<T*>(to[k]) + first : nullptr;
       kernel(xs, strides, ys, n);

@@ -201,23 +201,23 @@ Tensor quantiles(char const* op, Tensor const& x, Tensor const& q, QuantileOptio
   auto const at = [&](Tensor const& whole) { return pick(sorted.values, 1, whole.detach().to(Dtype::i64)); };
   auto const between = [&] {
     Tensor const low = floor(rank).detach();
-    Tensor const weight = options.interpolation == Interpolation::midpoint ? full({}, 0.5, x.dtype()) : rank - low;
+    Tensor const weight = options.interpolation == QuantileInterpolation::midpoint ? full({}, 0.5, x.dtype()) : rank - low;
     Tensor const below = at(low), above = at(ceil(rank)), step = above - below;
     return where(weight < 0.5, below + weight * step, above - step * (1.0 - weight));
   };
   Tensor y;  // [lines, quantiles]
   switch (options.interpolation) {
-    case Interpolation::linear:
-    case Interpolation::midpoint:
+    case QuantileInterpolation::linear:
+    case QuantileInterpolation::midpoint:
       y = between();
       break;
-    case Interpolation::lower:
+    case QuantileInterpolation::lower:
       y = at(floor(rank));
       break;
-    case Interpolation::higher:
+    case QuantileInterpolation::higher:
       y = at(ceil(rank));
       break;
-    case Interpolation::nearest:
+    case QuantileInterpolation::nearest:
       y = at(round(rank));
       break;
   }

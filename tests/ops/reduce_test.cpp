@@ -99,20 +99,20 @@ double norm_of(std::vector<double> const& v, double p) {
   }
   return p == inf ? top : p == -inf ? low : p == 0 ? s : std::pow(s, 1 / p);
 }
-double quantile_of(std::vector<double> v, double q, Interpolation how) {
+double quantile_of(std::vector<double> v, double q, QuantileInterpolation how) {
   std::sort(v.begin(), v.end());
   double const rank = q * double(v.size() - 1), low = std::floor(rank), high = std::ceil(rank);
   double const a = v[size_t(low)], b = v[size_t(high)];
   switch (how) {
-    case Interpolation::lower:
+    case QuantileInterpolation::lower:
       return a;
-    case Interpolation::higher:
+    case QuantileInterpolation::higher:
       return b;
-    case Interpolation::midpoint:
+    case QuantileInterpolation::midpoint:
       return (a + b) / 2;
-    case Interpolation::nearest:
+    case QuantileInterpolation::nearest:
       return v[size_t(std::nearbyint(rank))];
-    case Interpolation::linear:
+    case QuantileInterpolation::linear:
       break;
   }
   return a + (b - a) * (rank - low);
@@ -571,8 +571,8 @@ void more_cases() {
             {{{3, 5}}, {{2, 8}}, {{4, 300}}});
   list().back().bad = {{[] { mode(zeros({3, 0})); }, {"mode", "no element"}}, {[] { mode(ones({3}), 1); }, {"mode"}}};
   int number = 0;
-  for (Interpolation how : {Interpolation::linear, Interpolation::lower, Interpolation::higher, Interpolation::midpoint,
-                            Interpolation::nearest}) {
+  for (QuantileInterpolation how : {QuantileInterpolation::linear, QuantileInterpolation::lower, QuantileInterpolation::higher, QuantileInterpolation::midpoint,
+                            QuantileInterpolation::nearest}) {
     QuantileOptions const options{.axis = 1, .keep = true, .interpolation = how};
     reduction(
         "quantile " + std::to_string(number++), [=](Tensor const& x) { return quantile(x, 0.3, options); }, {1}, true,
@@ -587,7 +587,7 @@ void more_cases() {
                      [](Tensors const& x) {
                        std::vector<double> y;
                        for (double q : x[1].to_vector<double>())
-                         y.push_back(quantile_of(x[0].to_vector<double>(), q, Interpolation::linear));
+                         y.push_back(quantile_of(x[0].to_vector<double>(), q, QuantileInterpolation::linear));
                        return Tensors{tensor(y, x[1].shape())};
                      }};
   several.bad = {{[] { quantile(ones({3}), 1.5); }, {"quantile", "[0, 1]", "1.5"}},
@@ -600,7 +600,7 @@ void more_cases() {
             distinct(), {{{3, 5}}, {{2, 8}}});
   list().back().twin = [](Tensors const& x) {
     return Tensors{
-        fold(spoilt(x[0]), {1}, false, [](V v) { return quantile_of(numbers_of(v), 0.4, Interpolation::linear); })};
+        fold(spoilt(x[0]), {1}, false, [](V v) { return quantile_of(numbers_of(v), 0.4, QuantileInterpolation::linear); })};
   };
   list().back().bad = {{[] { nanquantile(ones({3}), -1); }, {"nanquantile", "-1"}},
                        {[] { nanquantile(Tensor(), 0.5); }, {"nanquantile"}}};
