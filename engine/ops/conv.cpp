@@ -404,6 +404,7 @@ void check_operands(char const* op, Tensor const& x, Tensor const& weight, Tenso
                                  name(weight.dtype()), bias.defined() ? name(bias.dtype()) : "none"),
                      "convert x or the module with .to()"};
   });
+  if (x.dtype() == Dtype::boolean) detail::unsupported_dtype(op, x.dtype(), "a floating type or an integer");
   for (int a = 1; a < weight.rank() + 1; ++a) {
     int64_t const size = a < weight.rank() ? weight.shape()[a] : weight.shape()[0];
     check(size > 0 || a == 1, op, [&] {
@@ -459,8 +460,7 @@ Tensor conv(char const* op, int axes, Tensor const& x, Tensor const& weight, Ten
   ConvShape s{.batch = x.rank() == axes + 2 ? x.size(0) : 1,
               .groups = o.groups,
               .in = weight.size(1),
-              .out = weight.size(0) / o.groups,
-              .axis = {}};
+              .out = weight.size(0) / o.groups};
   for (int i = 0; i < axes; ++i) {
     WindowAxis& a = s.axis[3 - axes + i];
     a = {.in = x.size(i - axes),
@@ -509,8 +509,7 @@ Tensor conv_transpose(char const* op, int axes, Tensor const& x, Tensor const& w
   ConvShape s{.batch = x.rank() == axes + 2 ? x.size(0) : 1,
               .groups = o.groups,
               .in = weight.size(1),
-              .out = channels / o.groups,
-              .axis = {}};
+              .out = channels / o.groups};
   for (int i = 0; i < axes; ++i) {
     WindowAxis& a = s.axis[3 - axes + i];
     a = {.out = x.size(i - axes),

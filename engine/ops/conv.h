@@ -16,7 +16,7 @@ struct WindowAxis {
 /// x: [batch, groups·in, axis.in…], weight: [groups·out, in, axis.kernel…], y: [batch, groups·out, axis.out…]
 struct ConvShape {
   int64_t batch = 1, groups = 1, in = 1, out = 1;
-  WindowAxis axis[3];
+  WindowAxis axis[3] = {};
 
   int64_t x_size() const { return axis[0].in * axis[1].in * axis[2].in; }
   int64_t y_size() const { return axis[0].out * axis[1].out * axis[2].out; }

@@ -15,7 +15,7 @@ namespace {
 ConvShape windows_of(char const* op, int64_t batch, int64_t channels, Dims const& size, FoldOptions const& o) {
   Dims const kernel = per_axis(op, "kernel", o.kernel, 2, 1), dilation = per_axis(op, "dilation", o.dilation, 2, 1);
   Dims const padding = per_axis(op, "padding", o.padding, 2, 0), stride = per_axis(op, "stride", o.stride, 2, 1);
-  ConvShape s{.batch = batch, .in = channels, .axis = {}};
+  ConvShape s{.batch = batch, .in = channels};
   for (int a = 0; a < 2; ++a) {
     int64_t const reach = dilation[a] * (kernel[a] - 1) + 1, room = size[a] + 2 * padding[a] - reach;
     check(room >= 0, op, [&] {

@@ -87,7 +87,8 @@ int64_t product(Shape const& shape, int from, int to) {
   return n;
 }
 
-/// The first of the largest elements of each window, or its last NaN.
+/// The first of the largest elements of each window, or its last NaN. A window whose every tap falls into the padding
+/// (dilation can step over all of x) gives the lowest value and index −1.
 template <class T>
 void maxima(std::array<Windows, 3> const& w, std::array<int64_t, 3> const& in, int64_t planes, T const* x, T* y,
             int64_t* index) {
@@ -100,7 +101,11 @@ void maxima(std::array<Windows, 3> const& w, std::array<int64_t, 3> const& in, i
         for (size_t oy = 0; oy < w[1].first.size(); ++oy)
           for (size_t ox = 0; ox < w[2].first.size(); ++ox, ++p) {
             int64_t at = (w[0].first[oz] * in[1] + w[1].first[oy]) * in[2] + w[2].first[ox];
-            T best = from[at];
+            bool const some =
+                w[0].first[oz] < w[0].last[oz] && w[1].first[oy] < w[1].last[oy] && w[2].first[ox] < w[2].last[ox];
+            using Limits = std::numeric_limits<T>;
+            T best = some ? from[at] : Limits::has_infinity ? T(-Limits::infinity()) : Limits::lowest();
+            if (!some) at = -1;
             for (int64_t z = w[0].first[oz]; z < w[0].last[oz]; z += w[0].step)
               for (int64_t yy = w[1].first[oy]; yy < w[1].last[oy]; yy += w[1].step) {
                 int64_t const row = (z * in[1] + yy) * in[2];

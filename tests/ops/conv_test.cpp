@@ -231,7 +231,7 @@ std::vector<OpCase> cases() {
   bad("conv_transpose3d ", {{[] {
                                conv_transpose3d(ones({1, 2, 4, 4}), ones({3, 2, 3, 3, 3}));
                              },
-                             {"conv_transpose3d", "[2"}},
+                             {"conv_transpose3d", "[1, 2, 4, 4]"}},
                             {[] {
                                conv_transpose3d(ones({2, 4}), ones({2, 2, 3, 3, 3}));
                              },

@@ -306,6 +306,12 @@ TEST_CASE("max_pool: the last NaN of a window wins, the first of equals, −∞ 
   CHECK(y.at(0, 3).item() == -inf);
   CHECK(max_pool1d_with_indices(tensor({{2, 2, 2, 2}}), 3, {.stride = 1, .padding = 1}).second.to_vector<int64_t>() ==
         std::vector<int64_t>{0, 0, 1, 2});
+  Tensor one = ones({1, 1, 1}).requires_grad_();  // every tap steps over it
+  auto const [missed, nowhere] = max_pool1d_with_indices(one, 2, {.padding = 1, .dilation = 2});
+  CHECK(missed.item() == -inf);
+  CHECK(nowhere.item<int64_t>() == -1);
+  missed.backward(ones({1, 1, 1}));
+  CHECK(one.grad().item() == 0);
   Tensor const whole = tensor(std::vector<int64_t>{-5, -7, 3, -9}, {1, 2, 2});
   CHECK(max_pool2d(whole, 2).to_vector<int64_t>() == std::vector<int64_t>{3});
   for (Dtype half : {Dtype::f16, Dtype::bf16}) {
