@@ -24,11 +24,12 @@ struct Arguments {
 namespace {
 
 /// Types of the format that heed does not hold.
-constexpr std::string_view foreign_types[] = {"F16", "BF16", "I8", "I16",     "U16",     "U32",    "U64",
-                                              "C64", "C128", "F4", "F8_E4M3", "F8_E5M2", "F8_E8M0"};
-constexpr std::pair<std::string_view, Dtype> dtypes[] = {{"float32", Dtype::f32}, {"float64", Dtype::f64},
-                                                         {"int64", Dtype::i64},   {"int32", Dtype::i32},
-                                                         {"uint8", Dtype::u8},    {"bool", Dtype::boolean}};
+constexpr std::string_view foreign_types[] = {"U16", "U32", "U64",     "C64",     "C128",
+                                              "F4",  "F6",  "F8_E4M3", "F8_E5M2", "F8_E8M0"};
+constexpr std::pair<std::string_view, Dtype> dtypes[] = {
+    {"float32", Dtype::f32}, {"float64", Dtype::f64}, {"float16", Dtype::f16}, {"bfloat16", Dtype::bf16},
+    {"int64", Dtype::i64},   {"int32", Dtype::i32},   {"int16", Dtype::i16},   {"int8", Dtype::i8},
+    {"uint8", Dtype::u8},    {"bool", Dtype::boolean}};
 
 [[noreturn]] void malformed(std::string message) { throw Malformed(std::move(message)); }
 
@@ -227,11 +228,8 @@ std::vector<Tensor> Case::list(std::string_view name) const {
 
 Tensor Case::operand(int position, std::string_view name, Tensor const& beside) const {
   if (Tensor const found = maybe(position, name); found.defined()) return found;
-  Tensor const value = number(name);
-  bool const higher = (is_floating(value.dtype()) && !is_floating(beside.dtype())) ||
-                      (value.dtype() != Dtype::boolean && beside.dtype() == Dtype::boolean);
-  Dtype const type = !higher ? beside.dtype() : is_floating(value.dtype()) ? Dtype::f32 : Dtype::i64;
-  return value.to(type);
+  Number const value = number(name);
+  return scalar(value, result_type(beside, value));
 }
 
 int Case::expected_rank(int otherwise) const {
@@ -262,11 +260,11 @@ double Case::real(std::string_view name) const {
   return to_real(name, required(*args_, name));
 }
 
-Tensor Case::number(std::string_view name) const {
+Number Case::number(std::string_view name) const {
   json const& value = required(*args_, name);
-  if (value.is_boolean()) return tensor(std::vector<int64_t>{value.get<bool>()}, {}).to(Dtype::boolean);
-  if (value.is_number_integer()) return tensor(std::vector<int64_t>{to_integer(name, value)}, {});
-  return tensor(std::vector<double>{to_real(name, value)}, {});
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number_integer()) return to_integer(name, value);
+  return to_real(name, value);
 }
 
 bool Case::flag(std::string_view name, bool otherwise) const {

@@ -4,10 +4,13 @@
 namespace heed::replay {
 namespace {
 
-Tensor filled(Case const& c, Shape const& shape, Dtype dtype) { return c.number("fill_value").to(dtype).expand(shape); }
+Tensor filled(Case const& c, Shape const& shape, Dtype dtype) { return full(shape, c.number("fill_value"), dtype); }
 
 /// PyTorch's type of a number that stands alone.
-Dtype default_type(Tensor const& number) { return is_floating(number.dtype()) ? Dtype::f32 : number.dtype(); }
+Dtype default_type(Number number) {
+  if (number.kind() == Number::Kind::boolean) return Dtype::boolean;
+  return number.kind() == Number::Kind::integer ? Dtype::i64 : Dtype::f32;
+}
 
 template <Tensor (*f)(Shape const&, Dtype)>
 Outputs of_size(Case const& c) {
@@ -31,7 +34,7 @@ constexpr Row rows[] = {
     {"new_zeros", like<zeros>},
     {"ones", of_size<ones>},
     {"ones_like", like<ones>},
-    {"scalar_tensor", [](Case const& c) -> Outputs { return c.number("s").to(c.dtype("dtype", Dtype::f32)); }},
+    {"scalar_tensor", [](Case const& c) -> Outputs { return scalar(c.number("s"), c.dtype("dtype", Dtype::f32)); }},
     {"zeros", of_size<zeros>},
     {"zeros_like", like<zeros>},
 };

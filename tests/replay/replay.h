@@ -61,8 +61,8 @@ class Case {
   int64_t integer(std::string_view name, int64_t otherwise) const { return has(name) ? integer(name) : otherwise; }
   double real(std::string_view name) const;
   double real(std::string_view name, double otherwise) const { return has(name) ? real(name) : otherwise; }
-  /// A number of its own kind, as a tensor of rank 0: bool, i64 or f64.
-  Tensor number(std::string_view name) const;
+  /// A number of its own kind.
+  Number number(std::string_view name) const;
   bool flag(std::string_view name, bool otherwise = false) const;
   std::string text(std::string_view name) const;
   std::string text(std::string_view name, std::string_view otherwise) const {
