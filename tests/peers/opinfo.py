@@ -42,7 +42,9 @@ MOST_ELEMENTS = 200_000
 UNUSED = {"device", "layout", "pin_memory", "memory_format", "requires_grad", "out", "generator", "copy", "non_blocking"}
 # Not deterministic by contract (uninitialised memory), not functions of tensors, or of internal interfaces.
 LEFT_OUT = re.compile(r"^(empty|new_empty|jiterator|torch\.ops|to_sparse|sparse|_|resize|as_strided|hash_tensor|native_|"
-                      r"view_as_complex|complex|polar|stft|max_pool2d_with|bmm_triton|cdouble|cfloat|chalf|uniform)")
+                      r"view_as_complex|complex|polar|max_pool2d_with|bmm_triton|cdouble|cfloat|chalf|uniform)")
+# What may have complex tensors: pairs of reals in the file.
+COMPLEX = re.compile(r"fft\.|i?stft$")
 # Unique only up to signs or phases: these results are not compared, and carry no cotangent.
 AMBIGUOUS = {"linalg.eigh": {1}, "linalg.svd": {0, 2}, "svd": {0, 2}, "linalg.eig": {1}}
 # (name, variant) whose OpInfo computes something else than the function of that name.
@@ -279,7 +281,7 @@ class Writer:
         tensors, args = case_of(op, arguments)
         if any(t.layout != torch.strided or t.is_quantized for t in tensors.values()):
             return self.skip(label, "sparse or quantised")
-        if any(t.is_complex() for t in tensors.values()) and not op.startswith("fft."):
+        if any(t.is_complex() for t in tensors.values()) and not COMPLEX.match(op):
             return self.skip(label, "complex")
         if sum(t.numel() for t in tensors.values()) > MOST_ELEMENTS:
             return self.skip(label, "huge")
@@ -288,7 +290,7 @@ class Writer:
             torch.manual_seed(seed)
             again = fresh()
             results = call(*again[0], **again[1])
-            runs.append(flat(results))
+            runs.append([torch.tensor(r) if isinstance(r, bool) else r for r in flat(results)])
         outputs = runs[1]
         if not all(isinstance(o, torch.Tensor) or o is None for o in outputs):
             return self.skip(label, "its result is no tensor")
@@ -296,7 +298,7 @@ class Writer:
             return self.skip(label, "sparse or quantised")
         if any(a is not None and not same(a.detach(), b.detach()) for a, b in zip(*runs)):
             return self.skip(label, "random")
-        if any(o is not None and (o.dtype == torch.uint32 or o.is_complex() and not op.startswith("fft."))
+        if any(o is not None and (o.dtype == torch.uint32 or o.is_complex() and not COMPLEX.match(op))
                for o in outputs):
             return self.skip(label, "complex")
         if not any(o is not None for o in outputs):
@@ -420,7 +422,7 @@ def write_op(info, dtypes, limit, keep, writer):
     while hasattr(call, "func") and hasattr(call, "keywords"):  # functools.partial
         extra, call = call.keywords | extra, call.func
     for key in dtypes:
-        if DTYPES[key] not in info.dtypes or (key in ("c64", "c128") and not info.name.startswith("fft.")):
+        if DTYPES[key] not in info.dtypes or (key in ("c64", "c128") and not COMPLEX.match(info.name)):
             continue
         floating = DTYPES[key].is_floating_point or DTYPES[key].is_complex
         differentiable = key in ("f32", "f64", "c64", "c128") and info.supports_autograd

@@ -307,10 +307,24 @@ std::vector<double> Case::reals(std::string_view name) const {
 
 Dims Case::dims(std::string_view name) const { return to_dims(name, integers(name)); }
 
-Dims Case::spread(std::string_view name, int count, int64_t otherwise) const {
-  if (!has(name)) return Dims::filled(count, otherwise);
-  Dims const given = dims(name);
-  return given.rank() == 1 ? Dims::filled(count, given[0]) : given;
+std::vector<Dims> Case::integer_lists(std::string_view name) const {
+  json const& value = required(*args_, name);
+  std::vector<Dims> found;
+  for (json const& item : value) {
+    if (!item.is_array()) wrong(name, "a list of lists", value);
+    std::vector<int64_t> numbers;
+    for (json const& number : item) numbers.push_back(to_integer(name, number));
+    found.push_back(to_dims(name, numbers));
+  }
+  return found;
+}
+
+Dims Case::dims_or(std::string_view name, int64_t otherwise) const {
+  json const& value = required(*args_, name);
+  if (!value.is_array()) return {to_integer(name, value)};
+  std::vector<int64_t> found;
+  for (json const& item : value) found.push_back(item.is_null() ? otherwise : to_integer(name, item));
+  return to_dims(name, found);
 }
 
 Dims Case::axes(std::string_view name, Tensor const& x) const {

@@ -26,19 +26,27 @@ constexpr std::pair<std::string_view, std::string_view> aliases[] = {
     {"concatenate", "cat"},
     {"conj", "positive"},
     {"conj_physical", "positive"},
+    {"det", "linalg.det"},
     {"diagonal_copy", "diagonal"},
     {"divide", "div"},
     {"expand_copy", "expand"},
     {"fix", "trunc"},
+    {"ger", "outer"},
+    {"grid_sampler_2d", "grid_sample"},
+    {"grid_sampler_3d", "grid_sample"},
     {"greater", "gt"},
     {"greater_equal", "ge"},
+    {"inverse", "linalg.inv"},
     {"less", "lt"},
     {"less_equal", "le"},
+    {"linalg.cholesky", "cholesky"},
     {"linalg.cross", "cross"},
     {"linalg.diagonal", "diagonal"},
+    {"linalg.lu_factor_ex", "linalg.lu_factor"},
     {"linalg.matmul", "matmul"},
     {"linalg.matrix_exp", "matrix_exp"},
     {"log_sigmoid", "logsigmoid"},
+    {"matrix_power", "linalg.matrix_power"},
     {"moveaxis", "movedim"},
     {"multiply", "mul"},
     {"narrow_copy", "narrow"},
@@ -49,6 +57,8 @@ constexpr std::pair<std::string_view, std::string_view> aliases[] = {
     {"resolve_conj", "positive"},
     {"resolve_neg", "positive"},
     {"row_stack", "vstack"},
+    {"sgn", "sign"},
+    {"slogdet", "linalg.slogdet"},
     {"special.digamma", "digamma"},
     {"special.erf", "erf"},
     {"special.erfc", "erfc"},
@@ -64,6 +74,8 @@ constexpr std::pair<std::string_view, std::string_view> aliases[] = {
     {"special.log_softmax", "log_softmax"},
     {"special.logit", "logit"},
     {"special.logsumexp", "logsumexp"},
+    {"special.modified_bessel_i0", "i0"},
+    {"special.modified_bessel_i1", "special.i1"},
     {"special.multigammaln", "mvlgamma"},
     {"special.polygamma", "polygamma"},
     {"special.psi", "digamma"},
@@ -79,12 +91,16 @@ constexpr std::pair<std::string_view, std::string_view> aliases[] = {
     {"swapdims", "transpose"},
     {"t_copy", "t"},
     {"transpose_copy", "transpose"},
+    {"trapz", "trapezoid"},
     {"true_divide", "div"},
     {"unbind_copy", "unbind"},
     {"unfold_copy", "unfold"},
     {"unsafe_chunk", "chunk"},
     {"unsafe_split", "split"},
     {"unsqueeze_copy", "unsqueeze"},
+    {"upsample", "interpolate"},
+    {"upsample_bilinear", "interpolate"},
+    {"upsample_nearest", "interpolate"},
     {"view", "reshape"},
     {"view_copy", "reshape"},
 };
@@ -94,8 +110,8 @@ constexpr std::string_view neural_prefix = "nn.functional.";
 std::map<std::string_view, Handler> const& handlers() {
   static auto const all = [] {
     std::map<std::string_view, Handler> found;
-    for (auto const rows :
-         {creation_rows(), linear_algebra_rows(), neural_rows(), pointwise_rows(), reduction_rows(), shape_rows()})
+    for (auto const rows : {convolution_rows(), creation_rows(), fourier_rows(), indexing_rows(), linear_algebra_rows(),
+                            neural_rows(), pointwise_rows(), recurrent_rows(), reduction_rows(), shape_rows()})
       for (Row const& row : rows) found[row.op] = row.call;
     for (auto const& [alias, op] : aliases)
       if (auto const row = found.find(op); row != found.end()) found.emplace(alias, row->second);

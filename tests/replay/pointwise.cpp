@@ -75,14 +75,13 @@ Outputs clamped_above(Case const& c) {
 Outputs chosen(Case const& c) {
   Tensor const condition = c(0, "condition"), a = c.maybe(1, "input|self"), b = c.maybe(2, "other");
   if (a.defined()) return b.defined() ? where(condition, a, b) : where(condition, a, c.number("other"));
-  if (!b.defined()) throw Malformed("expected a tensor for where to choose from");
-  return where(condition, c.number("input|self"), b);
+  if (b.defined()) return where(condition, c.number("input|self"), b);
+  return where(condition);  // the indices of what is true
 }
 
 Outputs filled_under(Case const& c) {
   Tensor const value = c.maybe(2, "value");
-  return value.defined() ? where(c(1, "mask"), value.to(c(0).dtype()), c(0))
-                         : masked_fill(c(0), c(1, "mask"), c.number("value"));
+  return value.defined() ? masked_fill(c(0), c(1, "mask"), value) : masked_fill(c(0), c(1, "mask"), c.number("value"));
 }
 
 Outputs interpolated(Case const& c) {
@@ -119,6 +118,9 @@ constexpr Row rows[] = {
     {"addcmul", [](Case const& c) -> Outputs {
        return addcmul(c(0), c(1, "tensor1"), c(2, "tensor2"), c.has("value") ? c.number("value") : Number(1));
      }},
+    {"allclose", [](Case const& c) -> Outputs {
+       return scalar(allclose(c(0), c(1, "other"), c.real("rtol", 1e-5), c.real("atol", 1e-8), c.flag("equal_nan")), Dtype::boolean);
+     }},
     {"asin", unary<asin>},
     {"asinh", unary<asinh>},
     {"atan", unary<atan>},
@@ -141,6 +143,7 @@ constexpr Row rows[] = {
     {"digamma", unary<digamma>},
     {"div", divided},
     {"eq", with_number<std::equal_to<>>},
+    {"equal", [](Case const& c) -> Outputs { return scalar(equal(c(0), c(1, "other")), Dtype::boolean); }},
     {"erf", unary<erf>},
     {"erfc", unary<erfc>},
     {"erfinv", unary<erfinv>},

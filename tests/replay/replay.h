@@ -61,6 +61,10 @@ class Case {
   int64_t integer(std::string_view name, int64_t otherwise) const { return has(name) ? integer(name) : otherwise; }
   double real(std::string_view name) const;
   double real(std::string_view name, double otherwise) const { return has(name) ? real(name) : otherwise; }
+  /// As real(), where a tensor of rank 0 may stand for the number.
+  double real_or_tensor(std::string_view name, double otherwise) const {
+    return has(name) || maybe(name).defined() ? real(name) : otherwise;
+  }
   /// A number of its own kind.
   Number number(std::string_view name) const;
   bool flag(std::string_view name, bool otherwise = false) const;
@@ -72,10 +76,12 @@ class Case {
   /// A number or a list of them.
   std::vector<int64_t> integers(std::string_view name) const;
   std::vector<double> reals(std::string_view name) const;
+  /// [[0, 1], [1, 0]]
+  std::vector<Dims> integer_lists(std::string_view name) const;
   Dims dims(std::string_view name) const;
   Dims dims(std::string_view name, Dims const& otherwise) const { return has(name) ? dims(name) : otherwise; }
-  /// A number stands for `count` of them.
-  Dims spread(std::string_view name, int count, int64_t otherwise) const;
+  /// The same, where null in the list stands for `otherwise`.
+  Dims dims_or(std::string_view name, int64_t otherwise) const;
   int axis(std::string_view name, int otherwise) const { return int(integer(name, otherwise)); }
   int axis(std::string_view name) const { return int(integer(name)); }
   /// The axes named, or every axis of x where none are.
@@ -112,10 +118,14 @@ struct Row {
 };
 
 // One table a family of ops.
+std::span<Row const> convolution_rows();
 std::span<Row const> creation_rows();
+std::span<Row const> fourier_rows();
+std::span<Row const> indexing_rows();
 std::span<Row const> linear_algebra_rows();
 std::span<Row const> neural_rows();
 std::span<Row const> pointwise_rows();
+std::span<Row const> recurrent_rows();
 std::span<Row const> reduction_rows();
 std::span<Row const> shape_rows();
 

@@ -1,71 +1,25 @@
-// Views, copies, joining and splitting, indexing.
+// Views, copies, joining and splitting.
 #include "replay.h"
 
 namespace heed::replay {
 namespace {
 
-Outputs squeezed(Case const& c) {
-  Tensor x = c(0);
-  std::vector<bool> drop(size_t(x.rank()), !c.has("dim"));
-  if (c.has("dim"))
-    for (int64_t const axis : c.dims("dim"))
-      if (x.rank() > 0) drop[size_t(normalize_axis("squeeze", int(axis), x.rank()))] = true;
-  for (int axis = x.rank() - 1; axis >= 0; --axis)
-    if (drop[size_t(axis)] && x.size(axis) == 1) x = x.squeeze(axis);
-  return x;
-}
-
-Outputs permuted_axes(Case const& c) { return c(0).permute(c.dims("dims")); }
-
-Outputs moved(Case const& c) {
-  Tensor const x = c(0);
-  Dims const from = c.dims("source"), to = c.dims("destination");
-  std::vector<int> order(size_t(x.rank()), -1), rest;
-  for (int axis = 0; axis < x.rank(); ++axis) rest.push_back(axis);
-  for (int i = 0; i < from.rank() && i < to.rank(); ++i) {
-    int const source = normalize_axis("movedim", int(from[i]), x.rank());
-    order[size_t(normalize_axis("movedim", int(to[i]), x.rank()))] = source;
-    std::erase(rest, source);
-  }
-  Dims axes;
-  for (size_t i = 0, next = 0; i < order.size(); ++i) axes.push_back(order[i] >= 0 ? order[i] : rest[next++]);
-  return x.permute(axes);
-}
-
-Outputs flattened(Case const& c) {
-  if (c(0).rank() == 0) return c(0).reshape({1});
-  return c(0).flatten(c.axis("start_dim", 0), c.axis("end_dim", -1));
-}
-
-/// Pieces of the sizes given, along an axis.
-std::vector<Tensor> pieces(Tensor const& x, std::vector<int64_t> const& sizes, int axis) {
-  std::vector<Tensor> found;
-  int64_t at = 0;
-  for (int64_t const size : sizes) {
-    found.push_back(x.slice(axis, at, at + size));
-    at += size;
-  }
-  return found;
-}
-
 Outputs split_up(Case const& c) {
   constexpr auto sizes = "split_size_or_sections|split_size|split_sizes";
-  if (c.is_list(sizes)) return pieces(c(0), c.integers(sizes), c.axis("dim", 0));
-  return split(c(0), c.integer(sizes), c.axis("dim", 0));
+  int const axis = c.axis("dim", 0);
+  return c.is_list(sizes) ? split(c(0), c.integers(sizes), axis) : split(c(0), c.integer(sizes), axis);
 }
 
-Outputs chunks(Case const& c) {
-  int const axis = c.axis("dim", 0);
-  int64_t const size = c(0).size(axis), count = c.integer("chunks");
-  if (size == 0) return std::vector<Tensor>(size_t(count), c(0));
-  return split(c(0), (size + count - 1) / count, axis);
-}
-
-Outputs unbound(Case const& c) {
-  int const axis = c.axis("dim", 0);
-  std::vector<Tensor> found;
-  for (int64_t i = 0; i < c(0).size(axis); ++i) found.push_back(c(0).select(axis, i));
-  return found;
+/// Into so many parts, or before these indices: f(x, int64_t) or f(x, vector).
+template <class F>
+Outputs split_at(Case const& c, F f) {
+  constexpr auto where = "indices|sections|indices_or_sections|tensor_indices_or_sections";
+  if (Tensor const places = c.maybe(1, where); places.defined()) {
+    if (places.rank() == 0) return f(c(0), places.item<int64_t>());
+    return f(c(0), places.to_vector<int64_t>());
+  }
+  if (c.is_list(where)) return f(c(0), c.integers(where));
+  return f(c(0), c.integer(where));
 }
 
 /// PyTorch keeps sizes of −1 when it expands.
@@ -75,12 +29,15 @@ Shape expanded(Tensor const& x, Dims shape) {
   return shape;
 }
 
-Outputs broadcast_all(Case const& c) {
+template <Tensor (*f)(Tensor const&)>
+Outputs each(Case const& c) {
   auto tensors = c.all();
-  Shape shape;
-  for (Tensor const& x : tensors) shape = broadcast("broadcast_tensors", shape, x.shape());
-  for (Tensor& x : tensors) x = x.expand(shape);
+  for (Tensor& x : tensors) x = f(x);
   return tensors;
+}
+template <Tensor (*f)(std::vector<Tensor> const&)>
+Outputs joined(Case const& c) {
+  return f(c.all());
 }
 
 Outputs transposed(Case const& c) { return c(0).rank() < 2 ? c(0) : c(0).transpose(0, 1); }
@@ -91,74 +48,124 @@ Outputs all_transposed(Case const& c) {
   return c(0).permute(axes);
 }
 
+Outputs padded(Case const& c) {
+  static std::map<std::string, PadMode> const modes = {{"constant", PadMode::constant},
+                                                       {"reflect", PadMode::reflect},
+                                                       {"replicate", PadMode::replicate},
+                                                       {"circular", PadMode::circular}};
+  auto const mode = modes.find(c.text("mode", "constant"));
+  if (mode == modes.end()) throw Malformed("no such padding mode");
+  return pad(c(0), c.integers("pad"), mode->second, c.real("value", 0));
+}
+
+Outputs repeated(Case const& c) {
+  std::optional<int> axis;
+  if (c.has("dim")) axis = c.axis("dim");
+  if (c.maybe(1, "repeats").defined()) return repeat_interleave(c(0), c(1, "repeats"), axis);
+  if (c.has("repeats")) return repeat_interleave(c(0), c.integer("repeats"), axis);
+  return repeat_interleave(c(0));
+}
+
+template <Dtype dtype>
+Outputs as(Case const& c) {
+  return c(0).to(dtype);
+}
+
+// clang-format off
 constexpr Row rows[] = {
     {"H", all_transposed},
     {"T", all_transposed},
-    {"bool", [](Case const& c) -> Outputs { return c(0).to(Dtype::boolean); }},
-    {"broadcast_tensors", broadcast_all},
-    {"broadcast_to", [](Case const& c) -> Outputs { return c(0).expand(expanded(c(0), c.dims("size|shape"))); }},
-    {"byte", [](Case const& c) -> Outputs { return c(0).to(Dtype::u8); }},
+    {"atleast_1d", each<atleast_1d>},
+    {"atleast_2d", each<atleast_2d>},
+    {"atleast_3d", each<atleast_3d>},
+    {"bfloat16", as<Dtype::bf16>},
+    {"block_diag", joined<block_diag>},
+    {"bool", as<Dtype::boolean>},
+    {"broadcast_tensors", [](Case const& c) -> Outputs { return broadcast_tensors(c.all()); }},
+    {"broadcast_to", [](Case const& c) -> Outputs { return broadcast_to(c(0), expanded(c(0), c.dims("size|shape"))); }},
+    {"byte", as<Dtype::u8>},
+    {"cartesian_prod", joined<cartesian_prod>},
     {"cat", [](Case const& c) -> Outputs { return cat(c.all(), c.axis("dim|axis", 0)); }},
-    {"chunk", chunks},
+    {"char", as<Dtype::i8>},
+    {"chunk", [](Case const& c) -> Outputs { return chunk(c(0), c.integer("chunks"), c.axis("dim", 0)); }},
     {"clone", [](Case const& c) -> Outputs { return c(0).clone(); }},
+    {"column_stack", joined<column_stack>},
+    {"combinations", [](Case const& c) -> Outputs { return combinations(c(0), c.integer("r", 2), c.flag("with_replacement")); }},
+    {"constant_pad_nd", padded},
     {"contiguous", [](Case const& c) -> Outputs { return c(0).contiguous(); }},
-    {"double", [](Case const& c) -> Outputs { return c(0).to(Dtype::f64); }},
+    {"diag", [](Case const& c) -> Outputs { return diag(c(0), c.integer("diagonal", 0)); }},
+    {"diag_embed", [](Case const& c) -> Outputs { return diag_embed(c(0), c.integer("offset", 0), c.axis("dim1", -2), c.axis("dim2", -1)); }},
+    {"diagflat", [](Case const& c) -> Outputs { return diagflat(c(0), c.integer("offset", 0)); }},
+    {"diagonal", [](Case const& c) -> Outputs {
+       bool const matrices = c.op.starts_with("linalg.");
+       return diagonal(c(0), c.integer("offset", 0), c.axis("dim1", matrices ? -2 : 0), c.axis("dim2", matrices ? -1 : 1));
+     }},
+    {"double", as<Dtype::f64>},
+    {"dsplit", [](Case const& c) -> Outputs { return split_at(c, [](Tensor const& x, auto const& at) { return dsplit(x, at); }); }},
+    {"dstack", joined<dstack>},
     {"expand", [](Case const& c) -> Outputs { return c(0).expand(expanded(c(0), c.dims("size"))); }},
     {"expand_as", [](Case const& c) -> Outputs { return c(0).expand(c(1, "other").shape()); }},
-    {"flatten", flattened},
-    {"float", [](Case const& c) -> Outputs { return c(0).to(Dtype::f32); }},
-    {"int", [](Case const& c) -> Outputs { return c(0).to(Dtype::i32); }},
-    {"long", [](Case const& c) -> Outputs { return c(0).to(Dtype::i64); }},
+    {"flatten", [](Case const& c) -> Outputs {
+       return c(0).rank() == 0 ? c(0).reshape({1}) : c(0).flatten(c.axis("start_dim", 0), c.axis("end_dim", -1));
+     }},
+    {"flip", [](Case const& c) -> Outputs { return flip(c(0), c.dims("dims")); }},
+    {"fliplr", unary<fliplr>},
+    {"flipud", unary<flipud>},
+    {"float", as<Dtype::f32>},
+    {"half", as<Dtype::f16>},
+    {"hsplit", [](Case const& c) -> Outputs { return split_at(c, [](Tensor const& x, auto const& at) { return hsplit(x, at); }); }},
+    {"hstack", joined<hstack>},
+    {"int", as<Dtype::i32>},
+    {"long", as<Dtype::i64>},
     {"mH", [](Case const& c) -> Outputs { return c(0).t(); }},
     {"mT", [](Case const& c) -> Outputs { return c(0).t(); }},
-    {"movedim", moved},
-    {"narrow",
-     [](Case const& c) -> Outputs {
-       int64_t const size = c(0).size(c.axis("dim")), start = c.integer("start");
-       int64_t const from = start < 0 ? start + size : start;
-       return c(0).slice(c.axis("dim"), from, from + c.integer("length"));
-     }},
-    {"permute", permuted_axes},
-    {"ravel", [](Case const& c) -> Outputs { return c(0).reshape({-1}); }},
+    {"meshgrid", [](Case const& c) -> Outputs { return meshgrid(c.all(), c.text("indexing", "ij") == "xy" ? Indexing::xy : Indexing::ij); }},
+    {"movedim", [](Case const& c) -> Outputs { return movedim(c(0), c.dims("source"), c.dims("destination")); }},
+    {"narrow", [](Case const& c) -> Outputs { return narrow(c(0), c.axis("dim"), c.integer("start"), c.integer("length")); }},
+    {"pad", padded},
+    {"permute", [](Case const& c) -> Outputs { return c(0).permute(c.dims("dims")); }},
+    {"ravel", unary<ravel>},
+    {"repeat", [](Case const& c) -> Outputs { return repeat(c(0), c.dims("repeats")); }},
+    {"repeat_interleave", repeated},
     {"reshape", [](Case const& c) -> Outputs { return c(0).reshape(c.dims("shape|size")); }},
     {"reshape_as", [](Case const& c) -> Outputs { return c(0).reshape(c(1, "other").shape()); }},
-    {"select", [](Case const& c) -> Outputs { return c(0).select(c.axis("dim"), c.integer("index")); }},
-    {"slice",
-     [](Case const& c) -> Outputs {
-       int const axis = c.axis("dim", 0);
-       return c(0).slice(axis, c.integer("start", 0), c.integer("end", c(0).size(axis)), c.integer("step", 1));
+    {"roll", [](Case const& c) -> Outputs {
+       return c.has("dims") && c.dims("dims").rank() > 0 ? roll(c(0), c.dims("shifts"), c.dims("dims")) : roll(c(0), c.integer("shifts"));
      }},
+    {"rot90", [](Case const& c) -> Outputs {
+       Dims const axes = c.dims("dims", {0, 1});
+       return rot90(c(0), c.integer("k", 1), int(axes[0]), int(axes[1]));
+     }},
+    {"select", [](Case const& c) -> Outputs { return c(0).select(c.axis("dim"), c.integer("index")); }},
+    {"slice", [](Case const& c) -> Outputs {
+       int const axis = c.axis("dim", 0);
+       return c(0).slice(axis, c.integer("start", 0), c.integer("end", Slice::end), c.integer("step", 1));
+     }},
+    {"short", as<Dtype::i16>},
     {"split", split_up},
-    {"squeeze", squeezed},
+    {"squeeze", [](Case const& c) -> Outputs { return c.has("dim") ? squeeze(c(0), c.dims("dim")) : squeeze(c(0)); }},
     {"stack", [](Case const& c) -> Outputs { return stack(c.all(), c.axis("dim", 0)); }},
     {"t", transposed},
-    {"to",
-     [](Case const& c) -> Outputs {
+    {"tensor_split", [](Case const& c) -> Outputs {
+       return split_at(c, [axis = c.axis("dim", 0)](Tensor const& x, auto const& at) { return tensor_split(x, at, axis); });
+     }},
+    {"tile", [](Case const& c) -> Outputs { return tile(c(0), c.dims("dims|reps")); }},
+    {"to", [](Case const& c) -> Outputs {
        Tensor const other = c.maybe(1, "other");
        return c(0).to(other.defined() ? other.dtype() : c.dtype("dtype", c(0).dtype()));
      }},
-    {"transpose",
-     [](Case const& c) -> Outputs {
-       if (c(0).rank() == 0) return c(0);
-       return c(0).transpose(c.axis("dim0|axis0"), c.axis("dim1|axis1"));
-     }},
+    {"transpose", [](Case const& c) -> Outputs { return swapaxes(c(0), c.axis("dim0|axis0"), c.axis("dim1|axis1")); }},
     {"tril", [](Case const& c) -> Outputs { return tril(c(0), c.integer("diagonal", 0)); }},
     {"triu", [](Case const& c) -> Outputs { return triu(c(0), c.integer("diagonal", 0)); }},
-    {"unbind", unbound},
-    {"unflatten",
-     [](Case const& c) -> Outputs {
-       int const axis = normalize_axis("unflatten", c.axis("dim"), c(0).rank());
-       Dims shape;
-       for (int i = 0; i < c(0).rank(); ++i) {
-         if (i != axis) shape.push_back(c(0).size(i));
-         if (i == axis)
-           for (int64_t const size : c.dims("sizes")) shape.push_back(size);
-       }
-       return c(0).reshape(shape);
-     }},
+    {"unbind", [](Case const& c) -> Outputs { return unbind(c(0), c.axis("dim", 0)); }},
+    {"unflatten", [](Case const& c) -> Outputs { return unflatten(c(0), c.axis("dim"), c.dims("sizes")); }},
+    {"unfold", [](Case const& c) -> Outputs { return unfold(c(0), c.axis("dimension"), c.integer("size"), c.integer("step")); }},
     {"unsqueeze", [](Case const& c) -> Outputs { return c(0).unsqueeze(c.axis("dim")); }},
     {"view_as", [](Case const& c) -> Outputs { return c(0).reshape(c(1, "other").shape()); }},
+    {"vsplit", [](Case const& c) -> Outputs { return split_at(c, [](Tensor const& x, auto const& at) { return vsplit(x, at); }); }},
+    {"vstack", joined<vstack>},
 };
+// clang-format on
 
 }  // namespace
 
