@@ -82,12 +82,14 @@ Outputs unpooled(Case const& c) {
            {.stride = sizes(c, "stride"), .padding = sizes(c, "padding", 0), .output_size = size});
 }
 
-Interpolation mode_of(std::string const& mode) {
-  if (mode == "nearest") return Interpolation::nearest;
-  if (mode == "nearest-exact") return Interpolation::nearest_exact;
-  if (mode == "linear" || mode == "bilinear" || mode == "trilinear") return Interpolation::linear;
-  if (mode == "bicubic") return Interpolation::bicubic;
-  if (mode == "area") return Interpolation::area;
+using Resampling = decltype(InterpolateOptions::mode);
+
+Resampling mode_of(std::string const& mode) {
+  if (mode == "nearest") return Resampling::nearest;
+  if (mode == "nearest-exact") return Resampling::nearest_exact;
+  if (mode == "linear" || mode == "bilinear" || mode == "trilinear") return Resampling::linear;
+  if (mode == "bicubic") return Resampling::bicubic;
+  if (mode == "area") return Resampling::area;
   throw Malformed("no such interpolation: " + mode);
 }
 
@@ -114,7 +116,7 @@ Outputs sampled(Case const& c) {
     }
     throw Malformed("no such mode: " + c.text(key));
   };
-  constexpr Interpolation modes[] = {Interpolation::linear, Interpolation::nearest, Interpolation::bicubic};
+  constexpr Resampling modes[] = {Resampling::linear, Resampling::nearest, Resampling::bicubic};
   constexpr GridPadding paddings[] = {GridPadding::zeros, GridPadding::border, GridPadding::reflection};
   return grid_sample(c(0), c(1, "grid"),
                      {.mode = modes[size_t(choice(mode_key, {"bilinear", "nearest", "bicubic"})) % 3],

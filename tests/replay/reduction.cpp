@@ -58,13 +58,15 @@ Outputs smallest_and_largest(Case const& c) {
   return {found.min, found.max};
 }
 
+using Between = decltype(QuantileOptions::interpolation);
+
 template <Tensor (*f)(Tensor const&, Tensor const&, QuantileOptions const&)>
 Outputs at_rank(Case const& c) {
-  static std::map<std::string, QuantileInterpolation> const ways = {{"linear", QuantileInterpolation::linear},
-                                                                    {"lower", QuantileInterpolation::lower},
-                                                                    {"higher", QuantileInterpolation::higher},
-                                                                    {"midpoint", QuantileInterpolation::midpoint},
-                                                                    {"nearest", QuantileInterpolation::nearest}};
+  static std::map<std::string, Between> const ways = {{"linear", Between::linear},
+                                                      {"lower", Between::lower},
+                                                      {"higher", Between::higher},
+                                                      {"midpoint", Between::midpoint},
+                                                      {"nearest", Between::nearest}};
   auto const way = ways.find(c.text("interpolation", "linear"));
   if (way == ways.end()) throw Malformed("no such interpolation");
   QuantileOptions options{.keep = keep(c), .interpolation = way->second};
