@@ -1,4 +1,5 @@
 // Neural networks: torch.nn.functional.
+#include <algorithm>
 #include <cmath>
 
 #include "replay.h"
@@ -24,23 +25,21 @@ Outputs attention(Case const& c) {
   Tensor q = c(0, "query"), k = c(1, "key"), v = c(2, "value"), mask = c.maybe("attn_mask");
   if (c.real("dropout_p", 0) != 0) throw Lacking("a comparison of random numbers");
   if (c.flag("is_causal")) mask = causal_mask(q.size(-2), k.size(-2));
-  Shape shape = q.shape();
-  shape[shape.rank() - 1] = v.size(-1);
-  Tensor const bias = mask.defined() && mask.dtype() != Dtype::boolean ? mask : Tensor();
+  int const rank = std::max({q.rank(), k.rank(), v.rank()});
   for (Tensor* const x : {&q, &k, &v})
-    while (x->rank() < 4) *x = x->unsqueeze(x->rank() == 3 ? 1 : 0);
+    while (x->rank() < 4) *x = x->unsqueeze(0);
   if (!c.flag("enable_gqa")) {  // batches and heads broadcast
     Shape batch;
     for (Tensor* const x : {&q, &k, &v}) batch = broadcast(c.op, batch, {x->size(0), x->size(1)});
     for (Tensor* const x : {&q, &k, &v}) *x = x->expand({batch[0], batch[1], x->size(2), x->size(3)});
-    shape = q.rank() > shape.rank() ? shape : Shape{batch[0], batch[1], shape[2], shape[3]};
   }
-  if (mask.defined() && mask.rank() == 3) mask = mask.unsqueeze(1);
-  if (bias.defined()) {  // added to the scores, which attend() has no place for
-    double const scale = c.real("scale", 1 / std::sqrt(double(q.size(-1))));
-    return matmul(softmax(matmul(q, k.t()) * scale + mask, -1), v).reshape(shape);
-  }
-  return attend(q, k, v, {.scale = c.real("scale", 0), .mask = mask}).out.reshape(shape);
+  Tensor y;
+  if (mask.defined() && mask.dtype() != Dtype::boolean)  // added to the scores, which attend() has no place for
+    y = matmul(softmax(matmul(q, k.t()) * c.real("scale", 1 / std::sqrt(double(q.size(-1)))) + mask, -1), v);
+  else
+    y = attend(q, k, v, {.scale = c.real("scale", 0), .mask = mask}).out;
+  while (y.rank() > rank) y = y.squeeze(0);
+  return y;
 }
 
 template <Tensor (*f)(Tensor const&, int)>
