@@ -6,6 +6,7 @@
 #include <heed/engine/io/safetensors.h>
 #include <sys/wait.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
