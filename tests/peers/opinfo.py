@@ -337,7 +337,7 @@ class Writer:
 
         again = mapped(wide, (list(original[0]), dict(original[1])))
         try:
-            outputs = flat(call(*again[0], **again[1]))
+            outputs = [o for o in flat(call(*again[0], **again[1])) if not isinstance(o, bool)]
             exact = {f"output.{k}": storable(o) for k, o in enumerate(outputs) if o is not None}
             if differentiable:
                 exact |= gradients_of(tensors, original, again, outputs, AMBIGUOUS.get(op, ()),
