@@ -498,19 +498,19 @@ Lane<V> log1p(Lane<V> x) {
   }
 }
 
-/// f32: 2 ulp. With e = e^-2a: tanh a = (1 - e) / (1 + e) from t = e - 1 where it is small, else 1 - 2e / (1 + e).
+/// f32: 2 ulp. A polynomial in x² (minimax, error 2e-10) below 0.625, above 1 − 2e / (1 + e) with e = e^-2a.
 template <class V>
 Lane<V> tanh(Lane<V> x) {
   if constexpr (!lane_detail::is_f32<V>) {
     return lane_detail::each(x, std::tanh);
   } else {
-    Lane<V> const a = min(10., abs(x));
-    Mask<V> const near = a < 0.55;
-    lane_detail::ExpParts<V> const parts(-2. * a);
-    Lane<V> const s = lane_detail::two_to(parts.n), r = parts.expm1();
-    Lane<V> const t = fma(r, s, s - 1.), e = (1. + r) * s;
-    Lane<V> const y = select(near, -t, 2. * e) / select(near, t + 2., 1. + e);
-    return copysign(select(near, y, 1. - y), x);
+    Lane<V> const a = min(10., abs(x)), z = a * a;
+    Lane<V> const small = fma(a * z,
+                              lane_detail::polynomial(z, -0.3333333091, 0.1333320977, -0.05394720442, 0.02170296783,
+                                                      -0.008182675487, 0.002147538243),
+                              a);
+    Lane<V> const e = lane_detail::exp_inner(-2. * a);
+    return copysign(select(a < 0.625, small, 1. - 2. * e / (1. + e)), x);
   }
 }
 

@@ -17,7 +17,7 @@ using namespace heed::test;
 namespace {
 
 constexpr Dtype types[] = {Dtype::f32,     Dtype::f64, Dtype::i32,  Dtype::i64, Dtype::u8,
-                         Dtype::boolean, Dtype::f16, Dtype::bf16, Dtype::i8,  Dtype::i16};
+                           Dtype::boolean, Dtype::f16, Dtype::bf16, Dtype::i8,  Dtype::i16};
 
 /// The nearest value of `steps` per power of two, halves to even, by arithmetic in f64.
 double nearest(double x, int fraction_bits, int least_exponent, double largest) {

@@ -1,5 +1,6 @@
 // Pooling.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/tests/support/op_suite.h>
@@ -116,7 +117,7 @@ std::vector<OpCase> cases() {
   Pool const sliding[] = {{}, {3, 2, 1, 1}, {3, 2, 1, 1, true, false}, {2, 1, 1, 1, true, true, 3}, {2, 2, 0, 1, true}};
   for (int axes : {1, 2, 3}) {
     for (Pool const& p : sliding) {
-      std::string const what = " " + std::to_string(&p - sliding);
+      std::string const what = fmt::format(" {}", &p - sliding);
       AvgPoolOptions const o{p.stride, p.padding, p.ceil_mode, p.count_include_pad, p.divisor};
       add(
           named("avg_pool", axes), what, axes, real(),
@@ -128,7 +129,7 @@ std::vector<OpCase> cases() {
           });
     }
     for (Pool const& p : {Pool{}, Pool{3, 1, 1, 1}, Pool{2, 2, 1, 2, true}}) {
-      std::string const what = " " + std::to_string(p.kernel) + std::to_string(p.dilation);
+      std::string const what = fmt::format(" {}{}", p.kernel, p.dilation);
       MaxPoolOptions const o{p.stride, p.padding, p.dilation, p.ceil_mode};
       add(
           named("max_pool", axes), what, axes, distinct(),
@@ -187,7 +188,7 @@ std::vector<OpCase> cases() {
       Pool const p{2, 1};
       LpPoolOptions const o{.stride = 1};
       add(
-          named("lp_pool", axes), " " + std::to_string(int(power)), axes, real(0.5, 2),
+          named("lp_pool", axes), fmt::format(" {}", int(power)), axes, real(0.5, 2),
           [=](Tensors const& x) { return Tensors{HEED_BY_AXES(lp_pool, axes, x[0], power, 2, o)}; },
           [=](Tensors const& x) {
             return Tensors{over_windows(axes, x[0], p, [=](Elements e, Places, int64_t) {

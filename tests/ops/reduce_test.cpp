@@ -571,8 +571,9 @@ void more_cases() {
             {{{3, 5}}, {{2, 8}}, {{4, 300}}});
   list().back().bad = {{[] { mode(zeros({3, 0})); }, {"mode", "no element"}}, {[] { mode(ones({3}), 1); }, {"mode"}}};
   int number = 0;
-  for (QuantileInterpolation how : {QuantileInterpolation::linear, QuantileInterpolation::lower, QuantileInterpolation::higher, QuantileInterpolation::midpoint,
-                            QuantileInterpolation::nearest}) {
+  for (QuantileInterpolation how :
+       {QuantileInterpolation::linear, QuantileInterpolation::lower, QuantileInterpolation::higher,
+        QuantileInterpolation::midpoint, QuantileInterpolation::nearest}) {
     QuantileOptions const options{.axis = 1, .keep = true, .interpolation = how};
     reduction(
         "quantile " + std::to_string(number++), [=](Tensor const& x) { return quantile(x, 0.3, options); }, {1}, true,
@@ -599,8 +600,8 @@ void more_cases() {
   reduction("nanquantile", [](Tensor const& x) { return nanquantile(spoilt(x), 0.4, {.axis = 1}); }, {1}, false, middle,
             distinct(), {{{3, 5}}, {{2, 8}}});
   list().back().twin = [](Tensors const& x) {
-    return Tensors{
-        fold(spoilt(x[0]), {1}, false, [](V v) { return quantile_of(numbers_of(v), 0.4, QuantileInterpolation::linear); })};
+    return Tensors{fold(spoilt(x[0]), {1}, false,
+                        [](V v) { return quantile_of(numbers_of(v), 0.4, QuantileInterpolation::linear); })};
   };
   list().back().bad = {{[] { nanquantile(ones({3}), -1); }, {"nanquantile", "-1"}},
                        {[] { nanquantile(Tensor(), 0.5); }, {"nanquantile"}}};

@@ -888,7 +888,7 @@ OpSuite const& suite() {
     return OpSuite{.sections = {"shape", "class Tensor"},
                    .cases = list(),
                    .elsewhere = {"grad", "detach", "requires_grad_", "to", "copy_", "fill_", "zero_", "add_", "sub_",
-                                 "mul_", "div_", "index", "index_put_"}};
+                                 "mul_", "div_", "set_label", "index", "index_put_"}};
   }();
   return all;
 }
