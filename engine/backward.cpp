@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/backward.h>
 #include <heed/engine/error.h>
 #include <heed/engine/hooks.h>
@@ -83,6 +84,7 @@ class Walk {
 
   std::vector<Tensor> run() {
     RecordMode const mode(mode_.create);
+    AutocastOff const wide;
     for (auto& [edge, gradient] : roots_) deliver(edge, std::move(gradient));
     std::vector<Tensor> gradients;
     while (!ready_.empty()) {

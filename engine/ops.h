@@ -919,6 +919,8 @@ struct Rank {
 Tensor pinv(Tensor const& x, Rank options = {});
 /// i64, no gradient
 Tensor matrix_rank(Tensor const& x, Rank options = {});
+/// With bounds for each matrix, that broadcast to the leading axes; either may be undefined.
+Tensor matrix_rank(Tensor const& x, Tensor const& atol, Tensor const& rtol, bool hermitian = false);
 struct Lstsq {
   Tensor solution;         // [.., N, K]
   Tensor residuals;        // [.., K] Σ (a·y − b)² if M > N and every rank is N, else of size 0

@@ -1,5 +1,6 @@
 // attend(): scaled-dot-product attention without the T×S matrix.
 #include <fmt/format.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -123,7 +124,17 @@ Tensor with_layout_of(Tensor const& x) {
 }  // namespace
 
 Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, AttendOptions const& options) {
+  if (autocasts(q_in) || autocasts(k_in) || autocasts(v_in))
+    return attend(autocast(q_in), autocast(k_in), autocast(v_in), options);
   check_operands(q_in, k_in, v_in, options);
+  if (is_half(q_in.dtype())) {
+    auto const wide = [](Tensor const& x) { return x.to(Dtype::f32); };
+    Attended const y = [&] {
+      AutocastOff const off;
+      return attend(wide(q_in), wide(k_in), wide(v_in), options);
+    }();
+    return {y.out.to(q_in.dtype()), y.lse};
+  }
   Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in), v = rows_contiguous(v_in);
   std::array<Tensor, 2> outputs;
   {

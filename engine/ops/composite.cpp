@@ -8,7 +8,10 @@
 
 namespace heed {
 
-Tensor masked_fill(Tensor const& x, Tensor const& mask, Number value) { return where(mask, value, x); }
+Tensor masked_fill(Tensor const& x, Tensor const& mask, Number value) {
+  check_defined("masked_fill", x);
+  return where(mask, scalar(value, x.dtype()), x);
+}
 
 Tensor addcmul(Tensor const& x, Tensor const& a, Tensor const& b, Number value) {
   return value.real() == 1 ? x + a * b : x + a * b * value;
@@ -37,7 +40,6 @@ Tensor glu(Tensor const& x, int axis) { return gated("glu", x, axis, sigmoid); }
 Tensor reglu(Tensor const& x, int axis) { return gated("reglu", x, axis, relu); }
 Tensor geglu(Tensor const& x, int axis) { return gated("geglu", x, axis, gelu); }
 Tensor swiglu(Tensor const& x, int axis) { return gated("swiglu", x, axis, silu); }
-
 
 namespace naive {
 

@@ -2,6 +2,7 @@
 // transposed convolution) and its adjoint in the weight are the three partial derivatives of one trilinear form, so
 // each has the other two as gradients.
 #include <fmt/format.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -445,8 +446,13 @@ Tensor fewer_axes(Tensor const& y, int axes, Tensor const& like) {
 }
 
 Tensor conv(char const* op, int axes, Tensor const& x, Tensor const& weight, Tensor const& bias, ConvOptions const& o) {
+  if (autocasts(x) || autocasts(weight) || autocasts(bias))
+    return conv(op, axes, autocast(x), autocast(weight), autocast(bias), o);
   check_operands(op, x, weight, bias, axes);
-  if (is_half(x.dtype())) return conv(op, axes, wider(x), wider(weight), wider(bias), o).to(x.dtype());
+  if (is_half(x.dtype())) {
+    AutocastOff const off;
+    return conv(op, axes, wider(x), wider(weight), wider(bias), o).to(x.dtype());
+  }
   int64_t const channels = x.size(-axes - 1);
   check(o.groups >= 1 && weight.size(0) % o.groups == 0 && weight.size(1) * o.groups == channels, op, [&] {
     return Complaint{fmt::format("{} groups of {} channels do not fit x {} and weight {}", o.groups, weight.size(1),
@@ -493,8 +499,13 @@ Tensor conv(char const* op, int axes, Tensor const& x, Tensor const& weight, Ten
 
 Tensor conv_transpose(char const* op, int axes, Tensor const& x, Tensor const& weight, Tensor const& bias,
                       ConvTransposeOptions const& o) {
+  if (autocasts(x) || autocasts(weight) || autocasts(bias))
+    return conv_transpose(op, axes, autocast(x), autocast(weight), autocast(bias), o);
   check_operands(op, x, weight, bias, axes);
-  if (is_half(x.dtype())) return conv_transpose(op, axes, wider(x), wider(weight), wider(bias), o).to(x.dtype());
+  if (is_half(x.dtype())) {
+    AutocastOff const off;
+    return conv_transpose(op, axes, wider(x), wider(weight), wider(bias), o).to(x.dtype());
+  }
   int64_t const channels = x.size(-axes - 1);
   check(o.groups >= 1 && weight.size(0) == channels && channels % o.groups == 0, op, [&] {
     return Complaint{fmt::format("{} groups do not fit x {} and weight {}", o.groups, to_string(x.shape()),

@@ -94,11 +94,18 @@ double spaced(double from, double to, int64_t steps, int64_t i) {
 
 }  // namespace
 
+namespace {
+/// The bounds of a sequence of integers are integers, as in PyTorch.
+double bound(double value, Dtype dtype) { return is_floating(dtype) ? value : std::trunc(value); }
+}  // namespace
+
 Tensor linspace(double from, double to, int64_t steps, Dtype dtype) {
+  from = bound(from, dtype), to = bound(to, dtype);
   return sequence("linspace", steps, dtype, [=](int64_t i) { return spaced(from, to, steps, i); });
 }
 
 Tensor logspace(double from, double to, int64_t steps, double base, Dtype dtype) {
+  from = bound(from, dtype), to = bound(to, dtype);
   return sequence("logspace", steps, dtype, [=](int64_t i) { return std::pow(base, spaced(from, to, steps, i)); });
 }
 

@@ -1,5 +1,6 @@
 // Cross-entropy of logits and class indices, with the softmax fused into loss and gradient.
 #include <fmt/format.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -101,7 +102,8 @@ Tensor weighted(Tensor const& logits, Tensor const& targets, CrossEntropyOptions
 Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOptions options) {
   check_defined("cross_entropy", logits);
   check_defined("cross_entropy", targets);
-  if (is_half(logits.dtype())) return cross_entropy(logits.to(Dtype::f32), targets, options).to(logits.dtype());
+  if (is_half(logits.dtype()))
+    return cross_entropy(logits.to(Dtype::f32), targets, options).to(autocast_wide(logits.dtype()));
   if (options.axis != -1 || is_floating(targets.dtype()) || options.weight.defined()) {
     Tensor const last = classes_last(logits, options.axis);
     Tensor const& w = options.weight;

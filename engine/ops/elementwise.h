@@ -14,6 +14,22 @@ namespace heed {
 
 constexpr int64_t pointwise_grain = 32768;  // elements a chunk: about 10 µs of the cheapest formula
 
+/// What Rows calls for each piece: (offsets of the operands, offset of the contiguous output, elements). Erased, so
+/// that an operation adds no more code than its own loop.
+class RowVisitor {
+ public:
+  template <class Run>
+  RowVisitor(Run const& run)
+      : run_(&run), call_([](void const* f, int64_t const* offsets, int64_t first, int64_t n) {
+          (*static_cast<Run const*>(f))(offsets, first, n);
+        }) {}
+  void operator()(int64_t const* offsets, int64_t first, int64_t n) const { call_(run_, offsets, first, n); }
+
+ private:
+  void const* run_;
+  void (*call_)(void const*, int64_t const*, int64_t, int64_t);
+};
+
 /// A broadcast of up to `capacity` operands as rows: a kernel runs along the innermost axis with one stride an operand,
 /// the outer axes, joined where every operand steps evenly, are walked.
 template <int capacity>
@@ -44,9 +60,8 @@ struct Rows {
     }
   }
 
-  /// run(offsets of the operands, offset of the contiguous output, elements) for pieces that make up the whole.
-  template <class Run>
-  void for_each(Run&& run) const {
+  /// Visits pieces that make up the whole.
+  [[gnu::noinline]] void for_each(RowVisitor run) const {
     int const last = shape.rank() - 1;
     int64_t const inner = shape[last];
     int64_t outer = 1;
@@ -76,12 +91,34 @@ struct Rows {
   int64_t stride(int operand) const { return strides[operand].back(); }
 };
 
+/// kernel(operands, strides, outputs, n) for float and double, erased likewise.
+class ElementwiseKernel {
+ public:
+  template <class Kernel>
+  ElementwiseKernel(Kernel const& kernel) : kernel_(&kernel), f32_(call<Kernel, float>), f64_(call<Kernel, double>) {}
+  void operator()(float const* const* in, int64_t const* strides, float* const* out, int64_t n) const {
+    f32_(kernel_, in, strides, out, n);
+  }
+  void operator()(double const* const* in, int64_t const* strides, double* const* out, int64_t n) const {
+    f64_(kernel_, in, strides, out, n);
+  }
+
+ private:
+  template <class Kernel, class T>
+  static void call(void const* kernel, T const* const* in, int64_t const* strides, T* const* out, int64_t n) {
+    (*static_cast<Kernel const*>(kernel))(in, strides, out, n);
+  }
+  void const* kernel_;
+  void (*f32_)(void const*, float const* const*, int64_t const*, float* const*, int64_t);
+  void (*f64_)(void const*, double const* const*, int64_t const*, double* const*, int64_t);
+};
+
 /// kernel(operands, strides, outputs, n) in float or double over every piece of the broadcast to `shape`. Operands and
 /// outputs are of `dtype`, outputs contiguous; f16 and bf16 pass through blocks of f32. What is absent (null) stays
 /// null.
-template <int operands, int outputs, class Kernel>
-void elementwise(char const* op, Shape const& shape, Dtype dtype, std::span<Tensor const* const> in,
-                 std::span<Tensor const* const> out, Kernel const& kernel) {
+template <int operands, int outputs>
+[[gnu::noinline]] void elementwise(char const* op, Shape const& shape, Dtype dtype, std::span<Tensor const* const> in,
+                                   std::span<Tensor const* const> out, ElementwiseKernel kernel) {
   Observed const watch({.op = op, .inputs = in, .outputs = out});
   size_t const element = size_of(dtype);
   int const n_in = int(in.size()), n_out = int(out.size());

@@ -90,7 +90,6 @@ HEED_FORMULA_1(ndtri, 1.41421356237309505 * erfinv(2. * x - 1.))
 
 HEED_FORMULA_1(softsign, x / (1. + abs(x)))
 HEED_FORMULA_1(tanhshrink, x - tanh(x))
-HEED_FORMULA_1(relu6, select((x > 0.) & (x < 6.), x, select(x <= 0., 0., select(x >= 6., 6., x))))
 HEED_FORMULA_1(hard_sigmoid, select((x > -3.) & (x < 3.), x / 6. + 0.5, select(x <= -3., 0., select(x >= 3., 1., x))))
 HEED_FORMULA_1(hard_swish, select(x < -3., 0., select(x <= 3., x*(x + 3.) / 6., x)))
 /// Klambauer et al., 2017.
@@ -107,7 +106,10 @@ Tensor softplus(Tensor const& x, double beta, double threshold) {
     return select(beta * in[0] > threshold, in[0], softplus(beta * in[0]) / beta);
   });
 }
+Tensor relu6(Tensor const& x) { return hard_tanh(x, 0, 6); }
 Tensor hard_tanh(Tensor const& x, double low, double high) {
+  check_defined("hard_tanh", x);
+  if (!is_floating(x.dtype())) return minimum(maximum(x, scalar(low, x.dtype())), scalar(high, x.dtype()));
   return formula("hard_tanh", {x}, [=](Operands const& in) -> Symbol {
     return select((in[0] > low) & (in[0] < high), in[0], select(in[0] <= low, low, select(in[0] >= high, high, in[0])));
   });
@@ -178,9 +180,6 @@ HEED_FORMULA_2(atan2, atan2(a, b))
 HEED_FORMULA_2(hypot, hypot(a, b))
 HEED_FORMULA_2(copysign, copysign(a, b))
 HEED_FORMULA_2(nextafter, nextafter(a, b))
-/// Ties go to a, NaN to the other operand.
-HEED_FORMULA_2(fmax, select((a >= b) | isnan(b), a, b))
-HEED_FORMULA_2(fmin, select((a <= b) | isnan(b), a, b))
 HEED_FORMULA_2(xlogy, x_times_log(a, b, log(b), 0.))
 HEED_FORMULA_2(xlog1py, x_times_log(a, b, log1p(b), -1.))
 HEED_FORMULA_2(zeta, zeta(a, b))
@@ -190,10 +189,13 @@ HEED_FORMULA_2(logaddexp,
 HEED_FORMULA_2(logaddexp2, select((a == b) & (abs(a) == infinity), a,
                                   select(a > b, a + softplus((b - a) * std::numbers::ln2) / std::numbers::ln2,
                                          b + softplus((a - b) * std::numbers::ln2) / std::numbers::ln2)))
-HEED_FORMULA_2(heaviside, select(a == 0., b, select(a > 0., 1., select(a < 0., 0., a))))
 HEED_FORMULA_2(ldexp, a* exp2(b))
 
 namespace formulas {  // their integer forms are in integer.cpp
+/// Ties go to a, NaN to the other operand.
+HEED_FORMULA_2(fmax, select((a >= b) | isnan(b), a, b))
+HEED_FORMULA_2(fmin, select((a <= b) | isnan(b), a, b))
+HEED_FORMULA_2(heaviside, select(a == 0., b, select(a > 0., 1., select(a < 0., 0., a))))
 HEED_FORMULA_2(fmod, fmod(a, b))
 HEED_FORMULA_2(remainder, remainder_of(a, b))
 HEED_FORMULA_2(trunc_divide, trunc(a / b))

@@ -6,6 +6,9 @@
 namespace heed {
 
 namespace formulas {  // of floats (formulas.cpp)
+Tensor fmax(Tensor const& a, Tensor const& b);
+Tensor fmin(Tensor const& a, Tensor const& b);
+Tensor heaviside(Tensor const& a, Tensor const& b);
 Tensor fmod(Tensor const& a, Tensor const& b);
 Tensor remainder(Tensor const& a, Tensor const& b);
 Tensor trunc_divide(Tensor const& a, Tensor const& b);

@@ -903,10 +903,17 @@ Tensor take(Tensor const& x, Tensor const& index) {
   return detail::pick_at("take", x, index.shape(), flat_places("take", x, index));
 }
 
+namespace {
+/// Negative places count from the end.
+Tensor from_start(Tensor const& index, int64_t n) {
+  return is_floating(index.dtype()) ? index : where(index < 0, index + n, index);
+}
+}  // namespace
+
 Tensor take_along(Tensor const& x, Tensor const& index) {
   check_defined("take_along", x);
   check_defined("take_along", index);
-  return gather(x.reshape({-1}), 0, index.reshape({-1}));
+  return gather(x.reshape({-1}), 0, from_start(index.reshape({-1}), x.numel()));
 }
 
 Tensor take_along(Tensor const& x, Tensor const& index, int axis) {
@@ -923,7 +930,7 @@ Tensor take_along(Tensor const& x, Tensor const& index, int axis) {
   to[axis] = x.shape()[axis];
   Tensor const whole = x.expand(to);
   to[axis] = index.shape()[axis];
-  return gather(whole, axis, index.expand(to));
+  return gather(whole, axis, from_start(index, x.shape()[axis]).expand(to));
 }
 
 Tensor put(Tensor const& x, Tensor const& index, Tensor const& source, bool accumulate) {

@@ -158,6 +158,17 @@ Tensor logical_xor(Tensor const& a, Tensor const& b) {
 }
 Tensor logical_not(Tensor const& x) { return x == 0; }
 
+Tensor fmax(Tensor const& a, Tensor const& b) {
+  return is_floating(common("fmax", a, b)) ? formulas::fmax(a, b) : maximum(a, b);
+}
+Tensor fmin(Tensor const& a, Tensor const& b) {
+  return is_floating(common("fmin", a, b)) ? formulas::fmin(a, b) : minimum(a, b);
+}
+Tensor heaviside(Tensor const& a, Tensor const& b) {
+  Dtype const dtype = common("heaviside", a, b);
+  return is_floating(dtype) ? formulas::heaviside(a, b) : where(a == 0, b.to(dtype), (a > 0).to(dtype));
+}
+
 // ---- division with a rounding ---------------------------------------------------------------------------------------
 
 Tensor fmod(Tensor const& a, Tensor const& b) {
@@ -205,7 +216,7 @@ Tensor integer_power(Tensor const& a, Tensor const& b, Dtype dtype) {
 #define HEED_QUESTION(name, of_float)                                           \
   Tensor name(Tensor const& x) {                                                \
     check_defined(#name, x);                                                    \
-    return each<bool>(#name, x, Dtype::boolean, []<class T>(T v) {                     \
+    return each<bool>(#name, x, Dtype::boolean, []<class T>(T v) {              \
       if constexpr (std::is_integral_v<T>)                                      \
         return name##_of_whole(v);                                              \
       else {                                                                    \

@@ -229,6 +229,23 @@ Tensor matrix_rank(Tensor const& x, Rank options) {
   return sum(counted(x, values, options), {-1});
 }
 
+Tensor matrix_rank(Tensor const& x, Tensor const& atol, Tensor const& rtol, bool hermitian) {
+  if (hermitian) check_square("matrix_rank", x);
+  check_matrix("matrix_rank", x);
+  NoGrad const off;
+  Tensor const values = x.numel() == 0 ? Tensor() : hermitian ? abs(eigvalsh(x)) : svdvals(x);
+  Shape shape = lead_of(x);
+  for (Tensor const* bound : {&atol, &rtol})
+    if (bound->defined()) shape = broadcast("matrix_rank", shape, bound->shape());
+  if (x.numel() == 0) return zeros(shape, Dtype::i64);
+  double const usual = (x.dtype() == Dtype::f32 ? 0x1p-23 : 0x1p-52) * double(std::max(x.size(-2), x.size(-1)));
+  Tensor const absolute = atol.defined() ? atol.to(x.dtype()) : scalar(0, x.dtype());
+  Tensor const relative =
+      rtol.defined() ? rtol.to(x.dtype()) : where(absolute > 0, scalar(0, x.dtype()), scalar(usual, x.dtype()));
+  Tensor const limit = maximum(absolute, relative * amax(values, {-1}));
+  return sum(values > limit.unsqueeze(-1), {-1});
+}
+
 Lstsq lstsq(Tensor const& a, Tensor const& b, double rcond) {
   check_matrix("lstsq", a);
   check_defined("lstsq", b);

@@ -1,5 +1,6 @@
 // Matrix products with broadcast leading axes, and the linear layer's product.
 #include <fmt/format.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -162,9 +163,13 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
                                  to_string(b.shape())),
                      "multiply by a scalar with *"};
   });
+  if (autocasts(a) || autocasts(b)) return matmul(autocast(a), autocast(b));
   Dtype const dtype = promote(a.dtype(), b.dtype());
   if (dtype == Dtype::boolean) detail::unsupported_dtype("matmul", dtype, "numbers");
-  if (is_half(dtype)) return matmul(a.to(Dtype::f32), b.to(Dtype::f32)).to(dtype);
+  if (is_half(dtype)) {
+    AutocastOff const off;
+    return matmul(a.to(Dtype::f32), b.to(Dtype::f32)).to(dtype);
+  }
   // [B, .., K]·[K, N]: one tall product instead of a batch of short ones.
   if (a.rank() > 2 && b.rank() == 2) {
     Shape shape = a.shape();
@@ -187,6 +192,8 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
 Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
   check_defined("linear", x);
   check_defined("linear", weight);
+  if (autocasts(x) || autocasts(weight) || autocasts(bias))
+    return linear(autocast(x), autocast(weight), autocast(bias));
   bool const one = weight.rank() == 1;
   check(x.rank() >= 1 && (one || weight.rank() == 2) && x.size(-1) == weight.size(-1), "linear", [&] {
     return Complaint{
@@ -204,8 +211,10 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
     Tensor const y = matmul(x, one ? weight : weight.t());
     return bias.defined() ? y + bias : y;
   }
-  if (is_half(x.dtype()))
+  if (is_half(x.dtype())) {
+    AutocastOff const off;
     return linear(x.to(Dtype::f32), weight.to(Dtype::f32), bias.defined() ? bias.to(Dtype::f32) : bias).to(x.dtype());
+  }
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.size(0);
   int64_t rows = 1;

@@ -1,5 +1,6 @@
 // Layer norm and RMS norm over the last axis.
 #include <fmt/format.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -38,6 +39,7 @@ Tensor like_if(bool wanted, Tensor const& t) { return wanted ? Tensor(t.shape(),
 
 Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_in, double eps) {
   check_input("layer_norm", x);
+  if (autocast_wide(x.dtype()) != x.dtype()) return layer_norm(x.to(Dtype::f32), weight_in, bias_in, eps);
   check_scale("layer_norm", "weight", x, weight_in);
   check_scale("layer_norm", "bias", x, bias_in);
   if (is_half(x.dtype())) return layer_norm(wide(x), wide(weight_in), wide(bias_in), eps).to(x.dtype());
@@ -77,6 +79,7 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_i
 
 Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
   check_input("rms_norm", x);
+  if (autocast_wide(x.dtype()) != x.dtype()) return rms_norm(x.to(Dtype::f32), weight_in, eps);
   check_scale("rms_norm", "weight", x, weight_in);
   if (is_half(x.dtype())) return rms_norm(wide(x), wide(weight_in), eps).to(x.dtype());
   Tensor const from = x.contiguous(), weight = whole(weight_in);

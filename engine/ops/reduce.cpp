@@ -1,5 +1,6 @@
 // Reductions over any axes: the axes are moved to the end and reduced as one.
 #include <fmt/format.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -389,8 +390,7 @@ Tensor prod(Tensor const& x) { return prod(x, defined_axes("prod", x)); }
 
 Tensor logsumexp(Tensor const& operand, Dims const& axes, bool keep) {
   check_defined("logsumexp", operand);
-  if (is_half(operand.dtype()))
-    return through_f32(operand, [&](Tensor const& wide) { return logsumexp(wide, axes, keep); });
+  if (is_half(operand.dtype())) return logsumexp(operand.to(Dtype::f32), axes, keep).to(autocast_wide(operand.dtype()));
   Tensor const x = is_floating(operand.dtype()) ? operand : operand.to(Dtype::f32);
   Plan const p = plan("logsumexp", x, axes);
   Tensor y = shaped(reduce("logsumexp", p, LogsumexpKernel{}), p, keep);

@@ -1,4 +1,5 @@
 // Softmax and log-softmax along any axis.
+#include <heed/engine/autocast.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -47,7 +48,7 @@ Tensor along_last(Tensor const& x, bool log) {
 
 Tensor along(char const* op, Tensor const& x, int axis, bool log) {
   check_defined(op, x);
-  if (is_half(x.dtype())) return along(op, x.to(Dtype::f32), axis, log).to(x.dtype());
+  if (is_half(x.dtype())) return along(op, x.to(Dtype::f32), axis, log).to(autocast_wide(x.dtype()));
   if (x.rank() == 0) {
     normalize_axis(op, axis, 1);
     return along_last(x.unsqueeze(0), log).squeeze(0);

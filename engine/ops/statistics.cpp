@@ -101,7 +101,10 @@ void check_rows(char const* op, Tensor const& x) {
 
 Tensor cov(Tensor const& x, CovOptions const& options) {
   check_rows("cov", x);
-  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return cov(wide, options); });
+  if (is_half(x.dtype())) {
+    Dtype const dtype = options.aweights.defined() ? promote(x.dtype(), options.aweights.dtype()) : x.dtype();
+    return cov(x.to(Dtype::f32), options).to(dtype);
+  }
   Tensor const rows = x.rank() == 2 ? floating(x) : floating(x).reshape({1, x.numel()});
   int64_t const n = rows.size(1);
   Tensor const &often = options.fweights, &much = options.aweights;
@@ -201,7 +204,8 @@ Tensor quantiles(char const* op, Tensor const& x, Tensor const& q, QuantileOptio
   auto const at = [&](Tensor const& whole) { return pick(sorted.values, 1, whole.detach().to(Dtype::i64)); };
   auto const between = [&] {
     Tensor const low = floor(rank).detach();
-    Tensor const weight = options.interpolation == QuantileInterpolation::midpoint ? full({}, 0.5, x.dtype()) : rank - low;
+    Tensor const weight =
+        options.interpolation == QuantileInterpolation::midpoint ? full({}, 0.5, x.dtype()) : rank - low;
     Tensor const below = at(low), above = at(ceil(rank)), step = above - below;
     return where(weight < 0.5, below + weight * step, above - step * (1.0 - weight));
   };

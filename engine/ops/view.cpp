@@ -135,6 +135,7 @@ Tensor Tensor::permute(Dims const& axes) const {
 
 Tensor Tensor::transpose(int axis_a, int axis_b) const {
   check_defined("transpose", *this);
+  if (rank() == 0 && (axis_a == 0 || axis_a == -1) && (axis_b == 0 || axis_b == -1)) return *this;
   Dims axes = Dims::filled(rank(), 0);
   for (int i = 0; i < rank(); ++i) axes[i] = i;
   std::swap(axes[normalize_axis("transpose", axis_a, rank())], axes[normalize_axis("transpose", axis_b, rank())]);

@@ -1,5 +1,6 @@
 // Interpolation, sampling at points, windows as columns, shuffles.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/tests/support/op_suite.h>
@@ -219,8 +220,7 @@ std::vector<OpCase> cases() {
     for (auto padding : {GridPadding::zeros, GridPadding::border, GridPadding::reflection})
       for (bool align : {false, true}) {
         GridSampleOptions const o{mode, padding, align};
-        std::string const what =
-            " " + std::to_string(int(mode)) + std::to_string(int(padding)) + (align ? " aligned" : "");
+        std::string const what = fmt::format(" {}{}{}", int(mode), int(padding), align ? " aligned" : "");
         std::vector<Shapes> shapes{{{1, 2, 3, 3}, {1, 2, 2, 2}}, {{2, 1, 4, 3}, {2, 3, 2, 2}}};
         if (mode != bicubic) shapes.push_back({{1, 2, 3, 2, 3}, {1, 1, 3, 2, 3}});
         // Kinks lie where a coordinate meets an element, or the border: twelfths cover sizes 2 to 4.
@@ -246,7 +246,7 @@ std::vector<OpCase> cases() {
   FoldOptions const windows[] = {
       {.kernel = 2}, {{2, 3}, {2, 1}, {1, 2}, {1, 2}}, {.kernel = 3, .padding = 1, .stride = 2}};
   for (FoldOptions const& o : windows) {
-    std::string const what = " " + std::to_string(&o - windows);
+    std::string const what = fmt::format(" {}", &o - windows);
     Dims const size{5, 4};
     auto columns = [=](int64_t batch, int64_t channels) {
       return im2col(ones({batch, channels, size[0], size[1]}), o).shape();

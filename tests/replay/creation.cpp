@@ -26,6 +26,8 @@ Outputs steps(Case const& c) {
   for (auto const* name : {"start", "end", "step"})
     whole = whole && (!c.has(name) || c.number(name).kind() != Number::Kind::floating);
   Dtype const dtype = c.dtype("dtype", whole ? Dtype::i64 : Dtype::f32);
+  if (!whole && !is_floating(dtype))
+    return arange(int64_t(c.real("start", 0)), int64_t(c.real("end")), int64_t(c.real("step", 1)), dtype);
   if (whole) return arange(c.integer("start", 0), c.integer("end"), c.integer("step", 1), dtype);
   return arange(c.real("start", 0), c.real("end"), c.real("step", 1), dtype);
 }
@@ -75,7 +77,7 @@ constexpr Row rows[] = {
     {"fill", [](Case const& c) -> Outputs { return c.operand(1, "value", c(0)).to(c(0).dtype()).expand(c(0).shape()); }},
     {"full", [](Case const& c) -> Outputs { return filled(c, c.dims("size"), c.dtype("dtype", default_type(c.number("fill_value")))); }},
     {"full_like", [](Case const& c) -> Outputs { return filled(c, c(0).shape(), c.dtype("dtype", c(0).dtype())); }},
-    {"linalg.vander", [](Case const& c) -> Outputs { return vander(c(0, "x"), c.integer("N", -1), true); }},
+    {"linalg.vander", [](Case const& c) -> Outputs { return vander(c(0, "x").rank() ? c(0, "x") : c(0, "x").reshape({1}), c.integer("N", -1), true); }},
     {"linspace", spaced},
     {"logspace", spaced},
     {"new_full", [](Case const& c) -> Outputs { return filled(c, c.dims("size"), c.dtype("dtype", c(0).dtype())); }},

@@ -152,7 +152,11 @@ constexpr Row rows[] = {
     {"linalg.lu_factor", lu_factored},
     {"linalg.lu_solve", lu_solved},
     {"linalg.matrix_power", [](Case const& c) -> Outputs { return matrix_power(c(0), c.integer("n")); }},
-    {"linalg.matrix_rank", [](Case const& c) -> Outputs { return matrix_rank(c(0), rank_rule(c)); }},
+    {"linalg.matrix_rank", [](Case const& c) -> Outputs {
+       Tensor const atol = c.maybe(1, "atol|tol"), rtol = c.maybe(2, "rtol");
+       if (atol.defined() || rtol.defined()) return matrix_rank(c(0), atol, rtol, c.flag("hermitian"));
+       return matrix_rank(c(0), rank_rule(c));
+     }},
     {"linalg.multi_dot", [](Case const& c) -> Outputs { return multi_dot(c.all()); }},
     {"linalg.pinv", [](Case const& c) -> Outputs { return pinv(c(0), rank_rule(c)); }},
     {"linalg.qr", qr_of},
