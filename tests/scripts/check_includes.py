@@ -27,7 +27,8 @@ def layer(path):
     if parts[0] == "nn":
         return 4
     if parts[0] == "engine":
-        if path == "engine/engine.h" or Path(path).stem in ("backward", "explain", "graph", "graph_page", "profile"):
+        if path == "engine/engine.h" or Path(path).stem in (
+            "backward", "custom", "derivatives", "explain", "graph", "graph_page", "profile"):
             return 3
         if parts[1] == "io" or path == "engine/ops.h":
             return 2.5 if parts[1] == "io" else 2
