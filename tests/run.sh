@@ -29,7 +29,7 @@ all_packages="ccache clang-format qemu-user g++-aarch64-linux-gnu libc6-dev-arm6
 
 # Named subsets (ctest regular expressions). Emulators are some thirty times slower than the processor.
 lower_isa_excluded='^(kernels_|io_test)'  # kernels_* switch levels themselves; io has no kernels
-emulated='^(golden|tape|ops_(pointwise|reduce|product|neural|attend)|kernels_pointwise)_test$'
+emulated='^(golden|ops_(pointwise|reduce|product|neural|attend)|kernels_pointwise)_test$'
 threaded='^(parallel|tape|kernels_rows)_test$'
 
 # ---- results: a leg prints "ok - what", "not ok - what" and "skip - what: why", and these are counted -------------------
