@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
     } else if (!std::strcmp(argv[i], "--stride") && i + 1 < argc && std::atoll(argv[i + 1]) > 0) {
       stride = uint64_t(std::atoll(argv[++i]));
     } else if (!std::strcmp(argv[i], "--only") && i + 1 < argc) {
-      only = "," + std::string(argv[++i]) + ",";
+      only = fmt::format(",{},", argv[++i]);
     } else {
       fmt::print(stderr, "heed-sweep [--stride N] [--only NAME[,NAME]] [--every-isa]\n");
       return 2;
@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
     if (!heed::has_isa(level) || (!every_isa && level != heed::isa())) continue;
     heed::set_isa(level);
     for (auto const& f : heed::test::swept_functions()) {
-      if (!only.empty() && only.find("," + f.name + ",") == std::string::npos) continue;
+      if (!only.empty() && only.find(fmt::format(",{},", f.name)) == std::string::npos) continue;
       auto const start = std::chrono::steady_clock::now();
       auto const r = heed::test::sweep(f, stride);
       bool const within = r.beyond <= f.ulp && r.wrong == 0;
