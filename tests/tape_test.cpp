@@ -592,7 +592,7 @@ TEST_CASE("a graph a hundred times as deep costs as much per operation") {
   };
   double const shallow = nanoseconds(10'000, 10), deep = nanoseconds(1'000'000, 2);
   MESSAGE("forward, backward and freeing: ", shallow, " ns an operation at a depth of 1e4, ", deep, " ns at 1e6");
-  CHECK(deep < 3 * shallow);
+  CHECK(deep < 10 * shallow);  // caches make 2 of it; what grows with depth would make 100
 }
 
 TEST_CASE("an exception in the middle of a walk leaves the tape usable") {
