@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 namespace heed {
 
@@ -85,23 +86,13 @@ decltype(auto) dispatch_size(size_t bytes, F&& f) {
 
 /// f(Type<T>{}) for integers and bool; an Error that names `op` for the floating types.
 template <class F>
-decltype(auto) dispatch_integer(std::string_view op, Dtype d, F&& f) {
-  switch (d) {
-    case Dtype::i8:
-      return f(Type<int8_t>{});
-    case Dtype::i16:
-      return f(Type<int16_t>{});
-    case Dtype::i32:
-      return f(Type<int32_t>{});
-    case Dtype::i64:
-      return f(Type<int64_t>{});
-    case Dtype::u8:
-      return f(Type<uint8_t>{});
-    case Dtype::boolean:
-      return f(Type<bool>{});
-    default:
+auto dispatch_integer(std::string_view op, Dtype d, F&& f) -> decltype(f(Type<bool>{})) {
+  return dispatch(d, [&]<class T>(Type<T> type) -> decltype(f(Type<bool>{})) {
+    if constexpr (std::is_integral_v<T>)
+      return f(type);
+    else
       detail::unsupported_dtype(op, d, "an integer type");
-  }
+  });
 }
 
 /// f(Type<T>{}) for the types that are computed in; an Error that names `op` for the others.

@@ -1,7 +1,7 @@
 // One axis of a tensor: what scans, sorts and order statistics share.
 #pragma once
 
-#include <heed/engine/tensor.h>
+#include <heed/engine/ops/widen.h>
 
 #include <cstdint>
 
@@ -31,11 +31,6 @@ decltype(auto) dispatch_computed(char const* op, Dtype d, F&& f) {
 }
 /// x, or its elements as f32 where they are stored in 16 bits: what is compared and searched; unknown to the tape.
 inline Tensor computed(Tensor const& x) { return is_half(x.dtype()) ? x.detach().to(Dtype::f32) : x.detach(); }
-/// f(x in f32) back in x's type.
-template <class F>
-Tensor through_f32(Tensor const& x, F const& f) {
-  return f(x.to(Dtype::f32)).to(x.dtype());
-}
 /// The axes of x in order.
 Dims all_axes(Tensor const& x);
 /// The number of elements that reducing `axes` joins.

@@ -5,6 +5,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
 
 #include <cmath>
@@ -128,10 +129,9 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
     return attend(autocast(q_in), autocast(k_in), autocast(v_in), options);
   check_operands(q_in, k_in, v_in, options);
   if (is_half(q_in.dtype())) {
-    auto const wide = [](Tensor const& x) { return x.to(Dtype::f32); };
     Attended const y = [&] {
       AutocastOff const off;
-      return attend(wide(q_in), wide(k_in), wide(v_in), options);
+      return attend(widened(q_in), widened(k_in), widened(v_in), options);
     }();
     return {y.out.to(q_in.dtype()), y.lse};
   }

@@ -9,6 +9,7 @@
 #include <heed/engine/ops/conv.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/spatial.h>
+#include <heed/engine/ops/widen.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -427,8 +428,6 @@ void check_bias(char const* op, Tensor const& bias, int64_t channels) {
   });
 }
 
-Tensor wider(Tensor const& x) { return x.defined() ? x.to(Dtype::f32) : x; }
-
 /// x as [batch, channels, z, y, x].
 Tensor five_axes(Tensor const& x, int axes) {
   Shape shape{x.rank() == axes + 2 ? x.size(0) : 1, x.size(-axes - 1), 1, 1, 1};
@@ -451,7 +450,7 @@ Tensor conv(char const* op, int axes, Tensor const& x, Tensor const& weight, Ten
   check_operands(op, x, weight, bias, axes);
   if (is_half(x.dtype())) {
     AutocastOff const off;
-    return conv(op, axes, wider(x), wider(weight), wider(bias), o).to(x.dtype());
+    return conv(op, axes, widened(x), widened(weight), widened(bias), o).to(x.dtype());
   }
   int64_t const channels = x.size(-axes - 1);
   check(o.groups >= 1 && weight.size(0) % o.groups == 0 && weight.size(1) * o.groups == channels, op, [&] {
@@ -504,7 +503,7 @@ Tensor conv_transpose(char const* op, int axes, Tensor const& x, Tensor const& w
   check_operands(op, x, weight, bias, axes);
   if (is_half(x.dtype())) {
     AutocastOff const off;
-    return conv_transpose(op, axes, wider(x), wider(weight), wider(bias), o).to(x.dtype());
+    return conv_transpose(op, axes, widened(x), widened(weight), widened(bias), o).to(x.dtype());
   }
   int64_t const channels = x.size(-axes - 1);
   check(o.groups >= 1 && weight.size(0) == channels && channels % o.groups == 0, op, [&] {

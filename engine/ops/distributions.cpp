@@ -217,34 +217,10 @@ Tensor randperm(int64_t n, Generator& generator) {
   return y;
 }
 
-namespace {
-
-/// Row order[i] of x at place i.
-Tensor rearranged(Tensor const& x, std::vector<int64_t> const& order) {
-  Tensor const from = x.contiguous();
-  Tensor y(x.shape(), x.dtype());
-  Observed const watch("shuffle", {&from}, {&y});
-  size_t const bytes = order.empty() ? 0 : size_t(x.numel()) / order.size() * size_of(x.dtype());
-  auto const* const source = static_cast<std::byte const*>(from.raw());
-  auto* const to = static_cast<std::byte*>(y.raw());
-  for (size_t i = 0; bytes > 0 && i < order.size(); ++i)
-    std::memcpy(to + i * bytes, source + size_t(order[i]) * bytes, bytes);
-  if (tracked(x))
-    record("shuffle", y, {&x}, [order](Tensor const& g, Node const&) {
-      std::vector<int64_t> inverse(order.size());
-      for (size_t i = 0; i < order.size(); ++i) inverse[size_t(order[i])] = int64_t(i);
-      return std::array{rearranged(g, inverse)};
-    });
-  return y;
-}
-
-}  // namespace
-
 Tensor shuffle(Tensor const& x, int axis, Generator& generator) {
   check_defined("shuffle", x);
   axis = normalize_axis("shuffle", axis, x.rank());
-  auto const order = randperm(x.size(axis), generator).to_vector<int64_t>();
-  return rearranged(x.transpose(0, axis), order).transpose(0, axis);
+  return index_select(x, axis, randperm(x.size(axis), generator));
 }
 
 Tensor uniform(Shape const& shape, double low, double high, Dtype dtype, Generator& generator) {

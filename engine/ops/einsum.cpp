@@ -37,7 +37,7 @@ Tensor diagonal_of(Tensor const& x, int i, int j) {
     if (axis != i && axis != j) axes.push_back(axis);
   axes.push_back(i);
   axes.push_back(j);
-  return main_diagonal(x.permute(axes));
+  return diagonal(x.permute(axes), 0, -2, -1);
 }
 
 Term without_repeats(Term term) {

@@ -8,7 +8,9 @@
 #include <heed/engine/tensor.h>
 
 #include <algorithm>
+#include <array>
 #include <span>
+#include <type_traits>
 
 namespace heed {
 
@@ -90,6 +92,28 @@ struct Rows {
   }
   int64_t stride(int operand) const { return strides[operand].back(); }
 };
+
+/// y = f(a, b) of integers or bools, both taken as `dtype`, element by element: of that type, or of Y where it is
+/// given.
+template <class Y = void, class F>
+Tensor integers(char const* op, Tensor const& left, Tensor const& right, Dtype dtype, F f) {
+  Shape const shape = broadcast(op, left.shape(), right.shape());
+  Tensor const a = left.to(dtype), b = right.to(dtype);
+  Tensor y;
+  dispatch_integer(op, dtype, [&]<class T>(Type<T>) {
+    using Out = std::conditional_t<std::is_void_v<Y>, T, Y>;
+    y = Tensor(shape, dtype_of<Out>);
+    Observed const watch(op, {&a, &b}, {&y});
+    auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
+    auto* const to = static_cast<Out*>(y.raw());
+    Rows<2> const rows(shape, std::array{&a, &b});
+    int64_t const a_step = rows.stride(0), b_step = rows.stride(1);
+    rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
+      for (int64_t i = 0; i < n; ++i) to[out + i] = Out(f(as[offset[0] + i * a_step], bs[offset[1] + i * b_step]));
+    });
+  });
+  return y;
+}
 
 /// kernel(operands, strides, outputs, n) for float and double, erased likewise.
 class ElementwiseKernel {

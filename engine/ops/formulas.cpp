@@ -134,12 +134,11 @@ Tensor prelu(Tensor const& x, Tensor const& weight) {
   });
   Shape shape = Dims::filled(x.rank(), 1);
   if (weight.numel() != 1) shape[1] = weight.size(0);
-  return formula("prelu", {x, weight.reshape(shape)},
-                 [](Operands const& in) -> Symbol { return select(in[0] > 0., in[0], in[1] * in[0]); });
+  static auto const program =
+      record_program(2, [](Operands const& in) -> Symbol { return select(in[0] > 0., in[0], in[1] * in[0]); });
+  return run_program("prelu", program, {x, weight.reshape(shape)})[0];
 }
-Tensor logit(Tensor const& x) {
-  return formula("logit", {x}, [](Operands const& in) -> Symbol { return log(in[0] / (1. - in[0])); });
-}
+HEED_FORMULA_1(logit, log(x / (1. - x)))
 Tensor logit(Tensor const& x, double eps) {
   return formula("logit", {x}, [=](Operands const& in) -> Symbol {
     Symbol const p = select(in[0] < eps, eps, select(in[0] > 1 - eps, 1 - eps, in[0]));

@@ -30,25 +30,6 @@ Tensor each(char const* op, Tensor const& x, Dtype dtype, F f) {
   return y;
 }
 
-/// y = f(a, b) of integers or bools of the common type `dtype`; f may throw nothing.
-template <class F>
-Tensor integers(char const* op, Tensor const& left, Tensor const& right, Dtype dtype, F f) {
-  Shape const shape = broadcast(op, left.shape(), right.shape());
-  Tensor const a = left.to(dtype), b = right.to(dtype);
-  Tensor y(shape, dtype);
-  Observed const watch(op, {&a, &b}, {&y});
-  dispatch_integer(op, dtype, [&]<class T>(Type<T>) {
-    auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
-    auto* const to = static_cast<T*>(y.raw());
-    Rows<2> const rows(shape, std::array{&a, &b});
-    int64_t const a_step = rows.stride(0), b_step = rows.stride(1);
-    rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) to[out + i] = T(f(as[offset[0] + i * a_step], bs[offset[1] + i * b_step]));
-    });
-  });
-  return y;
-}
-
 Dtype common(char const* op, Tensor const& a, Tensor const& b) {
   check_defined(op, a);
   check_defined(op, b);

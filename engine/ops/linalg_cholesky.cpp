@@ -13,7 +13,7 @@ namespace heed {
 namespace {
 
 /// Half the diagonal, the whole lower triangle.
-Tensor half_lower(Tensor const& x) { return tril(x) - diagonal_matrix(main_diagonal(x)) * 0.5; }
+Tensor half_lower(Tensor const& x) { return tril(x) - diag_embed(diagonal(x, 0, -2, -1)) * 0.5; }
 
 Tensor lower_factor(Tensor const& x) {
   Tensor const whole = x.contiguous();
@@ -65,7 +65,7 @@ Tensor cholesky_solve(Tensor const& b, Tensor const& factor, bool upper) {
 Tensor cholesky_inverse(Tensor const& factor, bool upper) {
   check_square("cholesky_inverse", factor);
   check_matrix("cholesky_inverse", factor);
-  return cholesky_solve(identity(factor.size(-1), factor.dtype()), factor, upper);
+  return cholesky_solve(eye(factor.size(-1), -1, factor.dtype()), factor, upper);
 }
 
 Tensor solve_triangular(Tensor const& a, Tensor const& b, Triangle options) {

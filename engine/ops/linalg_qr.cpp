@@ -85,7 +85,7 @@ Tensor householder_product(Tensor const& x, Tensor const& tau) {
                            "pass what a QR factorisation gave"};
         });
   // Chosen against x, so that without reflections the result still depends on it, with gradient 0.
-  Tensor y = where(zeros({}, Dtype::boolean), x, corner(identity(m, x.dtype()), m, n));
+  Tensor y = where(zeros({}, Dtype::boolean), x, corner(eye(m, -1, x.dtype()), m, n));
   for (int64_t i = tau.size(-1); i-- > 0;) {
     Shape one = lead_of(x), zero = one;
     Tensor const below = x.slice(-1, i, i + 1).slice(-2, i + 1, m);

@@ -16,7 +16,7 @@ namespace {
 
 Tensor unit_lower(Tensor const& packed) {
   int64_t const m = packed.size(-2), k = std::min(m, packed.size(-1));
-  return tril(packed.slice(-1, 0, k), -1) + corner(identity(m, packed.dtype()), m, k);
+  return tril(packed.slice(-1, 0, k), -1) + corner(eye(m, -1, packed.dtype()), m, k);
 }
 
 Tensor upper_part(Tensor const& packed) {
@@ -163,7 +163,7 @@ Tensor solved(char const* op, Tensor const& a, Tensor const& b, bool lenient) {
 }
 
 Tensor inverse(char const* op, Tensor const& x, bool lenient) {
-  Tensor y = solved(op, x, identity(x.size(-1), x.dtype()).expand(x.shape()), lenient);
+  Tensor y = solved(op, x, eye(x.size(-1), -1, x.dtype()).expand(x.shape()), lenient);
   if (tracked(x))
     record(op, y, {&x}, [y = SavedOutput(y)](Tensor const& g, Node const& node) {
       Tensor const transposed = y.get(node).t();
@@ -266,11 +266,11 @@ Tensor cofactors_by_svd(Tensor const& x) {
 /// The same by Faddeev and LeVerrier's recursion: a polynomial in x, so that all its derivatives exist.
 Tensor cofactors_by_polynomial(Tensor const& x) {
   int64_t const n = x.size(-1);
-  Tensor const one = identity(n, x.dtype());
+  Tensor const one = eye(n, -1, x.dtype());
   Tensor m = one.expand(x.shape());
   for (int64_t k = 1; k < n; ++k) {
     Tensor const product = matmul(x, m);
-    m = product - wide(sum(main_diagonal(product), {-1})) * (1.0 / double(k)) * one;
+    m = product - wide(sum(diagonal(product, 0, -2, -1), {-1})) * (1.0 / double(k)) * one;
   }
   return n % 2 ? m.t() : -m.t();
 }

@@ -76,7 +76,7 @@ Eigh eigh(Tensor const& x, bool upper) {
                      Tensor const vectors = v.get(node);
                      if (!g[1].defined()) return std::array{matmul(vectors * g[0].unsqueeze(-2), vectors.t())};
                      Tensor inner = skew(matmul(vectors.t(), g[1])) * 0.5 / gaps(w.get(node));
-                     if (g[0].defined()) inner = inner + diagonal_matrix(g[0]);
+                     if (g[0].defined()) inner = inner + diag_embed(g[0]);
                      return std::array{matmul(matmul(vectors, inner), vectors.t())};
                    });
   return {y[0], y[1]};
@@ -127,7 +127,7 @@ Tensor svd_gradient(Tensor const& u, Tensor const& s, Tensor const& vh, Tensor c
   if (!gu.defined() && !gvh.defined()) return matmul(u * gs.unsqueeze(-2), vh);
   int64_t const m = u.size(-2), n = vh.size(-1), k = s.size(-1);
   Tensor const gap = gaps(square(s));
-  Tensor inner = gs.defined() ? diagonal_matrix(gs) : zeros(with_matrix(lead_of(u), k, k), u.dtype());
+  Tensor inner = gs.defined() ? diag_embed(gs) : zeros(with_matrix(lead_of(u), k, k), u.dtype());
   if (gu.defined()) inner = inner + skew(matmul(u.t(), gu)) / gap * s.unsqueeze(-2);
   if (gvh.defined()) inner = inner + s.unsqueeze(-1) * (skew(matmul(vh, gvh.t())) / gap);
   if (gu.defined() && m > k) {
@@ -175,12 +175,20 @@ Tensor svdvals(Tensor const& x) {
 
 namespace {
 
-/// Which of the values [.., K] (largest in size: `top` [.., 1]) count.
+/// Which of the values [.., K] count: those above max(atol, rtol·the largest), bounds as matrix_rank() takes them.
+Tensor counted(Tensor const& x, Tensor const& values, Tensor const& atol, Tensor const& rtol) {
+  double const usual = (x.dtype() == Dtype::f32 ? 0x1p-23 : 0x1p-52) * double(std::max(x.size(-2), x.size(-1)));
+  Tensor const absolute = atol.defined() ? atol.to(x.dtype()) : scalar(0, x.dtype());
+  Tensor const relative =
+      rtol.defined() ? rtol.to(x.dtype()) : where(absolute > 0, scalar(0, x.dtype()), scalar(usual, x.dtype()));
+  return values > maximum(absolute, relative * amax(values, {-1})).unsqueeze(-1);
+}
+
+/// A bound of Rank as a tensor; undefined where it is not given.
+Tensor bound(double value, Dtype dtype) { return value >= 0 ? scalar(value, dtype) : Tensor(); }
+
 Tensor counted(Tensor const& x, Tensor const& values, Rank const& options) {
-  double const epsilon = x.dtype() == Dtype::f32 ? 0x1p-23 : 0x1p-52;
-  double const usual = options.atol > 0 ? 0 : epsilon * double(std::max(x.size(-2), x.size(-1)));
-  Tensor const limit = amax(values, {-1}, true) * (options.rtol >= 0 ? options.rtol : usual);
-  return values > maximum(limit, scalar(std::max(options.atol, 0.0), x.dtype()));
+  return counted(x, values, bound(options.atol, x.dtype()), bound(options.rtol, x.dtype()));
 }
 
 Tensor inverse_where(Tensor const& condition, Tensor const& x) {
@@ -221,29 +229,19 @@ Tensor pinv(Tensor const& x, Rank options) {
 }
 
 Tensor matrix_rank(Tensor const& x, Rank options) {
-  if (options.hermitian) check_square("matrix_rank", x);
-  check_matrix("matrix_rank", x);
-  NoGrad const off;
-  if (x.numel() == 0) return zeros(lead_of(x), Dtype::i64);
-  Tensor const values = options.hermitian ? abs(eigvalsh(x)) : svdvals(x);
-  return sum(counted(x, values, options), {-1});
+  check_defined("matrix_rank", x);
+  return matrix_rank(x, bound(options.atol, x.dtype()), bound(options.rtol, x.dtype()), options.hermitian);
 }
 
 Tensor matrix_rank(Tensor const& x, Tensor const& atol, Tensor const& rtol, bool hermitian) {
   if (hermitian) check_square("matrix_rank", x);
   check_matrix("matrix_rank", x);
   NoGrad const off;
-  Tensor const values = x.numel() == 0 ? Tensor() : hermitian ? abs(eigvalsh(x)) : svdvals(x);
   Shape shape = lead_of(x);
   for (Tensor const* bound : {&atol, &rtol})
     if (bound->defined()) shape = broadcast("matrix_rank", shape, bound->shape());
   if (x.numel() == 0) return zeros(shape, Dtype::i64);
-  double const usual = (x.dtype() == Dtype::f32 ? 0x1p-23 : 0x1p-52) * double(std::max(x.size(-2), x.size(-1)));
-  Tensor const absolute = atol.defined() ? atol.to(x.dtype()) : scalar(0, x.dtype());
-  Tensor const relative =
-      rtol.defined() ? rtol.to(x.dtype()) : where(absolute > 0, scalar(0, x.dtype()), scalar(usual, x.dtype()));
-  Tensor const limit = maximum(absolute, relative * amax(values, {-1}));
-  return sum(values > limit.unsqueeze(-1), {-1});
+  return sum(counted(x, hermitian ? abs(eigvalsh(x)) : svdvals(x), atol, rtol), {-1});
 }
 
 Lstsq lstsq(Tensor const& a, Tensor const& b, double rcond) {

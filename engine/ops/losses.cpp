@@ -72,15 +72,7 @@ Tensor p_norm(Tensor const& x, double p, int axis) {
 }
 
 /// Elements x[n, index[n, i], i] of x [N, C, M] for index [N, M]; `index` lies in range.
-Tensor chosen(Tensor const& x, Tensor const& index) {
-  int64_t const rows = x.size(0), classes = x.size(1), inner = x.size(2);
-  Tensor where_flat({rows, inner}, Dtype::i64);
-  int64_t const* const from = index.data<int64_t>();
-  int64_t* const to = where_flat.data<int64_t>();
-  for (int64_t n = 0; n < rows; ++n)
-    for (int64_t i = 0; i < inner; ++i) to[n * inner + i] = (n * classes + from[n * inner + i]) * inner + i;
-  return embedding(where_flat, x.reshape({rows * classes * inner, 1})).squeeze(-1);
-}
+Tensor chosen(Tensor const& x, Tensor const& index) { return gather(x, 1, index.unsqueeze(1)).squeeze(1); }
 
 /// Targets with the ignored ones replaced by class 0, and 1 or 0 for those that count.
 struct Targets {

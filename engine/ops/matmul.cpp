@@ -5,6 +5,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/matmul.h>
+#include <heed/engine/ops/widen.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -213,7 +214,7 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
   }
   if (is_half(x.dtype())) {
     AutocastOff const off;
-    return linear(x.to(Dtype::f32), weight.to(Dtype::f32), bias.defined() ? bias.to(Dtype::f32) : bias).to(x.dtype());
+    return linear(widened(x), widened(weight), widened(bias)).to(x.dtype());
   }
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.size(0);

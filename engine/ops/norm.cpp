@@ -5,6 +5,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/norm.h>
+#include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -20,8 +21,6 @@ void check_scale(char const* op, char const* what, Tensor const& x, Tensor const
 
 /// The kernels want weight and bias contiguous.
 Tensor whole(Tensor const& t) { return t.defined() ? t.contiguous() : t; }
-
-Tensor wide(Tensor const& t) { return t.defined() ? t.to(Dtype::f32) : t; }
 
 void check_input(char const* op, Tensor const& x) {
   check_defined(op, x);
@@ -42,7 +41,7 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_i
   if (autocast_wide(x.dtype()) != x.dtype()) return layer_norm(x.to(Dtype::f32), weight_in, bias_in, eps);
   check_scale("layer_norm", "weight", x, weight_in);
   check_scale("layer_norm", "bias", x, bias_in);
-  if (is_half(x.dtype())) return layer_norm(wide(x), wide(weight_in), wide(bias_in), eps).to(x.dtype());
+  if (is_half(x.dtype())) return layer_norm(widened(x), widened(weight_in), widened(bias_in), eps).to(x.dtype());
   Tensor const from = x.contiguous(), weight = whole(weight_in), bias = whole(bias_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), mean({rows}, x.dtype()), rstd({rows}, x.dtype());
@@ -81,7 +80,7 @@ Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
   check_input("rms_norm", x);
   if (autocast_wide(x.dtype()) != x.dtype()) return rms_norm(x.to(Dtype::f32), weight_in, eps);
   check_scale("rms_norm", "weight", x, weight_in);
-  if (is_half(x.dtype())) return rms_norm(wide(x), wide(weight_in), eps).to(x.dtype());
+  if (is_half(x.dtype())) return rms_norm(widened(x), widened(weight_in), eps).to(x.dtype());
   Tensor const from = x.contiguous(), weight = whole(weight_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   Tensor y(x.shape(), x.dtype()), rstd({rows}, x.dtype());

@@ -69,24 +69,6 @@ Tensor unary(R const& row, Tensor const& operand) {
 
 // ---- two operands ---------------------------------------------------------------------------------------------------
 
-/// y = value(a, b) of integers or bools, element by element.
-template <class Y, class Value>
-Tensor integers(char const* op, Tensor const& a, Tensor const& b, Shape const& shape, Dtype dtype, Value value) {
-  Tensor y(shape, dtype);
-  Observed const watch(op, {&a, &b}, {&y});
-  dispatch_integer(op, a.dtype(), [&]<class T>(Type<T>) {
-    using Out = std::conditional_t<std::is_void_v<Y>, T, Y>;
-    auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
-    auto* const to = static_cast<Out*>(y.raw());
-    Rows<2> const rows(shape, std::array{&a, &b});
-    rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-      for (int64_t i = 0; i < n; ++i)
-        to[out + i] = Out(value(as[offset[0] + i * rows.stride(0)], bs[offset[1] + i * rows.stride(1)]));
-    });
-  });
-  return y;
-}
-
 /// Formulas that integers have too, modulo their width; the others take integers as f32. Of bools, sums are "or" and
 /// products "and".
 template <class R, class T>
@@ -159,8 +141,7 @@ Tensor binary(Tensor const& left, Tensor const& right) {
     if (std::is_same_v<R, row::Sub> && dtype == Dtype::boolean)
       fail(R::name, {"the difference of two bool tensors has no meaning", "use logical_xor, or convert with .to()"});
     if (!is_floating(dtype))
-      return integers<void>(R::name, left.to(dtype), right.to(dtype), shape, dtype,
-                            [](auto a, auto b) { return integer_value<R>(a, b); });
+      return integers(R::name, left, right, dtype, [](auto a, auto b) { return integer_value<R>(a, b); });
   }
   dtype = floating(dtype);
   Tensor const a = left.to(dtype), b = right.to(dtype);
@@ -180,8 +161,8 @@ Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right, Compare 
   Shape const shape = broadcast(R::name, left.shape(), right.shape());
   NoGrad const off;
   if (is_half(dtype)) dtype = Dtype::f32;
+  if (!is_floating(dtype)) return integers<bool>(R::name, left, right, dtype, integer_compare);
   Tensor const a = left.to(dtype), b = right.to(dtype);
-  if (!is_floating(dtype)) return integers<bool>(R::name, a, b, shape, Dtype::boolean, integer_compare);
   Tensor y(shape, Dtype::boolean);
   Observed const watch(R::name, {&a, &b}, {&y});
   dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {

@@ -26,6 +26,20 @@ void check_sizes(char const* op, Tensor const& a, Tensor const& b, bool meet) {
   });
 }
 
+/// An Error naming `op` unless a and b have these ranks, and sizes to multiply.
+void check_factors(char const* op, Tensor const& a, int a_rank, Tensor const& b, int b_rank) {
+  constexpr char const* kinds[] = {"", "a vector", "a matrix", "a batch of matrices"};
+  check_rank(op, kinds[a_rank], a, a_rank);
+  check_rank(op, kinds[b_rank], b, b_rank);
+  check_sizes(op, a, b, a.size(-1) == b.size(b_rank == 1 ? 0 : -2) && (a_rank < 3 || a.size(0) == b.size(0)));
+}
+
+/// Their product.
+Tensor product(char const* op, Tensor const& a, int a_rank, Tensor const& b, int b_rank) {
+  check_factors(op, a, a_rank, b, b_rank);
+  return matmul(a, b);
+}
+
 /// factor·x in x's own type.
 Tensor scaled(char const* op, Number factor, Tensor const& x) {
   if (factor.real() == 1) return x;
@@ -49,40 +63,11 @@ Tensor add_product(char const* op, Tensor const& input, Tensor const& product, A
 
 }  // namespace
 
-Tensor mm(Tensor const& a, Tensor const& b) {
-  check_rank("mm", "a matrix", a, 2);
-  check_rank("mm", "a matrix", b, 2);
-  check_sizes("mm", a, b, a.size(1) == b.size(0));
-  return matmul(a, b);
-}
-
-Tensor mv(Tensor const& a, Tensor const& x) {
-  check_rank("mv", "a matrix", a, 2);
-  check_rank("mv", "a vector", x, 1);
-  check_sizes("mv", a, x, a.size(1) == x.size(0));
-  return matmul(a, x);
-}
-
-Tensor bmm(Tensor const& a, Tensor const& b) {
-  check_rank("bmm", "a batch of matrices", a, 3);
-  check_rank("bmm", "a batch of matrices", b, 3);
-  check_sizes("bmm", a, b, a.size(0) == b.size(0) && a.size(2) == b.size(1));
-  return matmul(a, b);
-}
-
-Tensor dot(Tensor const& a, Tensor const& b) {
-  check_rank("dot", "a vector", a, 1);
-  check_rank("dot", "a vector", b, 1);
-  check_sizes("dot", a, b, a.size(0) == b.size(0));
-  return matmul(a, b);
-}
-
-Tensor vdot(Tensor const& a, Tensor const& b) {
-  check_rank("vdot", "a vector", a, 1);
-  check_rank("vdot", "a vector", b, 1);
-  check_sizes("vdot", a, b, a.size(0) == b.size(0));
-  return matmul(a, b);
-}
+Tensor mm(Tensor const& a, Tensor const& b) { return product("mm", a, 2, b, 2); }
+Tensor mv(Tensor const& a, Tensor const& x) { return product("mv", a, 2, x, 1); }
+Tensor bmm(Tensor const& a, Tensor const& b) { return product("bmm", a, 3, b, 3); }
+Tensor dot(Tensor const& a, Tensor const& b) { return product("dot", a, 1, b, 1); }
+Tensor vdot(Tensor const& a, Tensor const& b) { return product("vdot", a, 1, b, 1); }
 
 Tensor vecdot(Tensor const& a, Tensor const& b, int axis) {
   check_defined("vecdot", a);
@@ -106,17 +91,11 @@ Tensor outer(Tensor const& a, Tensor const& b) {
 }
 
 Tensor addmm(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options) {
-  check_rank("addmm", "a matrix", a, 2);
-  check_rank("addmm", "a matrix", b, 2);
-  check_sizes("addmm", a, b, a.size(1) == b.size(0));
-  return add_product("addmm", input, matmul(a, b), options);
+  return add_product("addmm", input, product("addmm", a, 2, b, 2), options);
 }
 
 Tensor addmv(Tensor const& input, Tensor const& a, Tensor const& x, AddProduct options) {
-  check_rank("addmv", "a matrix", a, 2);
-  check_rank("addmv", "a vector", x, 1);
-  check_sizes("addmv", a, x, a.size(1) == x.size(0));
-  return add_product("addmv", input, matmul(a, x), options);
+  return add_product("addmv", input, product("addmv", a, 2, x, 1), options);
 }
 
 Tensor addr(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options) {
@@ -126,16 +105,11 @@ Tensor addr(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct op
 }
 
 Tensor baddbmm(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options) {
-  check_rank("baddbmm", "a batch of matrices", a, 3);
-  check_rank("baddbmm", "a batch of matrices", b, 3);
-  check_sizes("baddbmm", a, b, a.size(0) == b.size(0) && a.size(2) == b.size(1));
-  return add_product("baddbmm", input, matmul(a, b), options);
+  return add_product("baddbmm", input, product("baddbmm", a, 3, b, 3), options);
 }
 
 Tensor addbmm(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct options) {
-  check_rank("addbmm", "a batch of matrices", a, 3);
-  check_rank("addbmm", "a batch of matrices", b, 3);
-  check_sizes("addbmm", a, b, a.size(0) == b.size(0) && a.size(2) == b.size(1));
+  check_factors("addbmm", a, 3, b, 3);
   int64_t const joined = a.size(0) * a.size(2);
   Tensor const wide = a.permute({1, 0, 2}).reshape({a.size(1), joined}), tall = b.reshape({joined, b.size(2)});
   return add_product("addbmm", input, matmul(wide, tall), options);
@@ -235,7 +209,7 @@ Tensor multi_dot(std::vector<Tensor> const& tensors) {
 
 Tensor matrix_power(Tensor const& x, int64_t n) {
   check_square("matrix_power", x);
-  if (n == 0) return where(zeros({}, Dtype::boolean), x, identity(x.size(-1), x.dtype()));
+  if (n == 0) return where(zeros({}, Dtype::boolean), x, eye(x.size(-1), -1, x.dtype()));
   Tensor base = n < 0 ? inv(x) : x, y;
   for (uint64_t rest = n < 0 ? -uint64_t(n) : uint64_t(n);;) {
     if (rest & 1) y = y.defined() ? matmul(y, base) : base;
@@ -260,22 +234,14 @@ Tensor cross(Tensor const& a, Tensor const& b, int axis) {
 
 Tensor trace(Tensor const& x) {
   check_rank("trace", "a matrix", x, 2);
-  return sum(main_diagonal(x));
+  return sum(diagonal(x));
 }
 
 namespace {
 
-/// (Σ |d|^p)^(1/p) over the last axis, with gradient 0 where it is 0.
-Tensor p_norm(Tensor const& difference, double p) {
-  Tensor const zero = difference == 0.0;
-  if (p == 0) return sum(where(zero, difference * 0.0, 1.0), {-1});
-  Tensor const size = abs(difference);
-  if (p == 1) return sum(size, {-1});
-  if (std::isinf(p)) return size.size(-1) == 0 ? sum(size, {-1}) : amax(size, {-1});
-  Tensor const total = sum(p == 2 ? square(difference) : where(zero, 0.0, pow(where(zero, 1.0, size), p)), {-1});
-  Tensor const nothing = total == 0.0;
-  Tensor const safe = where(nothing, 1.0, total);
-  return where(nothing, 0.0, p == 2 ? sqrt(safe) : pow(safe, 1 / p));
+/// Of no coordinates every distance is 0, the largest one too.
+Tensor distance(Tensor const& difference, double p) {
+  return vector_norm(difference, difference.size(-1) == 0 ? 1 : p, {-1});
 }
 
 void check_p(char const* op, double p) {
@@ -338,7 +304,7 @@ Tensor cdist(Tensor const& a, Tensor const& b, double p) {
   if (!is_floating(dtype)) detail::unsupported_dtype("cdist", dtype, "a floating type");
   if (is_half(dtype)) return cdist(a.to(Dtype::f32), b.to(Dtype::f32), p).to(dtype);
   Tensor const left = a.to(dtype), right = b.to(dtype);
-  if (p != 2) return p_norm(left.unsqueeze(-2) - right.unsqueeze(-3), p);
+  if (p != 2) return distance(left.unsqueeze(-2) - right.unsqueeze(-3), p);
   Shape shape = broadcast_lead("cdist", left, right);
   Shape const from = with_matrix(shape, a.size(-2), a.size(-1)), to = with_matrix(shape, b.size(-2), b.size(-1));
   return euclidean(left.expand(from), right.expand(to), with_matrix(shape, a.size(-2), b.size(-2)));
@@ -352,7 +318,7 @@ Tensor pdist(Tensor const& x, double p) {
   for (int64_t i = 0; i < x.size(0); ++i)
     for (int64_t j = i + 1; j < x.size(0); ++j) first.push_back(i), second.push_back(j);
   int64_t const pairs = int64_t(first.size());
-  return p_norm(embedding(tensor(first, {pairs}), x) - embedding(tensor(second, {pairs}), x), p);
+  return distance(embedding(tensor(first, {pairs}), x) - embedding(tensor(second, {pairs}), x), p);
 }
 
 }  // namespace heed

@@ -228,10 +228,8 @@ namespace {
 
 using Direction = Dual<Symbol>;
 
-SymbolMask mask_of(Symbol value) { return {value}; }
-
 /// The values again, over numbers that carry a derivative.
-std::vector<Direction> evaluate(std::vector<ProgramValue> const& values, int inputs, int along, Recorder& recorder) {
+std::vector<Direction> evaluate(std::vector<ProgramValue> const& values, int along, Recorder& recorder) {
   Symbol const zero = recorder.zero();
   std::vector<Direction> result;
   result.reserve(values.size());
@@ -249,7 +247,7 @@ std::vector<Direction> evaluate(std::vector<ProgramValue> const& values, int inp
         result.push_back({zero, zero});
         break;
       case Primitive::select:
-        result.push_back(select(mask_of(at(v.a).v), at(v.b), at(v.c)));
+        result.push_back(select(SymbolMask{at(v.a).v}, at(v.b), at(v.c)));
         break;
 #define HEED_STEP(name, formula)  \
   case Primitive::name: {         \
@@ -279,7 +277,6 @@ std::vector<Direction> evaluate(std::vector<ProgramValue> const& values, int inp
         break;
     }
   }
-  (void)inputs;
   return result;
 }
 
@@ -297,7 +294,7 @@ std::shared_ptr<Program const> Program::gradient(uint64_t wanted) const {
   std::vector<Symbol> results;
   for (int i = 0; i < inputs_; ++i) {
     if (!(wanted >> i & 1)) continue;
-    auto const values = evaluate(values_, inputs_, i, recorder);
+    auto const values = evaluate(values_, i, recorder);
     Symbol sum = recorder.zero();
     for (int k = 0; k < outputs(); ++k) sum = sum + recorder.named(inputs_ + k) * values[size_t(outputs_[size_t(k)])].d;
     results.push_back(sum);

@@ -6,6 +6,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/recurrent.h>
+#include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
 
 #include <cstring>
@@ -229,11 +230,10 @@ std::tuple<Tensor, Tensor, Tensor> run_layers(char const* op, Recurrence kind, T
                                               RecurrentOptions const& options) {
   check_defined(op, input);
   if (is_half(input.dtype())) {
-    auto const wide = [](Tensor const& t) { return t.defined() ? t.to(Dtype::f32) : t; };
     std::vector<RecurrentWeights> sets;
     for (RecurrentWeights const& p : weights)
-      sets.push_back({wide(p.w_ih), wide(p.w_hh), wide(p.b_ih), wide(p.b_hh), wide(p.w_hr)});
-    auto const [y, h, c] = run_layers(op, kind, wide(input), wide(h0_in), wide(c0_in), sets, options);
+      sets.push_back({widened(p.w_ih), widened(p.w_hh), widened(p.b_ih), widened(p.b_hh), widened(p.w_hr)});
+    auto const [y, h, c] = run_layers(op, kind, widened(input), widened(h0_in), widened(c0_in), sets, options);
     return {y.to(input.dtype()), h.to(input.dtype()), c.defined() ? c.to(input.dtype()) : c};
   }
   check(input.rank() == 2 || input.rank() == 3, op, [&] {

@@ -38,20 +38,6 @@ Shape with_matrix(Shape lead, int64_t rows, int64_t columns) {
   return lead;
 }
 
-Tensor identity(int64_t n, Dtype dtype) { return (arange(n).unsqueeze(1) == arange(n)).to(dtype); }
-
-Tensor main_diagonal(Tensor const& x) {
-  int64_t const m = x.size(-2), n = x.size(-1), k = std::min(m, n);
-  Shape flat = lead_of(x);
-  flat.push_back(m * n);
-  return x.reshape(flat).slice(-1, 0, k == 0 ? 0 : (k - 1) * (n + 1) + 1, n + 1);
-}
-
-Tensor diagonal_matrix(Tensor const& x) {
-  int64_t const n = x.size(-1);
-  return where(arange(n).unsqueeze(1) == arange(n), x.unsqueeze(-1), 0.0);
-}
-
 Tensor corner(Tensor const& x, int64_t rows, int64_t columns) { return x.slice(-2, 0, rows).slice(-1, 0, columns); }
 
 }  // namespace heed

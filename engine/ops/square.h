@@ -15,12 +15,6 @@ Shape lead_of(Tensor const& x);
 Shape broadcast_lead(char const* op, Tensor const& a, Tensor const& b);
 /// [lead.., rows, columns]
 Shape with_matrix(Shape lead, int64_t rows, int64_t columns);
-/// [n, n]: one on the diagonal.
-Tensor identity(int64_t n, Dtype dtype);
-/// The main diagonal of the last two axes: [.., M, N] → [.., min(M, N)].
-Tensor main_diagonal(Tensor const& x);
-/// Its adjoint for square matrices: [.., N] → [.., N, N], zero elsewhere.
-Tensor diagonal_matrix(Tensor const& x);
 /// The last two axes of x cut from the top left corner.
 Tensor corner(Tensor const& x, int64_t rows, int64_t columns);
 /// inv, but infinite where x is singular.

@@ -138,8 +138,7 @@ Tensor corrcoef(Tensor const& x) {
   if (is_half(x.dtype())) return through_f32(x, [](Tensor const& wide) { return corrcoef(wide); });
   Tensor const c = cov(x);
   if (c.rank() == 0) return c / c;
-  Tensor const eye = arange(c.size(0)).unsqueeze(1) == arange(c.size(0));
-  Tensor const deviation = sqrt(sum(where(eye, c, 0.0), {1}));
+  Tensor const deviation = sqrt(diagonal(c));
   return clamp(c / deviation.unsqueeze(1) / deviation, -1, 1);
 }
 

@@ -18,12 +18,6 @@ namespace {
 
 constexpr int64_t big = 30011;
 
-/// Where the makers below put their records.
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 struct AttendVariant {
   char const* name;
   AttendOptions options;
@@ -169,7 +163,6 @@ void attend_cases() {
 
 OpSuite const& suite() {
   static OpSuite const all = [] {
-    list().reserve(400);  // the makers above hand out references
     attend_cases();
     return OpSuite{.sections = {"attention"}, .cases = list()};
   }();

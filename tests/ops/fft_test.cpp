@@ -17,11 +17,6 @@ using namespace heed::test;
 
 namespace {
 
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 /// Σⱼ x[.., j, ..]·e^(sign·2πi·jk/n), k < count, along `axis` of pairs, by the definition.
 Tensor dft(Tensor const& x, int axis, int sign, int64_t count, double scale) {
   Tensor const last = x.transpose(axis, -2);
@@ -397,7 +392,6 @@ void short_time_cases() {
 
 OpSuite const& suite() {
   static OpSuite const all = [] {
-    list().reserve(100);
     one_axis_cases();
     several_axes_cases();
     other_cases();

@@ -24,15 +24,6 @@ Tensor ids(std::vector<int64_t> values, Shape const& shape) { return tensor(valu
 Tensor mask_of(std::vector<uint8_t> values, Shape const& shape) { return tensor(values, shape).to(Dtype::boolean); }
 Tensor mask_of(std::vector<uint8_t> values) { return mask_of(values, {int64_t(values.size())}); }
 
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records = [] {
-    std::vector<OpCase> v;
-    v.reserve(200);
-    return v;
-  }();
-  return records;
-}
-
 /// An op with one result; shapes are those of all operands, the first set is small.
 OpCase& add_case(std::string name, std::vector<Shapes> shapes, Op op, Op twin) {
   OpCase c{.name = name,

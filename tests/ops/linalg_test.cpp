@@ -17,11 +17,6 @@ using namespace heed::test;
 
 namespace {
 
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 using Shaped = std::vector<Shapes>;
 
 OpCase& add(std::string name, std::string covers, Shaped shapes, Function op, Function twin,
@@ -671,7 +666,6 @@ void norm_cases() {
 
 OpSuite const& suite() {
   static OpSuite const all = [] {
-    list().reserve(200);
     cholesky_cases();
     solve_cases();
     lu_cases();

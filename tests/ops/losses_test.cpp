@@ -17,11 +17,6 @@ using namespace heed::test;
 
 namespace {
 
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 using Values = std::vector<double>;
 using Indices = std::vector<int64_t>;
 /// The operation on drawn operands.

@@ -18,12 +18,6 @@ namespace {
 
 constexpr int64_t big = 30011;
 
-/// Where the makers below put their records.
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 Tensor optional(Tensors const& x, size_t i) { return i < x.size() ? x[i] : Tensor(); }
 
 void neural_cases() {
@@ -595,7 +589,6 @@ void embedding_cases() {
 
 OpSuite const& suite() {
   static OpSuite const all = [] {
-    list().reserve(400);  // the makers above hand out references
     neural_cases();
     norm_cases();
     cross_entropy_cases();

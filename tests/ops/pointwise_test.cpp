@@ -21,12 +21,6 @@ namespace {
 constexpr double tiny = 0x1p-140;  // denormal in f32
 constexpr int64_t big = 30011;
 
-/// Where the makers below put their records.
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 std::vector<Shapes> const unary_shapes = {{{3, 5}}, {{}},   {{1}}, {{7}},       {{8}},    {{9}},
                                           {{17}},   {{33}}, {{0}}, {{2, 0, 3}}, {{4, 65}}};
 
@@ -516,7 +510,6 @@ void formula_cases() {
 
 OpSuite const& suite() {
   static OpSuite const all = [] {
-    list().reserve(400);  // the makers above hand out references
     pointwise_cases();
     formula_cases();
     return OpSuite{

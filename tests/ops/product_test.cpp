@@ -18,12 +18,6 @@ namespace {
 
 constexpr int64_t big = 30011;
 
-/// Where the makers below put their records.
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 Tensor matmul_loops(Tensor a, Tensor b) {
   bool const row = a.rank() == 1, column = b.rank() == 1;
   if (row) a = a.unsqueeze(0);
@@ -570,7 +564,6 @@ void composed_cases() {
 
 OpSuite const& suite() {
   static OpSuite const all = [] {
-    list().reserve(400);  // the makers above hand out references
     product_cases();
     plain_cases();
     added_cases();

@@ -16,11 +16,6 @@ using namespace heed::test;
 
 namespace {
 
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 using Values = std::vector<double>;
 double sigma(double x) { return 1 / (1 + std::exp(-x)); }
 

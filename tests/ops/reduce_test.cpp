@@ -18,12 +18,6 @@ namespace {
 
 constexpr int64_t big = 30011;
 
-/// Where the makers below put their records.
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 /// fold(values) for every group of elements that differ along `axes` only.
 Tensor fold(Tensor const& x, std::vector<int> axes, bool keep, std::function<double(std::vector<double> const&)> f) {
   Shape kept = x.shape(), out;
@@ -698,7 +692,6 @@ void more_cases() {
 
 OpSuite const& suite() {
   static OpSuite const all = [] {
-    list().reserve(400);  // the makers above hand out references
     reduction_cases();
     more_cases();
     return OpSuite{.sections = {"reductions"},

@@ -19,12 +19,6 @@ namespace {
 
 constexpr int64_t big = 30011;
 
-/// Where the makers below put their records.
-std::vector<OpCase>& list() {
-  static std::vector<OpCase> records;
-  return records;
-}
-
 /// Checks a rearrangement against one of its elements' numbers: the same op on indices gives the expected order.
 OpCase& rearrangement(std::string name, std::function<Tensor(Tensor const&)> f, std::vector<Shapes> shapes,
                       std::function<Tensor(Tensor const&)> twin) {
@@ -881,7 +875,6 @@ void join_cases() {
 
 OpSuite const& suite() {
   static OpSuite const all = [] {
-    list().reserve(400);  // the makers above hand out references
     shape_cases();
     more_shape_cases();
     join_cases();

@@ -30,6 +30,16 @@ struct OpSuite {
   std::set<std::string> also = {};
 };
 
+/// Where a file's makers put their records. References to them stay valid.
+inline std::vector<OpCase>& list() {
+  static std::vector<OpCase> records = [] {
+    std::vector<OpCase> empty;
+    empty.reserve(400);
+    return empty;
+  }();
+  return records;
+}
+
 /// f(record) for every record, unless timings were asked for.
 template <class F>
 void every_case(OpSuite const& suite, F f) {
