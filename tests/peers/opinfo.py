@@ -413,37 +413,52 @@ class shape_inputs:
         return shaped
 
 
-def write_op(info, dtypes, limit, keep, writer):
-    label = label_of(info)
-    if LEFT_OUT.search(info.name) or (info.name, info.variant_test_name) in COMPOSED:
-        return writer.skip(label, "left out")
+def calls_of(info, dtype, differentiable, limit=None):
+    """The samples of an op as (call, positional, named, written): written(positional, named) are the arguments in PyTorch's
+    order."""
     extra = {}
     call = info.op
     while hasattr(call, "func") and hasattr(call, "keywords"):  # functools.partial
         extra, call = call.keywords | extra, call.func
+
+    def written(positional, named):
+        order = ORDER.get(info.name)
+        shown = [positional[i] for i in order] + positional[len(order):] if order else positional
+        return bound(info.name, shown, extra | named)
+
+    torch.manual_seed(0)
+    floating = dtype.is_floating_point or dtype.is_complex
+    samples = list(itertools.islice(info.sample_inputs("cpu", dtype, requires_grad=differentiable and floating), limit))
+    shaped = shape_inputs(info)
+    for sample in map(shaped, samples):
+        positional, named = [sample.input, *sample.args], sample.kwargs
+        if info.name == "to":  # whose positions mean many things
+            target = [a for a in (*sample.args, *sample.kwargs.values()) if isinstance(a, (torch.Tensor, torch.dtype))]
+            positional, named = positional[:1] + target[:1], {}
+        yield shaped.call(info.op), positional, named, written
+
+
+def is_left_out(info):
+    return bool(LEFT_OUT.search(info.name)) or (info.name, info.variant_test_name) in COMPOSED
+
+
+def write_op(info, dtypes, limit, keep, writer):
+    label = label_of(info)
+    if is_left_out(info):
+        return writer.skip(label, "left out")
     for key in dtypes:
         if DTYPES[key] not in info.dtypes or (key in ("c64", "c128") and not COMPLEX.match(info.name)):
             continue
-        floating = DTYPES[key].is_floating_point or DTYPES[key].is_complex
         differentiable = key in ("f32", "f64", "c64", "c128") and info.supports_autograd
-        torch.manual_seed(0)
         try:
-            samples = list(itertools.islice(info.sample_inputs("cpu", DTYPES[key], requires_grad=differentiable and floating),
-                                            limit or None))
+            calls = list(calls_of(info, DTYPES[key], differentiable, limit or None))
         except Exception as error:
             writer.skip(label, f"no samples: {type(error).__name__}")
             continue
-        shaped = shape_inputs(info)
-        for number, sample in enumerate(map(shaped, samples)):
-            positional, named = [sample.input, *sample.args], extra | sample.kwargs
-            if info.name == "to":  # whose positions mean many things
-                target = [a for a in (*sample.args, *sample.kwargs.values()) if isinstance(a, (torch.Tensor, torch.dtype))]
-                positional, named, sample.kwargs = positional[:1] + target[:1], {}, {}
-            order = ORDER.get(info.name)
-            shown = [positional[i] for i in order] + positional[len(order):] if order else positional
+        for number, (call, positional, named, written) in enumerate(calls):
             try:
-                writer.write(label, key, number, info.name, shaped.call(info.op), positional, sample.kwargs,
-                             bound(info.name, shown, named), differentiable)
+                writer.write(label, key, number, info.name, call, positional, named, written(positional, named),
+                             differentiable)
             except LookupError as error:
                 writer.skip(label, str(error))
             except TypeError as error:

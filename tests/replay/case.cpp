@@ -163,6 +163,13 @@ Case::Case(std::string const& path) : args_(std::make_unique<Arguments>()) {
   op = description["op"].get<std::string>();
   rtol = tolerance(description, "rtol");
   atol = tolerance(description, "atol");
+  for (auto const& [key, field] : {std::pair{"special", &special}, {"where", &where}, {"row", &row}}) {
+    if (!description.contains(key)) continue;
+    if (!description[key].is_string()) malformed(fmt::format("metadata \"case\": expected a text \"{}\"", key));
+    *field = description[key].get<std::string>();
+  }
+  if (description.contains("throws")) throws = description["throws"].dump();
+  pointwise = description.value("pointwise", json()) == true;
   args_->values = description.value("args", json::object());
   if (!args_->values.is_object()) malformed("metadata \"case\": expected an object \"args\"");
   for (auto const& [name, tensor] : file.tensors) {
@@ -177,7 +184,8 @@ Case::Case(std::string const& path) : args_(std::make_unique<Arguments>()) {
     else
       malformed(fmt::format("tensor \"{}\": expected input., output., grad_output. or grad_input. and a name", name));
   }
-  if (outputs.empty() && grad_inputs.empty()) malformed("expected a tensor output.K or grad_input.S to compare with");
+  if (outputs.empty() && grad_inputs.empty() && !throws)
+    malformed("expected a tensor output.K or grad_input.S to compare with");
   if (!grad_inputs.empty() && grad_outputs.empty()) malformed("expected a tensor grad_output.K beside grad_input.S");
   for (auto const& [key, gradient] : grad_inputs)
     if (!inputs.contains(key)) malformed(fmt::format("tensor \"grad_input.{}\": there is no input.{}", key, key));

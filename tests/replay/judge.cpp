@@ -123,6 +123,7 @@ std::map<std::string_view, Handler> const& handlers() {
 bool agrees(double got, double want, Case const& c) {
   if (std::isnan(want)) return std::isnan(got);
   if (std::isinf(want) || std::isinf(got)) return got == want;
+  if (!c.special.empty() && got == 0 && want == 0) return std::signbit(got) == std::signbit(want);
   return std::abs(got - want) <= c.atol + c.rtol * std::abs(want);
 }
 
@@ -193,6 +194,25 @@ std::string check_gradients(Case const& c, std::vector<Tensor> const& got) {
   return {};
 }
 
+/// What a call of special values gave.
+std::string in_a_word(Case const& c, std::vector<Tensor> const& got) {
+  if (got.empty() || !got[0].defined()) return "nothing";
+  Tensor const& first = got[0];
+  if (c.special == "empty" || c.special == "rank 0") return to_string(first.shape());
+  if (first.numel() == 0) return "empty";
+  auto const values = first.to_vector<double>();
+  if (c.pointwise) return std::isnan(values[0]) ? "nan" : fmt::format("{:.3g}", values[0]);
+  auto const nans = std::ranges::count_if(values, [](double x) { return std::isnan(x); });
+  auto const infinities = std::ranges::count_if(values, [](double x) { return std::isinf(x); });
+  std::string text;
+  for (auto const& [count, word] : {std::pair{nans, "nan"}, {infinities, "inf"}})
+    if (count == ssize_t(values.size()))
+      text = word;
+    else if (count > 0)
+      text += fmt::format("{}{} {}/{}", text.empty() ? "" : ", ", word, count, values.size());
+  return text.empty() ? "finite" : text;
+}
+
 }  // namespace
 
 Handler find(std::string_view op) {
@@ -214,29 +234,42 @@ std::vector<std::string> all_ops() {
 }
 
 Verdict judge(std::string const& path) {
-  std::string op;
+  Verdict verdict;
+  auto const end = [&](Verdict::Kind kind, std::string reason) {
+    verdict.kind = kind;
+    verdict.reason = std::move(reason);
+    return verdict;
+  };
   try {
     Case c(path);
-    op = c.op;
-    Handler const call = find(op);
-    if (!call) return {Verdict::skipped, op, "op " + op};
+    verdict.op = c.op;
+    verdict.special = c.special;
+    verdict.where = c.where;
+    verdict.row = c.row;
+    if (!c.inputs.empty()) verdict.type = name(c.inputs.begin()->second.dtype());
+    Handler const call = find(c.op);
+    if (!call) return end(Verdict::skipped, "op " + c.op);
     for (auto const& [key, gradient] : c.grad_inputs) c.inputs.at(key).requires_grad_();
     std::string text;
     try {
       auto const got = call(c).tensors;
+      verdict.gave = in_a_word(c, got);
+      if (c.throws)
+        return end(Verdict::failed, fmt::format("PyTorch refuses ({}), heed gives {}", *c.throws, verdict.gave));
       text = check_outputs(c, got);
       if (text.empty() && !c.grad_inputs.empty()) text = check_gradients(c, got);
     } catch (Error const& error) {
-      text = error.what();
+      verdict.gave = "error";
+      if (!c.throws) text = error.what();
     }
-    if (text.empty()) return {Verdict::passed, op, {}};
+    if (text.empty()) return end(Verdict::passed, {});
     if (auto const unread = c.unread(); !unread.empty())
       text += fmt::format(" (the argument {} was not looked at)", fmt::join(unread, ", "));
-    return {Verdict::failed, op, text};
+    return end(Verdict::failed, text);
   } catch (Lacking const& lacking) {
-    return {Verdict::skipped, op, lacking.what()};
+    return end(Verdict::skipped, lacking.what());
   } catch (std::exception const& error) {
-    return {Verdict::failed, op, error.what()};
+    return end(Verdict::failed, error.what());
   }
 }
 

@@ -22,9 +22,12 @@ namespace {
 
 constexpr unsigned longest_case = 120;  // seconds
 constexpr char usage[] =
-    "heed-replay [--by-op] [--verbose] [--jobs N] DIR…: runs every *.safetensors under DIR and compares with what "
+    "heed-replay [--by-op] [--table] [--json FILE] [--verbose] [--jobs N] DIR…: runs every *.safetensors under DIR and "
+    "compares with what "
     "PyTorch gave.\n"
     "  --by-op    a table by op: cases, passed, failed, skipped\n"
+    "  --table    of special values: a row an op, a column a value, and what differs from PyTorch\n"
+    "  --json F   the table as JSON into the file F too\n"
     "  --verbose  also a line for each case that passed or was skipped\n"
     "  --jobs N   processes (default: as many as processors)\n"
     "  --list     the ops it knows, and nothing else\n"
@@ -33,7 +36,8 @@ constexpr char usage[] =
 
 struct Options {
   std::vector<std::string> folders;
-  bool by_op = false, verbose = false, list = false;
+  bool by_op = false, table = false, verbose = false, list = false;
+  std::string json;
   unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
 };
 
@@ -51,6 +55,12 @@ Options parse(int argc, char** argv) {
       std::exit(0);
     } else if (word == "--by-op") {
       options.by_op = true;
+    } else if (word == "--table") {
+      options.table = true;
+    } else if (word == "--json") {
+      if (i + 1 == argc) misused("--json: expected a file");
+      options.json = argv[++i];
+      options.table = true;
     } else if (word == "--verbose") {
       options.verbose = true;
     } else if (word == "--list") {
@@ -94,7 +104,10 @@ struct Board {
   std::atomic<size_t> at[256];
 };
 
-/// The work of one process: cases until there are none, each result as "length index kind op\0reason".
+constexpr std::string Verdict::*texts[] = {&Verdict::op,    &Verdict::reason, &Verdict::type, &Verdict::special,
+                                           &Verdict::where, &Verdict::row,    &Verdict::gave};
+
+/// The work of one process: cases until there are none, each result as "length index kind" and its texts.
 void work(std::vector<std::string> const& files, Board& board, unsigned me, int out) {
   signal(SIGALRM, SIG_DFL);
   while (true) {
@@ -107,7 +120,7 @@ void work(std::vector<std::string> const& files, Board& board, unsigned me, int 
     std::string body(sizeof i + 1, '\0');
     std::memcpy(body.data(), &i, sizeof i);
     body[sizeof i] = char(verdict.kind);
-    body += verdict.op + '\0' + verdict.reason;
+    for (auto const field : texts) body += verdict.*field + '\0';
     auto const length = uint32_t(body.size());
     body.insert(0, reinterpret_cast<char const*>(&length), sizeof length);
     for (size_t sent = 0; sent < body.size();) {
@@ -133,7 +146,10 @@ class Pool {
     if (shared == MAP_FAILED) throw std::runtime_error("no memory to share");
     board_ = new (shared) Board{};
     workers_.resize(std::clamp<size_t>(files.size(), 1, jobs));
-    for (auto& verdict : verdicts_) verdict = {Verdict::failed, {}, "the case did not run"};
+    for (auto& verdict : verdicts_) {
+      verdict.kind = Verdict::failed;
+      verdict.reason = "the case did not run";
+    }
   }
 
   std::vector<Verdict> run() {
@@ -201,8 +217,14 @@ class Pool {
     bytes.erase(0, sizeof length + length);
     size_t index = 0;
     std::memcpy(&index, body.data(), sizeof index);
-    size_t const text = sizeof index + 1, end = body.find('\0', text);
-    verdicts_[index] = {Verdict::Kind(body[sizeof index]), body.substr(text, end - text), body.substr(end + 1)};
+    Verdict& verdict = verdicts_[index];
+    verdict.kind = Verdict::Kind(body[sizeof index]);
+    size_t from = sizeof index + 1;
+    for (auto const field : texts) {
+      size_t const end = body.find('\0', from);
+      verdict.*field = body.substr(from, end - from);
+      from = end + 1;
+    }
     return true;
   }
 
@@ -226,6 +248,7 @@ std::string line(std::string text) {
 
 int report(std::vector<std::string> const& files, std::vector<Verdict> const& verdicts, Options const& options) {
   Count total;
+  size_t explained = 0;
   std::map<std::string, Count> by_op;
   std::map<std::string, size_t> lacking;
   for (size_t i = 0; i < files.size(); ++i) {
@@ -233,9 +256,12 @@ int report(std::vector<std::string> const& files, std::vector<Verdict> const& ve
     total.add(v.kind);
     by_op[v.op].add(v.kind);
     if (v.kind == Verdict::skipped) ++lacking[v.reason];
-    if (v.kind == Verdict::failed)
-      fmt::print("FAILED {}: {}\n", files[i], line(v.op.empty() ? v.reason : v.op + ": " + v.reason));
-    else if (options.verbose)
+    if (v.kind == Verdict::failed) {
+      auto const why = known(v);
+      if (!why.empty()) ++explained;
+      fmt::print("FAILED {}: {}{}{}\n", files[i], line(v.op.empty() ? v.reason : v.op + ": " + v.reason),
+                 why.empty() ? "" : "; known: ", why);
+    } else if (options.verbose)
       fmt::print("{} {}: {}\n", v.kind == Verdict::passed ? "passed" : "skipped", files[i],
                  line(v.op + (v.reason.empty() ? "" : ": " + v.reason)));
   }
@@ -246,6 +272,7 @@ int report(std::vector<std::string> const& files, std::vector<Verdict> const& ve
                  op.empty() ? "(not a case)" : line(op));
   }
   for (auto const& [what, count] : lacking) fmt::print("skipped {} cases: heed lacks {}\n", count, line(what));
+  if (explained > 0) fmt::print("{} of the failed have a known reason\n", explained);
   fmt::print("{} passed, {} failed, {} skipped\n", total.passed, total.failed, total.skipped);
   return total.failed == 0 ? 0 : 1;
 }
@@ -258,7 +285,9 @@ int run(Options const& options) {
   auto const files = case_files(options.folders);
   if (files.empty()) misused("no *.safetensors under " + options.folders[0]);
   setenv("HEED_THREADS", "1", 0);  // the processes are the parallelism
-  return report(files, Pool(files, options.jobs).run(), options);
+  auto const verdicts = Pool(files, options.jobs).run();
+  if (options.table) return print_table(files, verdicts, options.json) == 0 ? 0 : 1;
+  return report(files, verdicts, options);
 }
 
 }  // namespace

@@ -35,6 +35,10 @@ class Case {
 
   std::string op;
   double rtol = 0, atol = 0;
+  /// A case of special values: which one, in which argument, and the row of the table; empty in other cases.
+  std::string special, where, row;
+  bool pointwise = false;                                          // whose first element tells what the op gives
+  std::optional<std::string> throws;                               // what PyTorch says where it refuses the call
   std::map<std::string, Tensor, std::less<>> inputs, grad_inputs;  // by what follows "input."
   std::map<int, Tensor> outputs, grad_outputs;
 
@@ -136,11 +140,22 @@ std::vector<std::string> all_ops();
 
 struct Verdict {
   enum Kind { passed, failed, skipped } kind = passed;
-  std::string op;      // empty where the file does not say
-  std::string reason;  // what failed and by how much, or what heed lacks
+  std::string op;                   // empty where the file does not say
+  std::string reason;               // what failed and by how much, or what heed lacks
+  std::string type;                 // of the first tensor
+  std::string special, where, row;  // as in Case
+  std::string gave;                 // in a word, where the case is of special values
 };
 /// Runs the case at `path`; never throws.
 Verdict judge(std::string const& path);
+
+/// Why heed gives something else than PyTorch there; empty where nobody knows.
+std::string_view known(Verdict const& verdict);
+
+/// One row an op, one column a special value; below it what differs. Written to the file `json` too, unless it is
+/// empty. The number of differences without a reason.
+size_t print_table(std::vector<std::string> const& files, std::vector<Verdict> const& verdicts,
+                   std::string const& json);
 
 template <Tensor (*f)(Tensor const&)>
 Outputs unary(Case const& c) {
