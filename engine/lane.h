@@ -693,7 +693,7 @@ Lane<V> asinh_f32(Lane<V> x) {
 }
 template <class V>
 Lane<V> acosh_f32(Lane<V> x) {
-  Lane<V> const t = min(1e8, x - 1.), y = log1p(t + sqrt(t * (t + 2.)));
+  Lane<V> const t = min(1e8, x - 1.), y = log1p(t + sqrt(t) * sqrt(t + 2.));  // roots apart: NaN below 1
   return select(x > 1e8, log(x) + 0.693147180559945309, y);
 }
 template <class V>

@@ -59,7 +59,8 @@ Tensor logspace(double from, double to, int64_t steps, double base = 10, Dtype d
 /// Indices [2, N] of the elements on or below (above) diagonal `offset` of a rows × columns matrix, row by row: i64.
 Tensor tril_indices(int64_t rows, int64_t columns, int64_t offset = 0);
 Tensor triu_indices(int64_t rows, int64_t columns, int64_t offset = 0);
-/// Powers of x [.., N] as a last axis: x^(columns − 1), …, x, 1, or 1, x, … if `increasing`; -1 columns: N.
+/// Powers of x [.., N] as a last axis: x^(columns − 1), …, x, 1, or 1, x, … if `increasing`; -1 columns: N. Those of
+/// integers are i64.
 Tensor vander(Tensor const& x, int64_t columns = -1, bool increasing = false);
 
 /// Windows [size] for spectra (Harris, 1978): symmetric, or the first `size` of size + 1 if not, as periods want.
@@ -814,7 +815,8 @@ Tensor addbmm(Tensor const& input, Tensor const& a, Tensor const& b, AddProduct 
 /// Sums of products by Einstein's convention: "ij,jk->ik". A letter repeated in one operand is its diagonal; letters
 /// missing after "->" are summed; without "->" those that occur once remain, in alphabetical order; "..." stands for
 /// axes that broadcast. Pairs are contracted in the order with the fewest multiplications (up to eight operands; beyond
-/// that, the cheapest pair next).
+/// that, the cheapest pair next). Integers keep their type as in products, but are i64 where a letter of one operand
+/// alone is summed, as in sum().
 Tensor einsum(std::string_view equation, std::vector<Tensor> const& operands);
 /// Σ over the last `axes` axes of `a` and the first of `b`.
 Tensor tensordot(Tensor const& a, Tensor const& b, int axes = 2);

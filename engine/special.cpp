@@ -94,6 +94,7 @@ double zeta(double s, double x) {
 double polygamma(double n, double x) {
   if (n == 0) return digamma(x);
   double const sign = std::fmod(n, 2) == 0 ? -1 : 1;
+  if (x == infinity) return sign * 0.;
   return sign * std::exp(special::lgamma(n + 1)) * zeta(n + 1, x);
 }
 

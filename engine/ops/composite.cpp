@@ -14,7 +14,7 @@ Tensor masked_fill(Tensor const& x, Tensor const& mask, Number value) {
 }
 
 Tensor addcmul(Tensor const& x, Tensor const& a, Tensor const& b, Number value) {
-  return value.real() == 1 ? x + a * b : x + a * b * value;
+  return value.real() == 1 ? x + a * b : x + a * value * b;
 }
 
 Tensor round(Tensor const& x, int decimals) {

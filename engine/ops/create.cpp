@@ -147,6 +147,7 @@ Tensor vander(Tensor const& x, int64_t columns, bool increasing) {
                                  to_string(x.shape()), columns),
                      "give the points along an axis; -1 columns are as many as points"};
   });
+  if (!is_floating(x.dtype()) && x.dtype() != Dtype::i64) return vander(x.to(Dtype::i64), columns, increasing);
   int64_t const n = columns == -1 ? x.size(-1) : columns;
   Shape shape = x.shape();
   shape.push_back(n);

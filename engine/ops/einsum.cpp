@@ -251,6 +251,16 @@ std::string explicit_output(std::string_view text, std::vector<Term> const& term
   return output;
 }
 
+/// Whether a label that only one operand has is missing in the output: then that operand is summed by itself.
+bool sums_one_operand(std::vector<Term> const& terms, std::string const& output) {
+  for (Term const& term : terms)
+    for (char label : term.labels)
+      if (!has(output, label) &&
+          std::ranges::count_if(terms, [&](Term const& other) { return has(other.labels, label); }) == 1)
+        return true;
+  return false;
+}
+
 }  // namespace
 
 Tensor einsum(std::string_view equation, std::vector<Tensor> const& operands) {
@@ -282,9 +292,12 @@ Tensor einsum(std::string_view equation, std::vector<Tensor> const& operands) {
       if (int64_t const a = operands[i].shape()[int(j)], b = operands[i].shape()[int(labels.find(labels[j]))]; a != b)
         bad_equation(equation, fmt::format("'{}' has sizes {} and {} in operand {}", labels[j], b, a, i));
   }
-  return contract_to(terms, arrow == std::string_view::npos
-                                ? implicit_output(subscripts, ellipsis)
-                                : explicit_output(equation.substr(arrow + 2), terms, ellipsis, equation));
+  std::string const output = arrow == std::string_view::npos
+                                 ? implicit_output(subscripts, ellipsis)
+                                 : explicit_output(equation.substr(arrow + 2), terms, ellipsis, equation);
+  if (!is_floating(dtype) && sums_one_operand(terms, output))
+    for (Term& term : terms) term.x = term.x.to(Dtype::i64);
+  return contract_to(terms, output);
 }
 
 Tensor tensordot(Tensor const& a, Tensor const& b, Dims const& axes_a, Dims const& axes_b) {

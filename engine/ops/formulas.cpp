@@ -86,7 +86,18 @@ HEED_FORMULA_1(ndtr, 0.5 * erfc(-half_root * x))
 /// log ½erfc(−x/√2), by the scaled erfcx where that underflows.
 HEED_FORMULA_1(log_ndtr, select(x < -1., log(0.5 * erfcx(-half_root * min(-1., x))) - 0.5 * x * x,
                                 log1p(-0.5 * erfc(half_root * max(-1., x)))))
-HEED_FORMULA_1(ndtri, 1.41421356237309505 * erfinv(2. * x - 1.))
+/// √2·erfinv(2x − 1); in the tails, where 2x − 1 loses x, Newton's steps on log ndtr, which is concave, from below.
+HEED_FORMULA_1(ndtri, [&] {
+  Symbol const p = min(x, 1. - x);
+  SymbolMask const in_tail = (p > 0.) & (p < 0.1);
+  Symbol const log_p = log(select(in_tail, p, 0.1));
+  Symbol y = -sqrt(-2. * log_p);
+  for (int step = 0; step < 4; ++step) {
+    Symbol const ratio = erfcx(-half_root * y);  // 2·e^(y²/2)·ndtr(y)
+    y = y - (log(0.5 * ratio) - 0.5 * y * y - log_p) * ratio * 1.25331413731550025;
+  }
+  return select(in_tail, select(x < 0.5, y, -y), 1.41421356237309505 * erfinv(2. * x - 1.));
+}())
 
 HEED_FORMULA_1(softsign, x / (1. + abs(x)))
 HEED_FORMULA_1(tanhshrink, x - tanh(x))
@@ -200,8 +211,10 @@ HEED_FORMULA_2(remainder, remainder_of(a, b))
 HEED_FORMULA_2(trunc_divide, trunc(a / b))
 /// Python's //: by the remainder, so that no quotient is rounded up to a whole number.
 HEED_FORMULA_2(floor_divide, select(b == 0., a / b, [&] {
-                 Symbol const q = (a - remainder_of(a, b)) / b, down = floor(q);
-                 return select(q - down > 0.5, down + 1., down);
+                 Symbol const m = fmod(a, b), whole = (a - m) / b;
+                 Symbol const q = select(((m < 0.) & (b > 0.)) | ((m > 0.) & (b < 0.)), whole - 1., whole);
+                 Symbol const down = floor(q);
+                 return select(q == 0., copysign(0., a / b), select(q - down > 0.5, down + 1., down));
                }()))
 }  // namespace formulas
 

@@ -303,7 +303,11 @@ Tensor with_kept(Tensor const& y, Tensor const& x, Dims const& axes, bool keep) 
   return y.reshape(shape);
 }
 
-Tensor extreme(Tensor const& x, bool largest) { return largest ? amax(x, {-1}) : amin(x, {-1}); }
+/// Of nothing the largest size is 0, the smallest none.
+Tensor extreme(Tensor const& x, bool largest) {
+  if (largest && x.size(-1) == 0) return sum(x, {-1});
+  return largest ? amax(x, {-1}) : amin(x, {-1});
+}
 
 }  // namespace
 
@@ -338,6 +342,7 @@ Tensor cond(Tensor const& x, double order) {
   if (std::abs(order) != 2) return cond_by_inverse(x, order);
   check_matrix("cond", x);
   Tensor const s = svdvals(x);
+  if (s.size(-1) == 0) return zeros(lead_of(x), x.dtype());
   return order > 0 ? amax(s, {-1}) / amin(s, {-1}) : amin(s, {-1}) / amax(s, {-1});
 }
 

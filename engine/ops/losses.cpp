@@ -162,11 +162,17 @@ Tensor binary_cross_entropy(Tensor const& input, Tensor const& target, Tensor co
   Dtype const dtype = promote(input.dtype(), target.dtype());
   Tensor const x = input.to(dtype);
   if (!is_floating(dtype)) detail::unsupported_dtype("binary_cross_entropy", dtype, "a floating type");
-  Tensor const inside = (x.detach() >= 0.0) & (x.detach() <= 1.0);
-  check(sum(inside).item<int64_t>() == x.numel(), "binary_cross_entropy", [] {
+  Tensor const y = target.to(dtype);
+  auto const are_probabilities = [](Tensor const& p) {
+    return sum((p.detach() >= 0.0) & (p.detach() <= 1.0)).item<int64_t>() == p.numel();
+  };
+  check(are_probabilities(x), "binary_cross_entropy", [] {
     return Complaint{"expected probabilities from 0 to 1", "apply sigmoid first, or use the loss with logits"};
   });
-  Tensor const losses = binary_losses(x, target.to(dtype));
+  check(are_probabilities(y), "binary_cross_entropy", [] {
+    return Complaint{"expected targets from 0 to 1", "give the probability of class 1"};
+  });
+  Tensor const losses = binary_losses(x, y);
   return reduced(weight.defined() ? losses * weight : losses, reduction);
 }
 

@@ -72,6 +72,7 @@ Tensor vdot(Tensor const& a, Tensor const& b) { return product("vdot", a, 1, b, 
 Tensor vecdot(Tensor const& a, Tensor const& b, int axis) {
   check_defined("vecdot", a);
   check_defined("vecdot", b);
+  if (a.rank() == 0 && b.rank() == 0) return a * b;
   check_sizes("vecdot", a, b, a.size(axis) == b.size(axis));
   return sum(a * b, {axis < 0 ? axis : axis - std::max(a.rank(), b.rank())});
 }

@@ -90,6 +90,8 @@ class Op:
             for k, output in enumerate(outputs):
                 if output is not None and k not in AMBIGUOUS.get(self.info.name, ()):
                     file[f"output.{k}"] = storable(output)
+            if case["pointwise"]:
+                file |= self.alone((call, positional, named, written), outputs)
         except REFUSALS as error:
             case["throws"] = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         if len(file) == len(tensors) and "throws" not in case:
@@ -100,6 +102,17 @@ class Op:
         self.number[column] += 1
         self.written[self.label] += 1
         return "throws" not in case
+
+    def alone(self, sample, outputs):
+        """What PyTorch gives for every element by itself, where that is something else."""
+        call, positional, named, written = sample
+        tensors, parts = leaves((positional, named)), []
+        for i in range(tensors[0].numel()):
+            parts.append(flat(call(*exchanged((positional, named), {id(t): t[i:i + 1] for t in tensors})[0],
+                                   **exchanged(named, {id(t): t[i:i + 1] for t in tensors}))))
+        results = [torch.cat(column) for column in zip(*parts)]
+        return {f"alone.{k}": storable(a) for k, (a, o) in enumerate(zip(results, outputs))
+                if not torch.equal(a.nan_to_num(7e7), o.nan_to_num(7e7)) or not torch.equal(a.signbit(), o.signbit())}
 
     def accepted(self, sample, new):
         call, positional, named, written = sample

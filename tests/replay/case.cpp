@@ -181,6 +181,8 @@ Case::Case(std::string const& path) : args_(std::make_unique<Arguments>()) {
       grad_outputs[place(name, *key)] = tensor;
     else if (auto const key = after(name, "grad_input."))
       grad_inputs[*key] = tensor;
+    else if (auto const key = after(name, "alone."))
+      alone[place(name, *key)] = tensor;
     else
       malformed(fmt::format("tensor \"{}\": expected input., output., grad_output. or grad_input. and a name", name));
   }

@@ -1,4 +1,6 @@
 // Tensors from sizes and numbers.
+#include <cmath>
+
 #include "replay.h"
 
 namespace heed::replay {
@@ -26,8 +28,12 @@ Outputs steps(Case const& c) {
   for (auto const* name : {"start", "end", "step"})
     whole = whole && (!c.has(name) || c.number(name).kind() != Number::Kind::floating);
   Dtype const dtype = c.dtype("dtype", whole ? Dtype::i64 : Dtype::f32);
-  if (!whole && !is_floating(dtype))
-    return arange(int64_t(c.real("start", 0)), int64_t(c.real("end")), int64_t(c.real("step", 1)), dtype);
+  if (!whole && !is_floating(dtype)) {  // whole numbers, but as many as of reals, unless they are i64
+    auto const bound = [&](double x) { return dtype == Dtype::i64 ? std::trunc(x) : x; };
+    double const from = bound(c.real("start", 0)), by = bound(c.real("step", 1));
+    auto const count = int64_t(std::ceil((bound(c.real("end")) - from) / by));
+    return arange(int64_t(from), int64_t(from) + count * int64_t(by), int64_t(by), dtype);
+  }
   if (whole) return arange(c.integer("start", 0), c.integer("end"), c.integer("step", 1), dtype);
   return arange(c.real("start", 0), c.real("end"), c.real("step", 1), dtype);
 }

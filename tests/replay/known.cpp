@@ -27,6 +27,7 @@ bool holds(std::string_view list, char mark, std::string_view word) {
 }  // namespace
 
 std::string_view known(Verdict const& verdict) {
+  if (verdict.of_two_minds) return "PyTorch's vectors and its single elements differ there";
   for (auto const& [ops, where, reason] : reasons)
     if ((holds(ops, ' ', verdict.op) || holds(ops, ' ', verdict.row)) &&
         holds(where, ',', verdict.special.empty() ? verdict.type : verdict.special))

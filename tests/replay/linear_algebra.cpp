@@ -4,7 +4,10 @@
 namespace heed::replay {
 namespace {
 
-AddProduct factors(Case const& c) { return {.beta = c.real("beta", 1), .alpha = c.real("alpha", 1)}; }
+AddProduct factors(Case const& c) {
+  auto const factor = [&](char const* name) { return c.has(name) ? c.number(name) : Number(1); };
+  return {.beta = factor("beta"), .alpha = factor("alpha")};
+}
 
 template <Tensor (*f)(Tensor const&, Tensor const&, Tensor const&, AddProduct)>
 Outputs added(Case const& c) {

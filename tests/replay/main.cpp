@@ -119,7 +119,7 @@ void work(std::vector<std::string> const& files, Board& board, unsigned me, int 
     alarm(0);
     std::string body(sizeof i + 1, '\0');
     std::memcpy(body.data(), &i, sizeof i);
-    body[sizeof i] = char(verdict.kind);
+    body[sizeof i] = char(verdict.kind + (verdict.of_two_minds ? 4 : 0));
     for (auto const field : texts) body += verdict.*field + '\0';
     auto const length = uint32_t(body.size());
     body.insert(0, reinterpret_cast<char const*>(&length), sizeof length);
@@ -218,7 +218,8 @@ class Pool {
     size_t index = 0;
     std::memcpy(&index, body.data(), sizeof index);
     Verdict& verdict = verdicts_[index];
-    verdict.kind = Verdict::Kind(body[sizeof index]);
+    verdict.kind = Verdict::Kind(body[sizeof index] % 4);
+    verdict.of_two_minds = body[sizeof index] >= 4;
     size_t from = sizeof index + 1;
     for (auto const field : texts) {
       size_t const end = body.find('\0', from);

@@ -34,10 +34,13 @@ Outputs attention(Case const& c) {
     for (Tensor* const x : {&q, &k, &v}) *x = x->expand({batch[0], batch[1], x->size(2), x->size(3)});
   }
   Tensor y;
-  if (mask.defined() && mask.dtype() != Dtype::boolean)  // added to the scores, which attend() has no place for
-    y = matmul(softmax(matmul(q, k.t()) * c.real("scale", 1 / std::sqrt(double(q.size(-1)))) + mask, -1), v);
-  else
+  if (mask.defined() && mask.dtype() != Dtype::boolean) {  // added to the scores, which attend() has no place for
+    Dtype const wide = is_half(q.dtype()) ? Dtype::f32 : q.dtype();
+    Tensor const scores = matmul(q.to(wide), k.to(wide).t()) * c.real("scale", 1 / std::sqrt(double(q.size(-1))));
+    y = matmul(softmax(scores + mask.to(wide), -1), v.to(wide)).to(v.dtype());
+  } else {
     y = attend(q, k, v, {.scale = c.real("scale", 0), .mask = mask}).out;
+  }
   while (y.rank() > rank) y = y.squeeze(0);
   return y;
 }

@@ -41,6 +41,7 @@ class Case {
   std::optional<std::string> throws;                               // what PyTorch says where it refuses the call
   std::map<std::string, Tensor, std::less<>> inputs, grad_inputs;  // by what follows "input."
   std::map<int, Tensor> outputs, grad_outputs;
+  std::map<int, Tensor> alone;  // outputs as PyTorch gives them for every element by itself, where those differ
 
   // Tensors: the argument at `position` of PyTorch's order, or of that name.
   Tensor operator()(int position, std::string_view name = {}) const;
@@ -145,6 +146,7 @@ struct Verdict {
   std::string type;                 // of the first tensor
   std::string special, where, row;  // as in Case
   std::string gave;                 // in a word, where the case is of special values
+  bool of_two_minds = false;        // whether PyTorch differs with itself wherever heed differs
 };
 /// Runs the case at `path`; never throws.
 Verdict judge(std::string const& path);
