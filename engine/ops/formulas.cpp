@@ -96,7 +96,8 @@ HEED_FORMULA_1(ndtri, [&] {
     Symbol const ratio = erfcx(-half_root * y);  // 2·e^(y²/2)·ndtr(y)
     y = y - (log(0.5 * ratio) - 0.5 * y * y - log_p) * ratio * 1.25331413731550025;
   }
-  return select(in_tail, select(x < 0.5, y, -y), 1.41421356237309505 * erfinv(2. * x - 1.));
+  Symbol const middle = select(p < 0., std::numeric_limits<double>::quiet_NaN(), erfinv(2. * x - 1.));
+  return select(in_tail, select(x < 0.5, y, -y), 1.41421356237309505 * middle);
 }())
 
 HEED_FORMULA_1(softsign, x / (1. + abs(x)))

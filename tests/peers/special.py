@@ -108,9 +108,11 @@ class Op:
         call, positional, named, written = sample
         tensors, parts = leaves((positional, named)), []
         for i in range(tensors[0].numel()):
-            parts.append(flat(call(*exchanged((positional, named), {id(t): t[i:i + 1] for t in tensors})[0],
-                                   **exchanged(named, {id(t): t[i:i + 1] for t in tensors}))))
-        results = [torch.cat(column) for column in zip(*parts)]
+            one = {id(t): t[i:i + 1] for t in tensors}
+            parts.append(flat(call(*exchanged(positional, one), **exchanged(named, one))))
+        if any(p is None or p.numel() != 1 or p.dim() > 1 for part in parts for p in part):
+            return {}
+        results = [torch.cat([p.reshape(1) for p in column]) for column in zip(*parts)]
         return {f"alone.{k}": storable(a) for k, (a, o) in enumerate(zip(results, outputs))
                 if not torch.equal(a.nan_to_num(7e7), o.nan_to_num(7e7)) or not torch.equal(a.signbit(), o.signbit())}
 
