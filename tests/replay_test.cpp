@@ -119,6 +119,52 @@ TEST_CASE("a case that agrees, and ones that do not") {
   CHECK(alias.out == "1 passed, 0 failed, 0 skipped\n");
 }
 
+TEST_CASE("the table of special values") {
+  auto const table = [](std::string const& op, std::string const& more, Tensor const& output,
+                        Tensor const& alone = {}) {
+    Folder const folder;
+    Safetensors file = {{{"input.0", tensor({-0.0F, 1})}}, {}};
+    if (output.defined()) file.tensors.emplace_back("output.0", output);
+    if (alone.defined()) file.tensors.emplace_back("alone.0", alone);
+    describe(file, R"({"op": ")" + op + R"(", "rtol": 0, "atol": 0, "row": "row", "where": "0", )" + more + "}");
+    save_safetensors(folder / "one.safetensors", file);
+    return replay("--table --json '" + (folder / "table.json") + "' '" + folder.path.string() + "'");
+  };
+  auto const zero = R"("special": "-0", "pointwise": true)";
+  Outcome const same = table("neg", zero, tensor({0, -1}));
+  CHECK(same.status == 0);
+  CHECK(last_line(same.out).starts_with("1 ops, 1 cells: 1 as in PyTorch, 0 differ for a known reason, 0 differ;"));
+  Outcome const sign = table("neg", zero, tensor({-0.0F, -1}));
+  CHECK(sign.status == 1);
+  CHECK(sign.out.find("≠0") != std::string::npos);
+  CHECK(sign.out.find("row, -0 in 0: output.0: largest error 0 at [0]: expected -0, got 0") != std::string::npos);
+  Outcome const either = table("neg", zero, tensor({-0.0F, -1}), tensor({0, -1}));
+  CHECK(either.status == 0);
+  CHECK(either.out.find("single elements differ there") != std::string::npos);
+  CHECK(table("neg", zero, tensor({-0.0F, 1}), tensor({0, 1})).status == 1);
+  // What PyTorch refuses.
+  CHECK(table("det", R"("special": "rank 0", "throws": "no matrix")", {}).status == 0);
+  Outcome const taken = table("neg", R"("special": "rank 0", "throws": "no")", {});
+  CHECK(taken.status == 1);
+  CHECK(taken.out.find("PyTorch refuses (\"no\"), heed gives [2]") != std::string::npos);
+  CHECK(table("neg", R"("special": 7)", tensor({0, 1})).status == 1);
+}
+
+TEST_CASE("any of equal elements, each once") {
+  auto const sorted = [](std::vector<int64_t> const& places, bool stable) {
+    return verdict([&](Safetensors& f) {
+             f.tensors = {{"input.0", tensor({2, 2, 1})}, {"output.1", tensor(places, {3})}};
+             describe(f, std::string(R"({"op": "sort", "rtol": 0, "atol": 0, "args": {"stable": )") +
+                             (stable ? "true}}" : "false}}"));
+           })
+        .status;
+  };
+  CHECK(sorted({2, 0, 1}, true) == 0);
+  CHECK(sorted({2, 1, 0}, false) == 0);
+  CHECK(sorted({2, 1, 0}, true) == 1);
+  CHECK(sorted({0, 1, 2}, false) == 1);
+}
+
 TEST_CASE("what heed lacks is skipped by name") {
   Outcome const op = verdict([](Safetensors& f) { describe(f, R"({"op": "no.such", "rtol": 0, "atol": 0})"); });
   CHECK(op.status == 0);

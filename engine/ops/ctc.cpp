@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numbers>
 
 namespace heed {
 namespace {
@@ -62,10 +63,10 @@ Problem problem_of(Tensor const& log_p, Tensor const& targets, std::vector<int64
   return p;
 }
 
+/// log(eᵃ + eᵇ); two equal infinities have no difference.
 template <class T>
 T log_add(T a, T b) {
-  T const top = std::max(a, b);
-  return top == -T(infinity) ? top : top + std::log1p(std::exp(std::min(a, b) - top));
+  return a == b ? a + T(std::numbers::ln2) : std::max(a, b) + std::log1p(std::exp(-std::abs(a - b)));
 }
 template <class T>
 T log_add(T a, T b, T c) {

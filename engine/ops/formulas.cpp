@@ -86,12 +86,12 @@ HEED_FORMULA_1(ndtr, 0.5 * erfc(-half_root * x))
 /// log ½erfc(−x/√2), by the scaled erfcx where that underflows.
 HEED_FORMULA_1(log_ndtr, select(x < -1., log(0.5 * erfcx(-half_root * min(-1., x))) - 0.5 * x * x,
                                 log1p(-0.5 * erfc(half_root * max(-1., x)))))
-/// √2·erfinv(2x − 1); in the tails, where 2x − 1 loses x, Newton's steps on log ndtr, which is concave, from below.
+/// √2·erfinv(2x − 1); in the tails, where 2x − 1 loses x, Newton's steps on log ndtr from its asymptote.
 HEED_FORMULA_1(ndtri, [&] {
   Symbol const p = min(x, 1. - x);
   SymbolMask const in_tail = (p > 0.) & (p < 0.1);
   Symbol const log_p = log(select(in_tail, p, 0.1));
-  Symbol y = -sqrt(-2. * log_p);
+  Symbol y = -sqrt(-2. * log_p - log(-2. * log_p) - 1.83787706640934548);  // log 2π
   for (int step = 0; step < 4; ++step) {
     Symbol const ratio = erfcx(-half_root * y);  // 2·e^(y²/2)·ndtr(y)
     y = y - (log(0.5 * ratio) - 0.5 * y * y - log_p) * ratio * 1.25331413731550025;

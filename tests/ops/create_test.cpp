@@ -90,6 +90,12 @@ TEST_CASE("ranges") {
   CHECK(error_of([] { logspace(0, 1, -1); }).find("got -1") != std::string::npos);
 }
 
+TEST_CASE("powers of integers are i64") {
+  Tensor const powers = vander(tensor(std::vector<int64_t>{100}, {1}).to(Dtype::i8), 3);
+  CHECK(powers.dtype() == Dtype::i64);
+  CHECK(powers.to_vector<int64_t>() == std::vector<int64_t>{10000, 100, 1});
+}
+
 TEST_CASE("like another; the identity; triangles") {
   Tensor const x = zeros({2, 3}, Dtype::i32);
   CHECK((empty_like(x).shape() == x.shape() && empty_like(x).dtype() == Dtype::i32));

@@ -843,6 +843,16 @@ TEST_CASE("lstsq of too few equations, and of a rank too small") {
   CHECK(largest(matmul(matmul(pinv(a), a), f.solution) - f.solution) <= 1e-13);
 }
 
+TEST_CASE("norms of matrices without elements") {
+  for (Dtype const dtype : {Dtype::f32, Dtype::bf16})
+    for (double const order : {1., inf})
+      CHECK(matrix_norm(zeros({2, 0, 0}, dtype), order).to_vector<double>() == std::vector<double>(2, 0));
+  CHECK(matrix_norm(zeros({0, 3}), 2).item() == 0);
+  CHECK_THROWS_AS(matrix_norm(zeros({0, 3}), -2), Error);
+  CHECK(matrix_norm(zeros({0, 3}), -1).item() == 0);
+  CHECK(cond(zeros({2, 0, 0})).to_vector<double>() == std::vector<double>(2, 0));
+}
+
 TEST_CASE("input that is not finite gives NaN or an Error, and always an answer") {
   for (double value : {nan_, inf}) {
     Tensor const x = where(eye(60, Dtype::f64) > 0.0, value, numbers({60, 60}, 1));

@@ -119,7 +119,8 @@ void element_losses() {
       [](double const* v) { return -v[2] * (v[1] * std::log(v[0]) + (1 - v[1]) * std::log(1 - v[0])); },
       {{[=] { binary_cross_entropy(two, three); }, {"[2]", "[3]"}},
        {[=] { binary_cross_entropy(two * 1.5, two); }, {"binary_cross_entropy", "0 to 1"}},
-       {[=] { binary_cross_entropy(two * nan_, two); }, {"binary_cross_entropy", "0 to 1"}}});
+       {[=] { binary_cross_entropy(two * nan_, two); }, {"binary_cross_entropy", "0 to 1"}},
+       {[=] { binary_cross_entropy(two * 0.5, two * 1.5); }, {"binary_cross_entropy", "targets"}}});
   elements_case(
       "binary_cross_entropy_with_logits", "binary_cross_entropy_with_logits",
       {real(-4, 4), real(0, 1), real(0.2, 2), real(0.2, 2)},
@@ -535,6 +536,16 @@ TEST_CASE("kl_div: the mean over the batch") {
   Tensor const x = log(tensor({{0.5, 0.5}, {0.25, 0.75}})), t = tensor({{0.5, 0.5}, {0.5, 0.5}});
   double const want = (0.5 * std::log(0.5 / 0.25) + 0.5 * std::log(0.5 / 0.75)) / 2;
   CHECK(kl_div(x, t, {.batch_mean = true}).item() == doctest::Approx(want));
+}
+
+TEST_CASE("ctc_loss: NaN goes through, what is impossible does not") {
+  Tensor const targets = tensor(std::vector<int64_t>{1}, {1, 1});
+  auto const loss = [&](double last) {  // two steps, one sequence, blank and one symbol
+    Tensor const log_p = tensor({-1, -1, -1, float(last)}).reshape({2, 1, 2});
+    return ctc_loss(log_p, targets, {2}, {1}, {.reduction = Reduction::none}).item();
+  };
+  CHECK(std::isnan(loss(nan_)));
+  CHECK(loss(-inf) == doctest::Approx(2));  // the symbol, then blank
 }
 
 TEST_CASE("ctc_loss: targets that do not fit, and inputs of no steps") {

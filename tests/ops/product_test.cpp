@@ -594,6 +594,11 @@ TEST_CASE("integer products are exact and wrap") {
   CHECK(whole(matmul(bytes, bytes)) == std::vector<int64_t>(4, 20000 % 256));
   CHECK(whole(linear(a, a, tensor(std::vector<int64_t>{1, 2}, {2}))) == std::vector<int64_t>{6, 16, 15, 52});
   CHECK(whole(einsum("ij,ij->i", {a, a})) == std::vector<int64_t>{5, 50});
+  CHECK(vecdot(scalar(2), scalar(3)).item() == 6);
+  // A letter of one operand alone is summed as by sum(), to i64; products keep their type.
+  CHECK(einsum("ij->i", {bytes}).dtype() == Dtype::i64);
+  CHECK(whole(einsum("ij,k->", {bytes, bytes.select(0, 0)})) == std::vector<int64_t>{80000});
+  CHECK(einsum("ij,jk->ik", {bytes, bytes}).dtype() == Dtype::u8);
   CHECK(whole(trace(a)) == std::vector<int64_t>{4});
   CHECK(whole(addmm(scalar(1, Dtype::i64), a, b, {.beta = 2, .alpha = -1})) ==
         std::vector<int64_t>{-18, -21, -24, -27, -54, -66, -78, -90});

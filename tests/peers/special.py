@@ -29,7 +29,8 @@ COLUMNS = {"nan": [float("nan")], "inf": [float("inf")], "-inf": [float("-inf")]
 # 19 of them: a whole vector of any instruction set and a rest. The first is the partner of what the table shows.
 PARTNERS = [1.0, -1.0, 0.5, 2.0, 3.0, -2.5, *(v for values in COLUMNS.values() for v in values), 1.0]
 PARTNERS += [1.0] * (19 - len(PARTNERS))
-MOST_SAMPLES = 40
+SAMPLES, USED_SAMPLES = 400, 40
+MOST_ELEMENTS = 2000, 100_000  # of each tensor; the second where no sample has so few
 REFUSALS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError, AssertionError)
 
 
@@ -61,10 +62,10 @@ class Op:
                 return None
         return runs[0] if any(o is not None for o in runs[0]) else None
 
-    def usable(self, sample):
+    def usable(self, sample, most):
         try:
             tensors = case_of(self.info.name, sample[3](sample[1], sample[2]))[0]
-            if not tensors or any(t.layout != torch.strided or t.is_quantized or t.is_complex() or t.numel() > 2000
+            if not tensors or any(t.layout != torch.strided or t.is_quantized or t.is_complex() or t.numel() > most
                                   for t in tensors.values()):
                 return False
             return self.results(sample) is not None
@@ -223,13 +224,15 @@ class Op:
     def write_all(self):
         dtype = torch.float32 if torch.float32 in self.info.dtypes else torch.int64
         try:
-            samples = list(calls_of(self.info, dtype, False, MOST_SAMPLES))
+            samples = list(calls_of(self.info, dtype, False, SAMPLES))
         except Exception as error:
             self.left_out[self.label, "all", f"no samples: {type(error).__name__}"] += 1
             return
-        samples = [s for s in samples if self.usable(s)]
         # Whose first tensor has elements, and axes.
         samples = [s for s in samples if leaves((s[1], s[2])) and leaves((s[1], s[2]))[0].numel() > 1]
+        fitting = (list(itertools.islice((s for s in samples if self.usable(s, most)), USED_SAMPLES))
+                   for most in MOST_ELEMENTS)
+        samples = next(filter(None, fitting), [])
         if not samples:
             self.left_out[self.label, "all", "no sample that is a function of a tensor"] += 1
             return

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "replay.h"
@@ -214,8 +215,9 @@ std::string check_gradients(Case const& c, std::vector<Tensor> const& got) {
   return {};
 }
 
-/// What a call of special values gave.
+/// What a call of special values gave: a pointwise op by its first element, any other by how many are no numbers.
 std::string in_a_word(Case const& c, std::vector<Tensor> const& got) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
   if (got.empty() || !got[0].defined()) return "nothing";
   Tensor const& first = got[0];
   if (c.special == "empty" || c.special == "rank 0") return to_string(first.shape());
@@ -223,9 +225,9 @@ std::string in_a_word(Case const& c, std::vector<Tensor> const& got) {
   auto const values = first.to_vector<double>();
   if (c.pointwise) return std::isnan(values[0]) ? "nan" : fmt::format("{:.3g}", values[0]);
   auto const nans = std::ranges::count_if(values, [](double x) { return std::isnan(x); });
-  auto const infinities = std::ranges::count_if(values, [](double x) { return std::isinf(x); });
+  auto const infinities = std::ranges::count(values, infinity), negative = std::ranges::count(values, -infinity);
   std::string text;
-  for (auto const& [count, word] : {std::pair{nans, "nan"}, {infinities, "inf"}})
+  for (auto const& [count, word] : {std::pair{nans, "nan"}, {infinities, "inf"}, {negative, "-inf"}})
     if (count == ssize_t(values.size()))
       text = word;
     else if (count > 0)

@@ -23,6 +23,8 @@ constexpr Reason reasons[] = {
     {"nn.functional.soft_margin_loss", "largest", "log(1 + e^-xy) as softplus: PyTorch's exp overflows"},
     {"addcmul lerp", "nan,inf,-inf,-0,denormal,largest",
      "PyTorch's compiler fuses multiplication and addition, which rounds, and overflows, once"},
+    {"nn.functional.ctc_loss", "inf",
+     "the log of an infinite probability is a loss of -inf; in PyTorch inf - inf arises"},
     {"xlogy special.xlog1py", "-0,denormal,largest",
      "the sign of the product is kept; PyTorch gives +0 wherever x is 0"},
     {"special.i1 special.i1e special.modified_bessel_i1", "-0", "odd functions: -0 gives -0"},
