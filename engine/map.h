@@ -95,6 +95,9 @@ class Recording {
   Recording& operator=(Recording const&) = delete;
 
   static Symbol input(int index) { return Symbol(index, nullptr); }
+  class Recorder* recorder() const {
+    return recorder_;
+  }
   /// Runs the steps that `outputs` need.
   std::vector<Tensor> run(std::vector<Symbol> const& outputs, std::vector<Tensor> const& inputs);
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <heed/engine/random.h>
+#include <heed/engine/score.h>
 #include <heed/engine/tensor.h>
 
 #include <concepts>
@@ -1399,16 +1400,22 @@ struct AttendOptions {
   Tensor mask = {};           // bool, broadcast to [B, H, T, S]; true attends
   double dropout = 0;         // of the weights; keyed by (draw, b, h, i, j)
   Draw draw = {0, 0};
+  ScoreMod score = {};   // applied to scale·q·k before the softmax (score.h)
+  MaskMod sees = {};     // and true attends: skips the tiles where nothing can
+  ScoreMod weight = {};  // if given, no softmax: what it makes of a score is the weight (sigmoid, ReLU²)
 };
 struct Attended {
   Tensor out;  // [B, H, T, E]
-  Tensor lse;  // [B, H, T]: log Σ exp(score), −∞ where a query sees nothing
+  Tensor lse;  // [B, H, T]: log Σ exp(score), −∞ where a query sees nothing; undefined with `weight`
 };
 /// softmax(q·kᵀ·scale)·v without the T×S matrix: q [B, H, T, D], k [B, G, S, D], v [B, G, S, E], H a multiple of G, and
 /// head h reads key head ⌊h·G/H⌋ (Vaswani et al., 2017; Ainslie et al., 2023; tiling by online softmax: Milakov and
 /// Gimelshein, 2018; Dao et al., 2022). A query that sees nothing gives 0; masked keys and values are never read as
 /// numbers.
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
+/// The modified scores [B, H, T, S], −∞ where nothing is seen: materialised, for what mixes heads or normalises
+/// otherwise, and for second derivatives.
+Tensor dense_scores(Tensor const& q, Tensor const& k, AttendOptions const& options = {});
 /// The weights [B, H, T, S] that attend() applies to v: materialised, for looking and for second derivatives.
 Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options = {});
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <heed/engine/isa.h>
+#include <heed/engine/ops/score.h>
 #include <heed/engine/random.h>
 
 #include <array>
@@ -13,6 +14,27 @@ namespace heed {
 /// Element strides of a [B, H, T, D] operand; the last axis is contiguous.
 struct AttendStrides {
   int64_t batch, head, row;
+};
+
+/// A recorded program over tiles, with inputs as in ModInput.
+template <class T>
+struct AttendMod {
+  Program const* program = nullptr;
+  ProgramTableView<T> const* tables = nullptr;
+};
+
+/// Where the gradient of one load's table is summed up: one copy for each of a fixed number of parts of the work.
+struct AttendSink {
+  static constexpr int64_t most_parts = 8;
+  double* sum;  // [parts][numel]
+  int64_t numel;
+  int64_t size[3], stride[3];
+};
+
+/// Queries and keys of a tile. Queries are a multiple of 32 (two registers of 16), keys of 8 (one dropout counter).
+struct Tiles {
+  static constexpr int64_t most_queries = 192;
+  int64_t queries, keys;
 };
 
 /// Shapes: q [B,H,Tq,d], k [B,G,Tk,d], v [B,G,Tk,dv]; head h reads key head ⌊h·G/H⌋ (G divides H).
@@ -34,9 +56,34 @@ struct AttendArgs {
   /// A weight survives with probability 1 − dropout (in steps of 1/65536) and is then divided by it. 0: off.
   double dropout = 0;
   uint64_t seed = 0, offset = 0;
+  /// Applied to scale·q·k before the softmax; with `direct` it gives the weights themselves, and there is no softmax.
+  AttendMod<T> score = {};
+  bool direct = false;
+  /// Nonzero attends; `pattern` says, for tiles(), where it can be nonzero.
+  AttendMod<T> sees = {};
+  TilePattern const* pattern = nullptr;
+
+  /// The window as offsets of a key from a query, both counted in this call.
+  int64_t shift_low() const { return tk - tq - clamped(left); }
+  int64_t shift_high() const { return tk - tq + clamped(right); }
+  /// Small tiles waste less where a mask cuts through them, large ones are faster inside.
+  Tiles tiles() const {
+    int64_t const l = clamped(left), r = clamped(right);
+    bool const cut = l < tk - 1 || r < tk - 1 || sees.program;
+    int64_t const reach = (l < tk ? l : tk) + (r < tk ? r : tk), longer = tq > tk ? tq : tk;
+    int64_t const extent = reach < 1 ? 1 : reach < longer ? reach : longer;
+    return extent <= (cut ? 256 : 64) ? Tiles{32, 32} : cut || extent <= 1536 ? Tiles{64, 64} : Tiles{192, 48};
+  }
+
+ private:
+  int64_t clamped(int64_t count) const {
+    int64_t const limit = tq + tk;
+    return count > limit ? limit : count < -limit ? -limit : count;
+  }
 };
 
-/// out [B,H,Tq,dv] and lse [B,H,Tq] as the forward pass wrote them; gradients are overwritten.
+/// out [B,H,Tq,dv] and lse [B,H,Tq] (null where weights are direct) as the forward pass wrote them; gradients are
+/// overwritten.
 template <class T>
 struct AttendGradArgs {
   T const* out;
@@ -51,7 +98,14 @@ struct AttendGradArgs {
   AttendStrides dk_strides;
   T* dv;
   AttendStrides dv_strides;
+  /// Of the score's program: Program::read_gradient, one sink for each load that it gives.
+  AttendMod<T> slope = {};
+  AttendSink const* sinks = nullptr;
+  int sink_count = 0;
 };
+
+/// How many parts the backward pass sums tables in: by shape.
+inline int64_t attend_parts(int64_t tasks) { return tasks < AttendSink::most_parts ? tasks : AttendSink::most_parts; }
 
 /// Dropout: a weight survives iff its 16-bit draw >= this threshold; dropout < 1.
 constexpr uint32_t attend_threshold(double dropout) { return uint32_t(dropout * 65536 + 0.5); }
@@ -75,7 +129,8 @@ constexpr bool attend_keeps(uint64_t seed, uint64_t offset, int64_t b, int64_t h
 
 template <class T>
 struct AttendTable {
-  /// lse_i = log Σ_j exp(s_ij), out_i = Σ_j exp(s_ij − lse_i)·v_j; a row that sees no key: out 0, lse −∞.
+  /// lse_i = log Σ_j exp(s_ij), out_i = Σ_j exp(s_ij − lse_i)·v_j; a row that sees no key: out 0, lse −∞. Direct:
+  /// out_i = Σ_j s_ij·v_j, and lse is null.
   void (*forward)(AttendArgs<T> const&, T* out, AttendStrides, T* lse);
   /// dS = P∘(dP − Σ_j out·dout + dlse); bits do not depend on the number of threads.
   void (*backward)(AttendArgs<T> const&, AttendGradArgs<T> const&);

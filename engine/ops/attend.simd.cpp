@@ -7,6 +7,7 @@
 #include <heed/engine/ops/attend.h>
 #include <heed/engine/ops/attend_decode.h>
 #include <heed/engine/ops/attend_dropout.h>
+#include <heed/engine/ops/attend_mods.h>
 #include <heed/engine/ops/attend_product.h>
 #include <heed/engine/ops/attend_tile.h>
 
@@ -48,17 +49,8 @@ struct Problem {
   uint32_t threshold;
   T kept;
 
-  explicit Problem(AttendArgs<T> const& args) : a(args) {
-    int64_t const limit = a.tq + a.tk, shift = a.tk - a.tq;
-    int64_t const left = attend_max(attend_min(a.left, limit), -limit);
-    int64_t const right = attend_max(attend_min(a.right, limit), -limit);
-    shift_low = shift - left;
-    shift_high = shift + right;
-    // Small tiles waste less where a mask cuts through them, large ones are faster inside.
-    bool const cut = left < a.tk - 1 || right < a.tk - 1;
-    int64_t const reach = attend_min(left, a.tk) + attend_min(right, a.tk);
-    int64_t const extent = attend_min(attend_max(a.tq, a.tk), attend_max(reach, 1));
-    tiles = extent <= (cut ? 256 : 64) ? Tiles{32, 32} : cut || extent <= 1536 ? Tiles{64, 64} : Tiles{192, 48};
+  explicit Problem(AttendArgs<T> const& args)
+      : a(args), tiles(args.tiles()), shift_low(args.shift_low()), shift_high(args.shift_high()) {
     dp = round_up(a.d, Vec<T>::width);
     dvp = round_up(a.dv, Vec<T>::width);
     threshold = a.dropout > 0 ? attend_threshold(a.dropout) : 0;
@@ -69,30 +61,58 @@ struct Problem {
     return {a.tk,       shift_low, shift_high, a.mask ? a.mask + b * a.mask_batch + h * a.mask_head : nullptr,
             a.mask_row, a.mask_col};
   }
-  /// Key blocks [first, last) that the window lets queries [i, i + queries) see.
-  void key_blocks(int64_t i, int64_t queries, int64_t& first, int64_t& last) const {
+  /// f(block, cover) for the key blocks, in order, of which queries [i, i + queries) may see something.
+  template <class F>
+  void key_blocks(Visibility const& see, int64_t b, int64_t h, int64_t i, int64_t queries, F const& f) const {
+    auto const visit = [&](int64_t block, bool full) {
+      int64_t const j = block * tiles.keys;
+      Cover const cover = see.cover(i, queries, j, attend_min(tiles.keys, a.tk - j));
+      if (cover != Cover::empty) f(block, cover == Cover::full && !full ? Cover::partial : cover);
+    };
+    if (a.pattern) {
+      for (TilePattern::Tile const& tile : a.pattern->row(b, h, i / tiles.queries)) visit(tile.key_block, tile.full);
+      return;
+    }
     int64_t const low = attend_max(i + shift_low, 0), high = attend_min(i + queries - 1 + shift_high, a.tk - 1);
-    first = low / tiles.keys;
-    last = high < low ? first : high / tiles.keys + 1;
+    for (int64_t block = low / tiles.keys; block * tiles.keys <= high; ++block) visit(block, true);
   }
   int64_t query_blocks() const { return (a.tq + tiles.queries - 1) / tiles.queries; }
   int64_t key_head(int64_t h) const { return h * a.kv_heads / a.heads; }
 };
 
-/// to[i] += Σ_j w[j][i]·from[j] over visible pairs only: the way of a partial tile with a NaN or Inf among its rows.
+/// to[i] += Σ_j w[j][i]·from[j] over pairs that are seen: the way of a partial tile with a NaN or Inf among its rows.
 template <class T>
-[[gnu::noinline]] void product_visible(Visibility const& see, T const* w, int64_t ld, int64_t i, int64_t queries,
-                                       int64_t j, int64_t keys, T const* from, int64_t row, int64_t columns, T* to,
-                                       int64_t to_row) {
+[[gnu::noinline]] void product_visible(T const* seen, T const* w, int64_t ld, int64_t queries, int64_t keys,
+                                       T const* from, int64_t row, int64_t columns, T* to, int64_t to_row) {
   for (int64_t r = 0; r < queries; ++r)
     for (int64_t c = 0; c < keys; ++c)
-      if (see.sees(i + r, j + c))
+      if (seen[c * ld + r] != 0)
         for (int64_t x = 0; x < columns; ++x) to[r * to_row + x] += w[c * ld + r] * from[c * row + x];
 }
 
 template <class T>
 void fill(T* to, int64_t count, T value) {
   for (int64_t i = 0; i < count; ++i) to[i] = value;
+}
+
+/// seen[key][query] = 1 where a query of the tile sees a key, else 0, also for the lanes behind the queries.
+template <class T>
+[[gnu::noinline]] void mark_seen(Visibility const& see, TileMods<T>* mods, T* seen, int64_t ld, int64_t i,
+                                 int64_t queries, int64_t j, int64_t keys) {
+  int64_t const lanes = round_up(queries, Vec<T>::width);
+  for (int64_t c = 0; c < keys; ++c)
+    for (int64_t r = 0; r < lanes; ++r) seen[c * ld + r] = T(r < queries);
+  hide(see, seen, ld, i, queries, j, keys, T(0));
+  if (mods && mods->hides()) mods->hide(seen, ld, lanes, j, keys);
+}
+
+/// `with` where nothing is seen.
+template <class T>
+void keep_seen(T const* seen, T* s, int64_t ld, int64_t lanes, int64_t keys, T with) {
+  Vec<T> const zero = Batch<T>(T(0)), other = Batch<T>(with);
+  for (int64_t c = 0; c < keys; ++c)
+    for (int64_t r = c * ld; r < c * ld + lanes; r += Vec<T>::width)
+      select(Vec<T>::load(seen + r) == zero, other, Vec<T>::load(s + r)).store(s + r);
 }
 
 /// to[0 … columns) = scale·from, from padded to whole registers.
@@ -107,16 +127,17 @@ void write_row(T const* from, T scale, T* to, int64_t columns) {
 
 template <class T>
 struct ForwardSpace {
-  T *qt, *s, *o, *drop, *vc, *m, *l, *alpha;
+  T *qt, *s, *o, *drop, *seen, *vc, *m, *l, *alpha;
   static int64_t bytes(Problem<T> const& p) {
     auto const room = &Workspace::room<T>;
     int64_t const q = p.tiles.queries, k = p.tiles.keys;
-    return room(p.a.d * q) + room(k * q) * (p.threshold ? 2 : 1) + room(q * p.dvp) + room(k * p.dvp) + 3 * room(q);
+    return room(p.a.d * q) + room(k * q) * (p.threshold ? 3 : 2) + room(q * p.dvp) + room(k * p.dvp) + 3 * room(q);
   }
   ForwardSpace(Problem<T> const& p, Workspace& w) {
     int64_t const q = p.tiles.queries, k = p.tiles.keys;
     qt = w.take<T>(p.a.d * q);
     s = w.take<T>(k * q);
+    seen = w.take<T>(k * q);
     drop = p.threshold ? w.take<T>(k * q) : nullptr;
     o = w.take<T>(q * p.dvp);
     // V is read in place where its rows are whole registers and do not fall on the same sets of the first-level cache.
@@ -127,11 +148,11 @@ struct ForwardSpace {
 };
 
 template <class T>
-void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, int64_t b, int64_t h, int64_t block, T* out,
-                   AttendStrides os, T* lse) {
+void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, TileMods<T>* mods, int64_t b, int64_t h,
+                   int64_t block, T* out, AttendStrides os, T* lse) {
   auto const& a = p.a;
   constexpr int width = Vec<T>::width;
-  auto const [qt, s, o, drop, vc, m, l, alpha] = space;
+  auto const [qt, s, o, drop, seen, vc, m, l, alpha] = space;
   int64_t const ld = p.tiles.queries, i = block * ld, queries = attend_min(ld, a.tq - i);
   int64_t const lanes = round_up(queries, width), g = p.key_head(h);
   Visibility const see = p.visibility(b, h);
@@ -140,17 +161,22 @@ void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, int64_t b,
   fill(m, lanes, T(-__builtin_huge_valf()));
   fill(l, lanes, T(0));
 
+  if (mods) mods->begin_queries(i, lanes);
   bool started = false;
-  int64_t first, last;
-  p.key_blocks(i, queries, first, last);
-  for (int64_t jb = first; jb < last; ++jb) {
+  p.key_blocks(see, b, h, i, queries, [&](int64_t jb, Cover cover) {
     int64_t const j = jb * p.tiles.keys, keys = attend_min(p.tiles.keys, a.tk - j);
-    Cover const cover = see.cover(i, queries, j, keys);
-    if (cover == Cover::empty) continue;
     T const* const k = a.k + b * a.k_batch + g * a.k_head + j * a.k_row;
     product<T, false>(k, a.k_row, qt, ld, s, ld, keys, lanes, a.d, false);
-    if (cover == Cover::partial) hide(see, s, ld, i, queries, j, keys);
-    bool const rose = softmax_tile(s, ld, lanes, keys, m, l, alpha);
+    if (mods && mods->scores()) mods->score(s, s, ld, lanes, j, keys);
+    if (cover == Cover::partial) {
+      if (mods) {
+        mark_seen(see, mods, seen, ld, i, queries, j, keys);
+        keep_seen(seen, s, ld, lanes, keys, a.direct ? T(0) : T(-__builtin_huge_valf()));
+      } else {
+        hide(see, s, ld, i, queries, j, keys);
+      }
+    }
+    bool const rose = !a.direct && softmax_tile(s, ld, lanes, keys, m, l, alpha);
     if (drop) {
       dropout_tile(drop, ld, i, queries, j, keys, key, p.threshold, p.kept);
       for (int64_t x = 0; x < keys * ld; ++x) s[x] *= drop[x];
@@ -168,11 +194,22 @@ void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, int64_t b,
       product<T, true>(s, ld, v, v_row, o, p.dvp, queries, p.dvp, keys, started);
     } else {
       if (!started) fill(o, queries * p.dvp, T(0));
-      product_visible(see, s, ld, i, queries, j, keys, v, v_row, a.dv, o, p.dvp);
+      if (!mods) mark_seen(see, mods, seen, ld, i, queries, j, keys);
+      product_visible(seen, s, ld, queries, keys, v, v_row, a.dv, o, p.dvp);
     }
     started = true;
-  }
+  });
 
+  if (a.direct) {
+    for (int64_t r = 0; r < queries; ++r) {
+      T* const row = out + b * os.batch + h * os.head + (i + r) * os.row;
+      if (started)
+        write_row(o + r * p.dvp, T(1), row, a.dv);
+      else
+        fill(row, a.dv, T(0));
+    }
+    return;
+  }
   T* const lse_row = lse + (b * a.heads + h) * a.tq + i;
   for (int64_t r = 0; r < lanes; r += width) {
     Vec<T> const sum = Vec<T>::load(l + r), zero = Batch<T>(T(0)), one = Batch<T>(T(1));
@@ -193,7 +230,7 @@ void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, int64_t b,
 
 /// All queries of the heads that share one key head, up to four rows at a time.
 template <class T>
-void decode(Problem<T> const& p, int64_t b, int64_t g, T* out, AttendStrides os, T* lse) {
+void decode(Problem<T> const& p, TileMods<T>* mods, int64_t b, int64_t g, T* out, AttendStrides os, T* lse) {
   auto const& a = p.a;
   int64_t const group = a.heads / a.kv_heads, rows = group * a.tq;
   auto const room = &Workspace::room<T>;
@@ -216,23 +253,35 @@ void decode(Problem<T> const& p, int64_t b, int64_t g, T* out, AttendStrides os,
     T const* const k = a.k + b * a.k_batch + g * a.k_head + j * a.k_row;
     T const* const v = a.v + b * a.v_batch + g * a.v_head + j * a.v_row;
     auto const chunk = [&]<int R>(std::integral_constant<int, R>, int64_t r) {
-      bool const partial = a.mask || a.tq > 1;
+      bool const hides = mods && mods->hides(), partial = a.mask || a.tq > 1 || hides;
       decode_scores<T, R>(q + r * p.dp, p.dp, k, a.k_row, a.d, keys, s);
       for (int x = 0; x < R; ++x) {
         Visibility const see = p.visibility(b, head(r + x));
         T* const row = s + x * decode_keys;
+        int64_t const i = (r + x) % a.tq;
+        T const nothing = -__builtin_huge_valf();
+        if (mods) mods->begin_head(b, head(r + x));
+        if (mods && mods->scores()) mods->score_row(row, i, j, keys);
         if (partial)
-          for (int64_t c = 0; c < keys; ++c)
-            row[c] = see.sees((r + x) % a.tq, j + c) ? row[c] : T(-__builtin_huge_valf());
+          for (int64_t c = 0; c < keys; ++c) row[c] = see.sees(i, j + c) ? row[c] : nothing;
+        if (hides) mods->hide_row(row, i, j, keys, nothing);
         T const factor = decode_softmax(row, keys, m[r + x], l[r + x]);
         if (factor != 1) write_row(o + (r + x) * p.dvp, factor, o + (r + x) * p.dvp, p.dvp);
       }
       if (!partial || all_finite(v, a.v_row, keys, a.dv)) {
         decode_values<T, R>(s, v, a.v_row, a.dv, keys, o + r * p.dvp, p.dvp);
       } else {
-        for (int x = 0; x < R; ++x)
-          product_visible(p.visibility(b, head(r + x)), s + x * decode_keys, 1, (r + x) % a.tq, 1, j, keys, v, a.v_row,
-                          a.dv, o + (r + x) * p.dvp, p.dvp);
+        T seen[decode_keys];
+        for (int x = 0; x < R; ++x) {
+          Visibility const see = p.visibility(b, head(r + x));
+          int64_t const i = (r + x) % a.tq;
+          for (int64_t c = 0; c < keys; ++c) seen[c] = T(see.sees(i, j + c));
+          if (hides) {
+            mods->begin_head(b, head(r + x));
+            mods->hide_row(seen, i, j, keys, T(0));
+          }
+          product_visible(seen, s + x * decode_keys, 1, 1, keys, v, a.v_row, a.dv, o + (r + x) * p.dvp, p.dvp);
+        }
       }
     };
     int64_t r = 0;
@@ -254,10 +303,18 @@ void decode(Problem<T> const& p, int64_t b, int64_t g, T* out, AttendStrides os,
 template <class T>
 void forward(AttendArgs<T> const& a, T* out, AttendStrides os, T* lse) {
   Problem<T> const p(a);
-  if (a.tq <= 4 && p.threshold == 0 && a.heads > 0) {
+  bool const modified = a.score.program || a.sees.program;
+  auto const with_mods = [&](auto const& body) {
+    if (!modified) return body(static_cast<TileMods<T>*>(nullptr));
+    TileMods<T> mods(a);
+    body(&mods);
+  };
+  if (a.tq <= 4 && p.threshold == 0 && a.heads > 0 && !a.direct) {
     int64_t const work = a.heads / a.kv_heads * a.tq * a.tk * (a.d + a.dv);
     parallel_for(a.batch * a.kv_heads, attend_max(1, 50'000 / attend_max(work, 1)), [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) decode(p, t / a.kv_heads, t % a.kv_heads, out, os, lse);
+      with_mods([&](TileMods<T>* mods) {
+        for (int64_t t = begin; t < end; ++t) decode(p, mods, t / a.kv_heads, t % a.kv_heads, out, os, lse);
+      });
     });
     return;
   }
@@ -267,11 +324,14 @@ void forward(AttendArgs<T> const& a, T* out, AttendStrides os, T* lse) {
   parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
     Workspace workspace(ForwardSpace<T>::bytes(p));
     ForwardSpace<T> const space(p, workspace);
-    for (int64_t task = begin; task < end; ++task) {
-      // The last block first: under a causal mask it is the longest.
-      int64_t const head = task / blocks, block = blocks - 1 - task % blocks;
-      forward_block(p, space, head / a.heads, head % a.heads, block, out, os, lse);
-    }
+    with_mods([&](TileMods<T>* mods) {
+      for (int64_t task = begin; task < end; ++task) {
+        // The last block first: under a causal mask it is the longest.
+        int64_t const head = task / blocks, block = blocks - 1 - task % blocks;
+        if (mods) mods->begin_head(head / a.heads, head % a.heads);
+        forward_block(p, space, mods, head / a.heads, head % a.heads, block, out, os, lse);
+      }
+    });
   });
 }
 
@@ -284,7 +344,7 @@ struct Backward {
   T* dq_parts;  // [splits][B·H·Tq][dp], where splits > 1
 
   struct Space {
-    T *k, *v, *dk, *dv, *qt, *dot, *q, *dout, *dq, *s, *dp, *drop, *norm, *delta;
+    T *k, *v, *dk, *dv, *qt, *dot, *q, *dout, *dq, *s, *raw, *seen, *dp, *drop, *norm, *delta;
     bool* fresh;  // nothing added to dk, dv yet
   };
 
@@ -300,17 +360,20 @@ struct Backward {
     take(x.dk, blocks * k * p.dp), take(x.dv, blocks * k * p.dvp);
     take(x.qt, p.a.d * q), take(x.dot, p.a.dv * q);
     take(x.q, q * p.dp), take(x.dout, q * p.dvp), take(x.dq, q * p.dp);
-    take(x.s, k * q), take(x.dp, k * q);
+    take(x.s, k * q), take(x.dp, k * q), take(x.seen, k * q);
+    x.raw = x.s;
+    if (p.a.score.program) take(x.raw, k * q);
     x.drop = nullptr;
     if (p.threshold) take(x.drop, k * q);
     take(x.norm, q), take(x.delta, q);
     take(x.fresh, blocks);
   }
 
-  void run(int64_t b, int64_t kv_head, int64_t split) const {
+  /// `part` names the copies of the tables' sums that are this task's.
+  void run(int64_t b, int64_t kv_head, int64_t split, TileMods<T>* mods, int64_t part) const {
     auto const& a = p.a;
     int64_t const blocks = own_blocks(split), tile = p.tiles.keys;
-    Space x;
+    Space x{};
     int64_t bytes = 0;
     lay_out(p, blocks, x, [&]<class U>(U*&, int64_t n) { bytes += Workspace::room<U>(n); });
     Workspace workspace(bytes);
@@ -324,8 +387,10 @@ struct Backward {
       x.fresh[block] = true;
     }
     int64_t const group = a.heads / a.kv_heads;
-    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h)
-      for (int64_t i = 0; i < a.tq; i += p.tiles.queries) queries(x, b, h, split, i);
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+      if (mods) mods->begin_head(b, h);
+      for (int64_t i = 0; i < a.tq; i += p.tiles.queries) queries(x, b, h, split, i, mods, part);
+    }
     for (int64_t block = 0; block < blocks; ++block) {
       int64_t const j = (block * splits + split) * tile, keys = attend_min(tile, a.tk - j);
       if (x.fresh[block]) {
@@ -354,9 +419,10 @@ struct Backward {
     pack_rows(dout, g.dout_strides.row, queries, a.dv, T(1), x.dout, p.dvp);
     for (int64_t r = 0; r < lanes; ++r) {
       int64_t const at = (b * a.heads + h) * a.tq + i + r;
+      x.delta[r] = 0;
+      if (a.direct) continue;
       bool const none = r >= queries || g.lse[at] == T(-__builtin_huge_valf());
       x.norm[r] = none ? T(__builtin_huge_valf()) : g.lse[at];
-      x.delta[r] = 0;
       if (r >= queries) continue;
       if (none) {
         fill(x.q + r * p.dp, p.dp, T(0));
@@ -375,44 +441,61 @@ struct Backward {
     pack_transposed(x.dout, p.dvp, queries, a.dv, T(1), x.dot, ld, lanes);
   }
 
-  void queries(Space const& x, int64_t b, int64_t h, int64_t split, int64_t i) const {
+  void queries(Space const& x, int64_t b, int64_t h, int64_t split, int64_t i, TileMods<T>* mods, int64_t part) const {
     auto const& a = p.a;
     int64_t const ld = p.tiles.queries, queries = attend_min(ld, a.tq - i), lanes = round_up(queries, Vec<T>::width);
     int64_t const tile = p.tiles.keys;
     Visibility const see = p.visibility(b, h);
     auto const key = attend_key(a.seed, a.offset, b, h);
     bool started = false;
-    int64_t first, last;
-    p.key_blocks(i, queries, first, last);
-    for (int64_t jb = first + (split - first % splits + splits) % splits; jb < last; jb += splits) {
+    p.key_blocks(see, b, h, i, queries, [&](int64_t jb, Cover cover) {
+      if (jb % splits != split) return;
       int64_t const j = jb * tile, keys = attend_min(tile, a.tk - j), own = jb / splits;
-      Cover const cover = see.cover(i, queries, j, keys);
-      if (cover == Cover::empty) continue;
-      if (!started) prepare(x, b, h, i, queries, lanes);
+      bool const partial = cover == Cover::partial;
+      if (!started) {
+        prepare(x, b, h, i, queries, lanes);
+        if (mods) mods->begin_queries(i, lanes);
+      }
       T const* const k = x.k + own * tile * p.dp;
       T const* const v = x.v + own * tile * p.dvp;
-      T* const dk = x.dk + own * tile * p.dp;
-      T* const dv = x.dv + own * tile * p.dvp;
-      product<T, false>(k, p.dp, x.qt, ld, x.s, ld, keys, lanes, a.d, false);
-      if (cover == Cover::partial) hide(see, x.s, ld, i, queries, j, keys);
-      weights_tile(x.s, ld, lanes, keys, x.norm);
+      T* dk = x.dk + own * tile * p.dp;
+      T* dv = x.dv + own * tile * p.dvp;
+      product<T, false>(k, p.dp, x.qt, ld, x.raw, ld, keys, lanes, a.d, false);
+      if (mods && mods->scores()) mods->score(x.raw, x.s, ld, lanes, j, keys);
+      if (partial) {
+        if (mods) {
+          mark_seen(see, mods, x.seen, ld, i, queries, j, keys);
+          keep_seen(x.seen, x.s, ld, lanes, keys, a.direct ? T(0) : T(-__builtin_huge_valf()));
+        } else {
+          hide(see, x.s, ld, i, queries, j, keys);
+        }
+      }
       product<T, false>(v, p.dvp, x.dot, ld, x.dp, ld, keys, lanes, a.dv, false);
       if (x.drop) dropout_tile(x.drop, ld, i, queries, j, keys, key, p.threshold, p.kept);
-      if (cover == Cover::partial)
-        score_gradient_tile<T, true>(x.s, x.dp, x.drop, ld, lanes, keys, x.delta);
-      else
-        score_gradient_tile<T, false>(x.s, x.dp, x.drop, ld, lanes, keys, x.delta);
+      if (a.direct) {
+        direct_gradient_tile(x.s, x.dp, x.drop, ld, lanes, keys);
+        if (partial) keep_seen(x.seen, x.dp, ld, lanes, keys, T(0));
+      } else {
+        weights_tile(x.s, ld, lanes, keys, x.norm);
+        if (partial)
+          score_gradient_tile<T, true>(x.s, x.dp, x.drop, ld, lanes, keys, x.delta);
+        else
+          score_gradient_tile<T, false>(x.s, x.dp, x.drop, ld, lanes, keys, x.delta);
+      }
+      if (mods && mods->scores())
+        mods->slope(x.raw, x.dp, partial ? x.seen : nullptr, ld, queries, lanes, j, keys, g.sinks, g.sink_count, part);
       product<T, false>(x.drop ? x.drop : x.s, ld, x.dout, p.dvp, dv, p.dvp, keys, p.dvp, queries, !x.fresh[own]);
       product<T, false>(x.dp, ld, x.q, p.dp, dk, p.dp, keys, p.dp, queries, !x.fresh[own]);
       x.fresh[own] = false;
-      if (cover == Cover::full || all_finite(k, p.dp, keys, p.dp)) {
+      if (!partial || all_finite(k, p.dp, keys, p.dp)) {
         product<T, true>(x.dp, ld, k, p.dp, x.dq, p.dp, queries, p.dp, keys, started);
       } else {
         if (!started) fill(x.dq, queries * p.dp, T(0));
-        product_visible(see, x.dp, ld, i, queries, j, keys, k, p.dp, p.dp, x.dq, p.dp);
+        if (!mods) mark_seen(see, mods, x.seen, ld, i, queries, j, keys);
+        product_visible(x.seen, x.dp, ld, queries, keys, k, p.dp, p.dp, x.dq, p.dp);
       }
       started = true;
-    }
+    });
     int64_t const at = (b * a.heads + h) * a.tq + i;
     for (int64_t r = 0; r < queries; ++r) {
       T* const row = splits > 1 ? dq_parts + ((split * a.batch * a.heads * a.tq) + at + r) * p.dp
@@ -452,12 +535,23 @@ void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
   Backward<T> const task{p, g, splits, parts.take<T>(0)};
   int64_t const work = a.heads / attend_max(a.kv_heads, 1) * a.tq * attend_min(a.tk, 4 * p.tiles.keys) * (a.d + a.dv);
   int64_t const grain = attend_max(1, 200'000 / attend_max(work, 1));
-  parallel_for(heads * splits, grain, [&](int64_t begin, int64_t end) {
+  int64_t const tasks = heads * splits;
+  auto const run = [&](int64_t begin, int64_t end, int64_t part) {
+    std::optional<TileMods<T>> mods;
+    if (a.score.program || a.sees.program) mods.emplace(a, g.slope);
     for (int64_t t = begin; t < end; ++t) {
       int64_t const head = t / splits;
-      task.run(head / a.kv_heads, head % a.kv_heads, t % splits);
+      task.run(head / a.kv_heads, head % a.kv_heads, t % splits, mods ? &*mods : nullptr, part);
     }
-  });
+  };
+  if (g.sink_count) {
+    int64_t const sums = attend_parts(tasks);
+    parallel_for(sums, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; ++part) run(part * tasks / sums, (part + 1) * tasks / sums, part);
+    });
+  } else {
+    parallel_for(tasks, grain, [&](int64_t begin, int64_t end) { run(begin, end, 0); });
+  }
   if (splits > 1) task.add_parts();
 }
 

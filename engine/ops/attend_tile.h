@@ -106,20 +106,14 @@ struct Visibility {
   }
 };
 
-/// Queries and keys of a tile. Queries are a multiple of 32 (two registers of 16), keys of 8 (one dropout counter).
-struct Tiles {
-  static constexpr int64_t most_queries = 192;
-  int64_t queries, keys;
-};
-
-/// Writes −∞ over what a partial tile must not see: after the scores, so that a NaN of a masked key goes too.
+/// Writes `with`, −∞, over what a partial tile must not see: after the scores, so that a NaN of a masked key goes too.
 template <class T>
 [[gnu::noinline]] void hide(Visibility const& see, T* s, int64_t ld, int64_t i, int64_t queries, int64_t j,
-                            int64_t keys) {
+                            int64_t keys, T with = T(-__builtin_huge_valf())) {
   constexpr int width = Vec<T>::width;
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
   int64_t const lanes = round_up(queries, width);
-  Vec<T> const nothing = Batch<T>(T(-__builtin_huge_valf()));
+  Vec<T> const nothing = Batch<T>(with);
   alignas(64) T first_lanes[width];
   for (int l = 0; l < width; ++l) first_lanes[l] = T(l);
   Vec<T> const iota = Vec<T>::load(first_lanes);
@@ -275,6 +269,18 @@ void score_gradient_tile(T const* p, T* dp, T* multiplier, int64_t ld, int64_t q
       gradient.store(dp + c * ld + r);
     }
   }
+}
+
+/// Weights that are no softmax: dp becomes multiplier∘dp, and multiplier becomes multiplier∘w.
+template <class T>
+void direct_gradient_tile(T const* w, T* dp, T* multiplier, int64_t ld, int64_t queries, int64_t keys) {
+  if (!multiplier) return;
+  for (int64_t c = 0; c < keys; ++c)
+    for (int64_t r = c * ld; r < c * ld + queries; r += Vec<T>::width) {
+      Vec<T> const factor = Vec<T>::load(multiplier + r);
+      (Vec<T>::load(dp + r) * factor).store(dp + r);
+      (Vec<T>::load(w + r) * factor).store(multiplier + r);
+    }
 }
 
 }  // namespace HEED_ISA_LEVEL

@@ -19,13 +19,14 @@ thread_local Recorder* current_recorder = nullptr;
 
 size_t hash(ProgramValue const& v) {
   uint64_t h = uint64_t(v.op);
-  for (uint64_t part : {uint64_t(v.a), uint64_t(v.b), uint64_t(v.c), std::bit_cast<uint64_t>(v.constant)})
+  for (uint64_t part :
+       {uint64_t(v.a), uint64_t(v.b), uint64_t(v.c), std::bit_cast<uint64_t>(v.constant), uint64_t(v.table)})
     h = (h ^ part) * 0x9E3779B97F4A7C15, h ^= h >> 29;
   return size_t(h);
 }
 
 bool equal(ProgramValue const& x, ProgramValue const& y) {
-  return x.op == y.op && x.a == y.a && x.b == y.b && x.c == y.c &&
+  return x.op == y.op && x.a == y.a && x.b == y.b && x.c == y.c && x.table == y.table &&
          std::bit_cast<uint64_t>(x.constant) == std::bit_cast<uint64_t>(y.constant);
 }
 
@@ -121,10 +122,56 @@ Symbol Recorder::emit(Primitive op, Symbol left, Symbol right, Symbol third) {
   return named(id_of({op, a, b, c}));
 }
 
-std::shared_ptr<Program const> Recorder::program(std::vector<Symbol> const& outputs) {
+std::shared_ptr<Program const> Recorder::program(std::vector<Symbol> const& outputs, uint64_t uniform) {
   std::vector<int> ids;
   for (Symbol const& output : outputs) ids.push_back(id(output));
-  return std::make_shared<Program const>(values_, inputs_, std::move(ids));
+  return std::make_shared<Program const>(values_, inputs_, std::move(ids), uniform);
+}
+
+int Recorder::table(Tensor const& table) {
+  for (size_t t = 0; t < tables_.size(); ++t)
+    if (tables_[t].body() == table.body()) return int(t);
+  tables_.push_back(table);
+  return int(tables_.size()) - 1;
+}
+
+int Recorder::append_tables(std::vector<Tensor> const& tables) {
+  int const first = int(tables_.size());
+  tables_.insert(tables_.end(), tables.begin(), tables.end());
+  return first;
+}
+
+std::vector<Symbol> Recorder::replay(Program const& program, std::span<int const> wanted,
+                                     std::vector<Symbol> const& inputs, int first_table,
+                                     std::vector<Symbol> const& loads) {
+  std::vector<Symbol> values;
+  size_t next_load = 0;
+  for (ProgramValue const& v : program.values()) {
+    auto const at = [&](int operand) { return operand < 0 ? Symbol(0.) : values[size_t(operand)]; };
+    auto const coordinate = [&](int operand) { return operand < 0 ? -1 : id(values[size_t(operand)]); };
+    switch (v.op) {
+      case Primitive::input:
+        values.push_back(inputs[size_t(v.a)]);
+        break;
+      case Primitive::constant:
+        values.push_back(v.constant);
+        break;
+      case Primitive::zero:
+        values.push_back(zero());
+        break;
+      case Primitive::load:
+        values.push_back(next_load < loads.size()
+                             ? loads[next_load]
+                             : load(first_table + v.table, coordinate(v.a), coordinate(v.b), coordinate(v.c)));
+        ++next_load;
+        break;
+      default:
+        values.push_back(emit(v.op, at(v.a), at(v.b), at(v.c)));
+    }
+  }
+  std::vector<Symbol> outputs;
+  for (int value : wanted) outputs.push_back(values[size_t(value)]);
+  return outputs;
 }
 
 #define HEED_SYMBOL_BINARY(name, primitive) \
@@ -170,8 +217,8 @@ Symbol constant_like(Symbol, double c) { return c == 0 ? Recorder::current().zer
 
 // ---- the program ----------------------------------------------------------------------------------------------------
 
-Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> outputs)
-    : inputs_(inputs), outputs_(std::move(outputs)) {
+Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> outputs, uint64_t uniform_inputs)
+    : inputs_(inputs), uniform_(uniform_inputs), outputs_(std::move(outputs)) {
   // Backwards: what is needed, and by whom last.
   std::vector<int> last(values.size(), -1);
   int const end = int(values.size());
@@ -181,14 +228,21 @@ Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> 
     for (int operand : {values[size_t(i)].a, values[size_t(i)].b, values[size_t(i)].c})
       if (operand >= 0) last[size_t(operand)] = std::max(last[size_t(operand)], i);
   }
-  // Forwards: names close up, constants come first, registers are reused as soon as they are free.
+  // Forwards: names close up, constants come first, then what is uniform; other registers are reused as soon as they
+  // are free.
   std::vector<int> renamed(values.size(), -1);
   std::vector<uint16_t> slot(values.size(), 0);
+  std::vector<bool> uniform(values.size(), false);
   for (int i = 0; i < end; ++i) {
     ProgramValue value = values[size_t(i)];
     if (i >= inputs && last[size_t(i)] < 0) continue;
+    bool alike = i >= inputs || (uniform_inputs >> i & 1);
     for (int* operand : {&value.a, &value.b, &value.c})
-      if (i >= inputs && *operand >= 0) *operand = renamed[size_t(*operand)];
+      if (i >= inputs && *operand >= 0) {
+        alike &= uniform[size_t(*operand)];
+        *operand = renamed[size_t(*operand)];
+      }
+    uniform[size_t(i)] = alike;
     renamed[size_t(i)] = int(values_.size());
     values_.push_back(value);
     if (i < inputs) slot[size_t(i)] = uint16_t(i);
@@ -197,26 +251,29 @@ Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> 
       constants_.push_back(value.constant);
     }
   }
-  int const first_register = inputs + int(constants_.size());
-  slots_ = first_register;
+  slots_ = inputs + int(constants_.size());
   std::vector<uint16_t> free;
-  for (int i = inputs; i < end; ++i) {
-    ProgramValue const& value = values[size_t(i)];
-    if (last[size_t(i)] < 0 || value.op < Primitive::neg) continue;
-    auto const of = [&](int operand) { return operand >= 0 ? slot[size_t(operand)] : uint16_t{0}; };
-    ProgramStep step{value.op, 0, of(value.a), of(value.b), of(value.c)};
-    // Steps read and write element by element: a result may take the place of an operand that ends here.
-    int ended[3], n = 0;
-    for (int operand : {value.a, value.b, value.c})
-      if (operand >= 0 && last[size_t(operand)] == i && slot[size_t(operand)] >= first_register &&
-          std::find(ended, ended + n, operand) == ended + n) {
-        ended[n++] = operand;
-        free.push_back(slot[size_t(operand)]);
-      }
-    if (free.empty()) free.push_back(uint16_t(slots_++));
-    step.to = slot[size_t(i)] = free.back();
-    free.pop_back();
-    steps_.push_back(step);
+  for (bool const once : {true, false}) {
+    int const first_register = slots_;
+    for (int i = inputs; i < end; ++i) {
+      ProgramValue const& value = values[size_t(i)];
+      if (last[size_t(i)] < 0 || value.op < Primitive::neg || uniform[size_t(i)] != once) continue;
+      auto const of = [&](int operand) { return operand >= 0 ? slot[size_t(operand)] : uint16_t{0}; };
+      ProgramStep step{value.op, 0, of(value.a), of(value.b), of(value.c), uint16_t(std::max(value.table, 0))};
+      // Steps read and write element by element: a result may take the place of an operand that ends here.
+      int ended[3], n = 0;
+      for (int operand : {value.a, value.b, value.c})
+        if (!once && operand >= 0 && last[size_t(operand)] == i && slot[size_t(operand)] >= first_register &&
+            std::find(ended, ended + n, operand) == ended + n) {
+          ended[n++] = operand;
+          free.push_back(slot[size_t(operand)]);
+        }
+      if (free.empty()) free.push_back(uint16_t(slots_++));
+      step.to = slot[size_t(i)] = free.back();
+      free.pop_back();
+      steps_.push_back(step);
+    }
+    if (once) uniform_steps_ = steps_.size();
   }
   for (int& output : outputs_) {
     output_slots_.push_back(slot[size_t(output)]);
@@ -224,11 +281,17 @@ Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> 
   }
 }
 
+bool Program::uses(int input) const {
+  for (ProgramValue const& v : values_)
+    if (v.op > Primitive::input && (v.a == input || v.b == input || v.c == input)) return true;
+  return std::find(outputs_.begin(), outputs_.end(), input) != outputs_.end();
+}
+
 namespace {
 
 using Direction = Dual<Symbol>;
 
-/// The values again, over numbers that carry a derivative.
+/// The values again, over numbers that carry a derivative along value `along`, an input or a load.
 std::vector<Direction> evaluate(std::vector<ProgramValue> const& values, int along, Recorder& recorder) {
   Symbol const zero = recorder.zero();
   std::vector<Direction> result;
@@ -273,6 +336,12 @@ std::vector<Direction> evaluate(std::vector<ProgramValue> const& values, int alo
   }
         HEED_COMPARE_PRIMITIVES(HEED_STEP)
 #undef HEED_STEP
+      case Primitive::load: {
+        auto const coordinate = [&](int operand) { return operand < 0 ? -1 : recorder.id(at(operand).v); };
+        result.push_back({recorder.load(v.table, coordinate(v.a), coordinate(v.b), coordinate(v.c)),
+                          int(i) == along ? Symbol(1.) : zero});
+        break;
+      }
       case Primitive::count:
         break;
     }
@@ -303,6 +372,28 @@ std::shared_ptr<Program const> Program::gradient(uint64_t wanted) const {
   std::lock_guard const lock(gradients_mutex);
   gradients_.emplace_back(wanted, made);
   return made;
+}
+
+std::vector<int> Program::loads(std::vector<bool> const& wanted) const {
+  std::vector<int> tables;
+  for (ProgramValue const& v : values_)
+    if (v.op == Primitive::load && wanted[size_t(v.table)]) tables.push_back(v.table);
+  return tables;
+}
+
+std::shared_ptr<Program const> Program::read_gradient(std::vector<bool> const& wanted) const {
+  Recorder recorder(inputs_ + 1);
+  Symbol const g = recorder.named(inputs_);
+  int const y = outputs_[0];
+  std::vector<Symbol> results{g * evaluate(values_, 0, recorder)[size_t(y)].d};
+  for (size_t i = 0; i < values_.size(); ++i) {
+    ProgramValue const& v = values_[i];
+    if (v.op != Primitive::load || !wanted[size_t(v.table)]) continue;
+    auto const values = evaluate(values_, int(i), recorder);
+    results.push_back(g * values[size_t(y)].d);
+    for (int operand : {v.a, v.b, v.c}) results.push_back(operand < 0 ? Symbol(0.) : values[size_t(operand)].v);
+  }
+  return recorder.program(results, uniform_);
 }
 
 // ---- running --------------------------------------------------------------------------------------------------------
@@ -366,6 +457,9 @@ std::vector<Tensor> run_program(char const* op, std::shared_ptr<Program const> p
 Recording::Recording(int inputs) : recorder_(new Recorder(inputs)) {}
 Recording::~Recording() { delete recorder_; }
 std::vector<Tensor> Recording::run(std::vector<Symbol> const& outputs, std::vector<Tensor> const& inputs) {
+  check(recorder_->tables().empty(), "map", [] {
+    return Complaint{"read() is for scores and masks of attention", "pass what is to be read as an operand"};
+  });
   return run_program("map", recorder_->program(outputs), inputs);
 }
 

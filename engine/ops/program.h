@@ -41,6 +41,7 @@ enum class Primitive : uint8_t {
   HEED_UNARY_PRIMITIVES(HEED_PRIMITIVE) HEED_BINARY_PRIMITIVES(HEED_PRIMITIVE) HEED_COMPARE_PRIMITIVES(HEED_PRIMITIVE)
 #undef HEED_PRIMITIVE
       select,  // a != 0 ? b : c
+  load,        // an element of a table, at up to three coordinates
   count
 };
 
@@ -49,6 +50,7 @@ struct ProgramValue {
   Primitive op;
   int a = -1, b = -1, c = -1;
   double constant = 0;
+  int table = -1;  // of a load
 };
 
 /// A step as it runs: operands and result are slots. Slots 0 … inputs − 1 are the inputs, then come the constants, then
@@ -56,28 +58,50 @@ struct ProgramValue {
 struct ProgramStep {
   Primitive op;
   uint16_t to, a, b, c;
+  uint16_t table;
+};
+
+/// What a load reads: coordinates, rounded and taken to the nearest edge, address an element.
+template <class T>
+struct ProgramTableView {
+  T const* data;
+  int64_t size[3], stride[3];
 };
 
 class Program {
  public:
-  /// What `outputs` need of `values`, whose first `inputs` are the inputs.
-  Program(std::vector<ProgramValue> values, int inputs, std::vector<int> outputs);
+  /// What `outputs` need of `values`, whose first `inputs` are the inputs. The inputs i with bit i of `uniform` hold
+  /// one number for many runs: what depends on them alone is computed once.
+  Program(std::vector<ProgramValue> values, int inputs, std::vector<int> outputs, uint64_t uniform = 0);
 
   int inputs() const { return inputs_; }
   int outputs() const { return int(outputs_.size()); }
   int slots() const { return slots_; }
-  std::span<ProgramStep const> steps() const { return steps_; }
+  std::span<ProgramStep const> uniform_steps() const { return {steps_.data(), uniform_steps_}; }
+  std::span<ProgramStep const> steps() const { return std::span(steps_).subspan(uniform_steps_); }
   std::span<double const> constants() const { return constants_; }
   /// The slot of each output.
   std::span<uint16_t const> output_slots() const { return output_slots_; }
+  /// The recording that is left, and which of its values are the outputs.
+  std::span<ProgramValue const> values() const { return values_; }
+  std::span<int const> output_values() const { return outputs_; }
+  /// Whether the outputs depend on this input.
+  bool uses(int input) const;
 
   /// The program with inputs x_0 … x_(n−1), g_0 … g_(m−1) and outputs Σ_k g_k·∂y_k/∂x_i for the bits i of `wanted`;
   /// made once.
   std::shared_ptr<Program const> gradient(uint64_t wanted) const;
+  /// The same for a program that reads tables: the output's slope with respect to input 0, times input g_0, and for
+  /// each load of a table t with `wanted[t]` four outputs: its slope times g_0, and its three coordinates.
+  std::shared_ptr<Program const> read_gradient(std::vector<bool> const& wanted) const;
+  /// The loads whose gradients read_gradient(wanted) gives, as the tables they read.
+  std::vector<int> loads(std::vector<bool> const& wanted) const;
 
  private:
   std::vector<ProgramValue> values_;  // pruned
   int inputs_, slots_ = 0;
+  uint64_t uniform_;
+  size_t uniform_steps_ = 0;
   std::vector<int> outputs_;
   std::vector<ProgramStep> steps_;
   std::vector<double> constants_;
@@ -94,10 +118,15 @@ std::shared_ptr<Program const> record_program(int inputs, F const& f);
 std::vector<Tensor> run_program(char const* op, std::shared_ptr<Program const> program,
                                 std::vector<Tensor> const& operands);
 
+/// One step over n elements.
+template <class T>
+using ProgramKernel = void (*)(T* to, T const* a, T const* b, T const* c, int64_t n);
+
 template <class T>
 struct ProgramTable {
-  /// The outputs, contiguous, from inputs of any stride.
+  /// The outputs, contiguous, from inputs of any stride; without loads.
   void (*run)(Program const& program, T const* const* inputs, int64_t const* strides, T* const* outputs, int64_t n);
+  ProgramKernel<T> const* steps;  // by Primitive
 };
 struct ProgramKernels : PerType<ProgramTable> {};
 
@@ -111,9 +140,22 @@ class Recorder {
   static Recorder& current();
   Symbol emit(Primitive op, Symbol a, Symbol b = 0., Symbol c = 0.);
   Symbol zero() { return Symbol(id_of({Primitive::zero}), nullptr); }
+  /// Of table number `table`; a coordinate of −1 is none.
+  Symbol load(int table, int a, int b, int c) {
+    return named(id_of({.op = Primitive::load, .a = a, .b = b, .c = c, .table = table}));
+  }
+  /// The number of `table` among the tables of this recording.
+  int table(Tensor const& table);
+  std::vector<Tensor> const& tables() const { return tables_; }
+  /// Numbers behind those of the tables so far; the first of them.
+  int append_tables(std::vector<Tensor> const& tables);
+  /// What the values `wanted` of `program` are for these inputs. Its first loads are `loads`, the others read its
+  /// tables, which are numbered from `first_table`.
+  std::vector<Symbol> replay(Program const& program, std::span<int const> wanted, std::vector<Symbol> const& inputs,
+                             int first_table = 0, std::vector<Symbol> const& loads = {});
   Symbol named(int id) const { return Symbol(id, nullptr); }
   int id(Symbol x) { return x.id_ >= 0 ? x.id_ : id_of({.op = Primitive::constant, .constant = x.constant_}); }
-  std::shared_ptr<Program const> program(std::vector<Symbol> const& outputs);
+  std::shared_ptr<Program const> program(std::vector<Symbol> const& outputs, uint64_t uniform = 0);
 
  private:
   int id_of(ProgramValue const& value);
@@ -122,6 +164,7 @@ class Recorder {
 
   std::vector<ProgramValue> values_;
   std::vector<int> buckets_;  // open addressing
+  std::vector<Tensor> tables_;
   int inputs_;
   Recorder* outer_;
 };

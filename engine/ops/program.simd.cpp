@@ -1,14 +1,11 @@
 #include <heed/engine/lane.h>
 #include <heed/engine/ops/blocks.h>
 #include <heed/engine/ops/program.h>
-#include <heed/engine/ops/rows.h>
+#include <heed/engine/ops/program_runner.h>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
 namespace {
-
-template <class T>
-using Step = void (*)(T* to, T const* a, T const* b, T const* c, int64_t n);
 
 #define HEED_STEP(name, formula)                                        \
   template <class T>                                                    \
@@ -47,43 +44,36 @@ void step_select(T* to, T const* mask, T const* xs, T const* ys, int64_t n) {
 
 #define HEED_STEP(name, formula) step_##name<T>,
 template <class T>
-constexpr Step<T> steps[] = {nullptr, nullptr, nullptr,
-                             HEED_UNARY_PRIMITIVES(HEED_STEP) HEED_BINARY_PRIMITIVES(HEED_STEP)
-                                 HEED_COMPARE_PRIMITIVES(HEED_STEP) step_select<T>};
+constexpr ProgramKernel<T> steps[] = {nullptr, nullptr, nullptr,
+                                      HEED_UNARY_PRIMITIVES(HEED_STEP) HEED_BINARY_PRIMITIVES(HEED_STEP)
+                                          HEED_COMPARE_PRIMITIVES(HEED_STEP) step_select<T>};
 #undef HEED_STEP
 
 /// Registers of the block in turn go through every step: a step's operands are still in the first cache.
 template <class T>
 void run(Program const& program, T const* const* inputs, int64_t const* strides, T* const* outputs, int64_t n) {
-  int const count = program.inputs(), constants = int(program.constants().size());
   int64_t const length = n < block ? (n + 15) / 16 * 16 : block;
-  Scratch<T> scratch(program.slots() * length);
-  Scratch<T*> places(program.slots());
-  T** const slot = places.data();
-  for (int s = 0; s < program.slots(); ++s) slot[s] = scratch.data() + s * length;
-  for (int k = 0; k < constants; ++k)
-    for (int64_t i = 0; i < length; ++i) slot[count + k][i] = T(program.constants()[size_t(k)]);
-  for (int i = 0; i < count; ++i)
-    if (strides[i] == 0)
-      for (int64_t j = 0; j < length; ++j) slot[i][j] = *inputs[i];
+  ProgramRunner<T> runner(program, steps<T>, nullptr, length);
+  for (int i = 0; i < program.inputs(); ++i)
+    if (strides[i] == 0) runner.fill(i, *inputs[i]);
+  runner.begin();
   for (int64_t begin = 0; begin < n; begin += length) {
     int64_t const here = n - begin < length ? n - begin : length;
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < program.inputs(); ++i) {
       if (strides[i] == 1)
-        slot[i] = const_cast<T*>(inputs[i]) + begin;  // only read
+        runner.place(i, inputs[i] + begin);
       else if (strides[i] != 0)
-        for (int64_t j = 0; j < here; ++j) slot[i][j] = inputs[i][(begin + j) * strides[i]];
+        for (int64_t j = 0; j < here; ++j) runner.own(i)[j] = inputs[i][(begin + j) * strides[i]];
     }
-    for (ProgramStep const& step : program.steps())
-      steps<T>[int(step.op)](slot[step.to], slot[step.a], slot[step.b], slot[step.c], here);
+    runner.run(here);
     for (int k = 0; k < program.outputs(); ++k)
-      __builtin_memcpy(outputs[k] + begin, slot[program.output_slots()[size_t(k)]], size_t(here) * sizeof(T));
+      __builtin_memcpy(outputs[k] + begin, runner.output(k), size_t(here) * sizeof(T));
   }
 }
 
 }  // namespace
 
-constinit ProgramKernels const program_kernels{{{run<float>}, {run<double>}}};
+constinit ProgramKernels const program_kernels{{{run<float>, steps<float>}, {run<double>, steps<double>}}};
 
 }  // namespace HEED_ISA_LEVEL
 }  // namespace heed

@@ -161,9 +161,104 @@ void attend_cases() {
   list().push_back(weights);
 }
 
+/// Numbers 0, 0, 0, 1, 1, 1, 2 …: [B, n], other starts in other rows.
+Tensor document_ids(int64_t b, int64_t n) { return floor((arange(n) + arange(b).unsqueeze(1)) / 3.0); }
+
+struct ModVariant {
+  char const* name;
+  AttendOptions (*options)(Tensors const&);  // of q, k, v, slopes [H], table [H, 5]
+};
+
+void modified_cases() {
+  ModVariant const variants[] = {
+      {"alibi", [](Tensors const& x) { return AttendOptions{.causal = true, .score = alibi(x[3])}; }},
+      {"relative bias, soft cap, alibi",
+       [](Tensors const& x) { return AttendOptions{.score = relative_bias(x[4]) | soft_cap(2) | alibi(x[3])}; }},
+      {"two reads of one table, nested in a read",
+       [](Tensors const& x) {
+         Tensor const table = x[4], order = tensor({1.f, 0.f, 3.f, 2.f, 4.f});
+         return AttendOptions{.score = [&](auto s, auto at) {
+           return s * read(table, {at.h, read(order, {fmod(at.i, 5.)})}) + exp(read(table, {at.h, at.j}));
+         }};
+       }},
+      {"dropout in a window",
+       [](Tensors const& x) {
+         return AttendOptions{.left = 9, .right = 3, .dropout = 0.3, .draw = {3, 4}, .score = relative_bias(x[4])};
+       }},
+      {"documents",
+       [](Tensors const& x) {
+         return AttendOptions{.score = alibi(x[3]), .sees = documents(document_ids(x[0].size(0), x[1].size(2)))};
+       }},
+      {"a union of masks",
+       [](Tensors const& x) {
+         return AttendOptions{.score = alibi(x[3]),
+                              .sees = (causal() & window(4, 0)) | MaskMod([](auto at) { return at.j < 2.; }) |
+                                      MaskMod([](auto at) { return (fmod(at.j, 7.) == 0.) & (at.h < 1.); })};
+       }},
+      {"not in these blocks",
+       [](Tensors const& x) {
+         Tensor const blocked = tensor({{1.f, 0.f, 1.f}, {0.f, 0.f, 1.f}, {0.f, 1.f, 0.f}}).reshape({1, 1, 3, 3}) > 0.0;
+         return AttendOptions{.score = relative_bias(x[4]), .sees = ~blocks(blocked, 20)};
+       }},
+      {"lengths",
+       [](Tensors const& x) {
+         return AttendOptions{.score = relative_bias(x[4]), .sees = lengths(arange(x[0].size(0)) + int64_t{2})};
+       }},
+      {"prefix",
+       [](Tensors const& x) {
+         return AttendOptions{.score = relative_bias(x[4]), .sees = prefix(arange(x[0].size(0)) + int64_t{2})};
+       }},
+      {"sigmoid weights",
+       [](Tensors const& x) {
+         return AttendOptions{
+             .causal = true, .score = alibi(x[3]), .weight = [](auto s, auto) { return sigmoid(s - 1.); }};
+       }},
+      {"squared ReLU weights with dropout",
+       [](Tensors const& x) {
+         Tensor const table = x[4];
+         return AttendOptions{.left = 6,
+                              .dropout = 0.2,
+                              .draw = {5, 6},
+                              .sees = documents(document_ids(x[0].size(0), x[1].size(2))),
+                              .weight = [&](auto s, auto at) {
+                                auto const positive = max(s + read(table, {at.h, 1.}), 0.);
+                                return positive * positive;
+                              }};
+       }},
+  };
+  for (ModVariant const& v : variants) {
+    auto const options = v.options;
+    OpCase c{.name = std::string("attend ") + v.name,
+             .covers = "attend",
+             .inputs = {real(), real(), real(), real(), real()},
+             .shapes = {{{1, 2, 3, 2}, {1, 1, 4, 2}, {1, 1, 4, 3}, {2}, {2, 5}},
+                        {{2, 2, 4, 3}, {2, 2, 4, 3}, {2, 2, 4, 3}, {2}, {2, 5}},
+                        {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}, {1}, {1, 5}},
+                        {{1, 1, 6, 2}, {1, 1, 3, 2}, {1, 1, 3, 1}, {1}, {1, 5}},
+                        {{1, 4, 17, 8}, {1, 2, 33, 8}, {1, 2, 33, 9}, {4}, {4, 5}},
+                        {{1, 1, 100, 8}, {1, 1, 90, 8}, {1, 1, 90, 8}, {1}, {1, 5}},
+                        {{0, 2, 3, 2}, {0, 2, 3, 2}, {0, 2, 3, 2}, {2}, {2, 5}},
+                        {{1, 2, 3, 2}, {1, 2, 0, 2}, {1, 2, 0, 2}, {2}, {2, 5}}},
+             .op =
+                 [options](Tensors const& x) {
+                   auto y = attend(x[0], x[1], x[2], options(x));
+                   return y.lse.defined() ? Tensors{y.out, y.lse} : Tensors{y.out};
+                 },
+             .twin =
+                 [options](Tensors const& x) {
+                   auto y = naive::attend(x[0], x[1], x[2], options(x));
+                   return y.lse.defined() ? Tensors{y.out, y.lse} : Tensors{y.out};
+                 }};
+    c.f32 = 2e-5, c.f64 = 1e-12, c.gradient_f32 = 2e-4;
+    c.gradcheck.full_up_to = 30;
+    list().push_back(c);
+  }
+}
+
 OpSuite const& suite() {
   static OpSuite const all = [] {
     attend_cases();
+    modified_cases();
     return OpSuite{.sections = {"attention"}, .cases = list()};
   }();
   return all;
