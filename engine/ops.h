@@ -1403,21 +1403,59 @@ struct AttendOptions {
   ScoreMod score = {};   // applied to scale·q·k before the softmax (score.h)
   MaskMod sees = {};     // and true attends: skips the tiles where nothing can
   ScoreMod weight = {};  // if given, no softmax: what it makes of a score is the weight (sigmoid, ReLU²)
+  Tensor sink = {};      // [H]: a logit in every row's denominator that has no value; zeros: softmax-1 (Miller, 2023)
+  double entmax = 1;     // α of α-entmax in place of the softmax: 2 is sparsemax (Peters et al., 2019)
+  int64_t top_k = 0;     // only the k largest scores of each query, and what equals them; 0: all
+  /// i64 [B, P]: k and v are pages [N, G, page, D] that sequences share (Kwon et al., 2023), page a multiple of 32; key
+  /// j of b is row j % page of page pages[b, j / page]. lengths() hides what of the last page is unused. No gradients.
+  Tensor pages = {};
 };
 struct Attended {
   Tensor out;  // [B, H, T, E]
-  Tensor lse;  // [B, H, T]: log Σ exp(score), −∞ where a query sees nothing; undefined with `weight`
+  Tensor lse;  // [B, H, T]: log Σ exp(score), −∞ where a query sees nothing; undefined with `weight` or `entmax`
 };
 /// softmax(q·kᵀ·scale)·v without the T×S matrix: q [B, H, T, D], k [B, G, S, D], v [B, G, S, E], H a multiple of G, and
 /// head h reads key head ⌊h·G/H⌋ (Vaswani et al., 2017; Ainslie et al., 2023; tiling by online softmax: Milakov and
 /// Gimelshein, 2018; Dao et al., 2022). A query that sees nothing gives 0; masked keys and values are never read as
 /// numbers.
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
+/// attend() over all keys, from what it gave for two parts of them: log-sum-exp weighs the outputs.
+Attended merge(Attended const& a, Attended const& b);
+/// Σ_j f(s_ij) [B, H, T], or Σ_i f(s_ij) [B, H, S] over_queries, of the modified scores that options let be seen;
+/// recomputed by tiles, never held.
+Tensor score_sum(Tensor const& q, Tensor const& k, ScoreMod const& f, AttendOptions const& options = {},
+                 bool over_queries = false);
+/// Σ f(p, s, position) over keys or over queries, p = exp(s − lse) the weight that attend() gave lse for: a
+/// differentiable measure of an attention map that is never held.
+template <class F>
+Tensor attention_probe(Tensor const& q, Tensor const& k, Tensor const& lse, F const& f,
+                       AttendOptions const& options = {}, bool over_queries = false) {
+  double const shift = double(k.size(2) - q.size(2));
+  ScoreMod const of_weight = [&](auto s, auto at) {
+    auto const unseen = read(lse, {at.b, at.h, at.i - shift});
+    return f(exp(s - unseen), s, at);
+  };
+  return score_sum(q, k, of_weight, options, over_queries);
+}
+/// −Σ_j p log p [B, H, T], in nats; 0 for a query that sees nothing.
+Tensor attention_entropy(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options = {});
+/// 1 / Σ_j p² [B, H, T]: on how many keys a query really rests.
+Tensor attention_effective_count(Tensor const& q, Tensor const& k, Tensor const& lse,
+                                 AttendOptions const& options = {});
+/// max_j p [B, H, T]
+Tensor attention_max(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options = {});
+/// Σ_j p·|i − j| [B, H, T]
+Tensor attention_distance(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options = {});
+/// Σ_i p [B, H, S]: what each key gets from all queries.
+Tensor attention_received(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options = {});
 /// The modified scores [B, H, T, S], −∞ where nothing is seen: materialised, for what mixes heads or normalises
 /// otherwise, and for second derivatives.
 Tensor dense_scores(Tensor const& q, Tensor const& k, AttendOptions const& options = {});
 /// The weights [B, H, T, S] that attend() applies to v: materialised, for looking and for second derivatives.
 Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options = {});
+/// max((α − 1)·x − τ, 0)^(1/(α−1)) with τ such that the sum along `axis` is 1: sparse for α > 1, sparsemax for 2
+/// (Martins and Astudillo, 2016; Peters et al., 2019). Entries of −∞ get 0.
+Tensor entmax(Tensor const& x, double alpha = 1.5, int axis = -1);
 
 enum class Recurrence { tanh, relu, lstm, gru };
 
@@ -1439,6 +1477,8 @@ Tensor dropout(Tensor const& x, double p, Draw draw);
 std::pair<Tensor, Tensor> recurrence(Recurrence kind, Tensor const& x, Tensor const& h0, Tensor const& c0,
                                      Tensor const& w_hh, Tensor const& b_hh, bool reverse, Tensor const& w_hr = {});
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
+/// Of options.score.
+Tensor score_sum(Tensor const& q, Tensor const& k, AttendOptions const& options, bool over_queries);
 }  // namespace naive
 
 }  // namespace heed

@@ -20,6 +20,31 @@ Complaint shapes_complaint(Tensor const& q, Tensor const& k, Tensor const& v, ch
       "pass q [B, H, T, D], k [B, G, S, D], v [B, G, S, E] with H a multiple of G"};
 }
 
+int64_t key_count(Tensor const& k, AttendOptions const& options) {
+  return options.pages.defined() ? options.pages.size(1) * k.size(2) : k.size(2);
+}
+
+void check_pages(Tensor const& q, Tensor const& k, AttendOptions const& options) {
+  Tensor const& pages = options.pages;
+  check(pages.dtype() == Dtype::i64 && pages.rank() == 2 && pages.size(0) == q.size(0), "attend", [&] {
+    return Complaint{
+        fmt::format("expected i64 pages [{}, P], got {} {}", q.size(0), name(pages.dtype()), to_string(pages.shape())),
+        "pass a row of page numbers for each sequence"};
+  });
+  check(k.size(2) % 32 == 0 && k.size(2) > 0, "attend", [&] {
+    return Complaint{fmt::format("expected pages of a multiple of 32 keys, got {}", to_string(k.shape())),
+                     "k and v are [pages, G, 32·n, D]"};
+  });
+  check(options.entmax == 1 && options.top_k == 0, "attend", [] {
+    return Complaint{"entmax and top_k do not read pages", "gather the pages with index_select() first"};
+  });
+  for (int64_t page : pages.to_vector<int64_t>())
+    check(page >= 0 && page < k.size(0), "attend", [&] {
+      return Complaint{fmt::format("page {} is not among the {} of k", page, k.size(0)),
+                       "fill unused entries with any page, 0 say, and hide them by lengths()"};
+    });
+}
+
 void check_operands(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
   for (Tensor const* t : {&q, &k, &v}) check_defined("attend", *t);
   check(q.rank() == 4 && k.rank() == 4 && v.rank() == 4, "attend",
@@ -29,7 +54,8 @@ void check_operands(Tensor const& q, Tensor const& k, Tensor const& v, AttendOpt
         fmt::format("expected one type, got q {}, k {}, v {}", name(q.dtype()), name(k.dtype()), name(v.dtype())),
         "convert them with .to()"};
   });
-  check(q.size(0) == k.size(0) && k.size(0) == v.size(0), "attend",
+  if (options.pages.defined()) check_pages(q, k, options);
+  check((options.pages.defined() || q.size(0) == k.size(0)) && k.size(0) == v.size(0), "attend",
         [&] { return shapes_complaint(q, k, v, "batch sizes differ"); });
   check(q.size(3) == k.size(3), "attend",
         [&] { return shapes_complaint(q, k, v, "q and k differ in their last axis"); });
@@ -41,12 +67,25 @@ void check_operands(Tensor const& q, Tensor const& k, Tensor const& v, AttendOpt
     return Complaint{fmt::format("expected a window of counts, got left {} and right {}", options.left, options.right),
                      "pass how many keys are visible on each side, 0 or more"};
   });
+  check(options.entmax >= 1 && options.top_k >= 0, "attend", [&] {
+    return Complaint{fmt::format("expected an alpha of 1 or more and a count of 0 or more, got entmax {} and top_k {}",
+                                 options.entmax, options.top_k),
+                     "1 and 0 are the softmax over all keys"};
+  });
+  check(int(bool(options.weight)) + (options.entmax > 1) + (options.top_k > 0 || options.sink.defined()) <= 1, "attend",
+        [&] {
+          return Complaint{"weight, entmax and (top_k, sink) normalise rows in different ways", "choose one of them"};
+        });
+  check(!options.sink.defined() || options.sink.shape() == Shape{q.size(1)}, "attend", [&] {
+    return Complaint{fmt::format("expected a sink [{}], got {}", q.size(1), to_string(options.sink.shape())),
+                     "pass one logit a head"};
+  });
   check(options.dropout >= 0 && attend_threshold(std::min(options.dropout, 1.0)) < 65536, "attend", [&] {
     return Complaint{fmt::format("expected a dropout from 0 to below 1, got {}", options.dropout),
                      "pass the share to drop"};
   });
   if (options.mask.defined()) {
-    Shape const scores{q.size(0), q.size(1), q.size(2), k.size(2)};
+    Shape const scores{q.size(0), q.size(1), q.size(2), key_count(k, options)};
     check(options.mask.dtype() == Dtype::boolean && broadcast("attend", options.mask.shape(), scores) == scores,
           "attend", [&] {
             return Complaint{fmt::format("expected a bool mask that broadcasts to {}, got {} {}", to_string(scores),
@@ -71,8 +110,13 @@ struct Mods {
   AttendOptions const& options;
   ModTables<T> score, sees;
   TilePattern pattern;
+  Tensor pages;
 
-  explicit Mods(AttendOptions const& o) : options(o), score(tables(o.score.get())), sees(tables(o.sees.get())) {}
+  explicit Mods(AttendOptions const& o)
+      : options(o),
+        score(tables(o.score.get())),
+        sees(tables(o.sees.get())),
+        pages(o.pages.defined() ? o.pages.contiguous() : Tensor()) {}
   static std::vector<Tensor> tables(Modification const* mod) {
     return mod ? recorded(mod)->tables : std::vector<Tensor>{};
   }
@@ -96,7 +140,7 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
                   .heads = q.size(1),
                   .kv_heads = k.size(1),
                   .tq = q.size(2),
-                  .tk = k.size(2),
+                  .tk = key_count(k, options),
                   .d = q.size(3),
                   .dv = v.size(3),
                   .q = q.data<T>(),
@@ -122,6 +166,11 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
   a.dropout = options.dropout;
   a.seed = options.draw.seed;
   a.offset = options.draw.offset;
+  if (options.pages.defined()) {
+    a.pages = mods.pages.template data<int64_t>();
+    a.page = k.size(2);
+    a.page_count = options.pages.size(1);
+  }
   mods.into(a);
   return a;
 }
@@ -129,7 +178,7 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
 /// How many (query, key) pairs causality and windows let see each other, over batch and heads; a mask counts as all
 /// true.
 double visible_pairs(Tensor const& q, Tensor const& k, AttendOptions const& options) {
-  int64_t const t = q.size(2), s = k.size(2);
+  int64_t const t = q.size(2), s = key_count(k, options);
   double pairs = 0;
   for (int64_t i = s - t; i < s; ++i) {
     int64_t const first = options.left < i ? i - options.left : 0;
@@ -165,6 +214,50 @@ ScoreMod with_tables(ScoreMod const& mod, std::vector<Tensor> tables) {
   return mod ? ScoreMod(with_tables(*recorded(mod.get()), std::move(tables))) : mod;
 }
 
+/// Where the kernels sum up the gradients of the tables of options.score that are wanted.
+template <class T>
+class TableGradients {
+ public:
+  TableGradients(AttendOptions const& options, Mods<T> const& mods, std::vector<bool> wanted)
+      : tables_(score_tables(options)), wanted_(std::move(wanted)), views_(mods.score.views), sums_(tables_.size()) {
+    if (!options.score) return;
+    Program const& program = *recorded(options.score.get())->program;
+    slope_ = program.read_gradient(wanted_);
+    for (int table : program.loads(wanted_)) {
+      ProgramTableView<T> const& view = views_[size_t(table)];
+      int64_t const elements = mods.score.tensors[size_t(table)].numel();
+      Tensor& sum = sums_[size_t(table)];  // of each part of the work
+      if (!sum.defined()) sum = zeros({AttendSink::most_parts, elements}, Dtype::f64);
+      AttendSink sink{sum.data<double>(), elements, {}, {}};
+      for (int axis = 0; axis < 3; ++axis) sink.size[axis] = view.size[axis], sink.stride[axis] = view.stride[axis];
+      sinks_.push_back(sink);
+    }
+  }
+  void into(AttendGradArgs<T>& to) const {
+    to.slope = {slope_.get(), views_.data()};
+    to.sinks = sinks_.data();
+    to.sink_count = int(sinks_.size());
+  }
+  std::vector<Tensor> results() const {
+    std::vector<Tensor> gradients(tables_.size());
+    for (size_t t = 0; t < tables_.size(); ++t) {
+      if (!wanted_[t]) continue;
+      Tensor const& x = tables_[t];
+      gradients[t] = sums_[t].defined() && x.numel() ? sum(sums_[t], {0}).reshape(x.shape()).to(x.dtype())
+                                                     : zeros(x.shape(), x.dtype());
+    }
+    return gradients;
+  }
+
+ private:
+  std::vector<Tensor> tables_;
+  std::vector<bool> wanted_;
+  std::vector<ProgramTableView<T>> const& views_;
+  std::shared_ptr<Program const> slope_;
+  std::vector<AttendSink> sinks_;
+  std::vector<Tensor> sums_;
+};
+
 struct AttendGradients {
   Tensor dq, dk, dv;
   std::vector<Tensor> tables;  // undefined where none is wanted
@@ -174,7 +267,7 @@ AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tens
                          Tensor const* g, AttendOptions const& options, std::vector<bool> const& wanted) {
   Tensor const dout = rows_contiguous(g[0].defined() ? g[0] : zeros(out.shape(), out.dtype()));
   Tensor const dlse = lse.defined() && g[1].defined() ? g[1].contiguous() : Tensor();
-  AttendGradients d{with_layout_of(q), with_layout_of(k), with_layout_of(v), std::vector<Tensor>(wanted.size())};
+  AttendGradients d{with_layout_of(q), with_layout_of(k), with_layout_of(v), {}};
   // Five products: the scores again, dP and dV, dQ and dK.
   Observed const watch("attend", {&q, &k, &v, &out, &lse, &dout, &dlse, &options.mask}, {&d.dq, &d.dk, &d.dv},
                        [&] { return 2 * visible_pairs(q, k, options) * double(3 * q.size(3) + 2 * v.size(3)); });
@@ -193,48 +286,149 @@ AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tens
                                 .dk_strides = strides_of(d.dk),
                                 .dv = d.dv.data<T>(),
                                 .dv_strides = strides_of(d.dv)};
-    std::shared_ptr<Program const> slope;
-    std::vector<AttendSink> sinks;
-    std::vector<Tensor> sums(wanted.size());  // f64 [parts, elements]
-    if (options.score) {
-      Program const& program = *recorded(options.score.get())->program;
-      slope = program.read_gradient(wanted);
-      gradients.slope = {slope.get(), mods.score.views.data()};
-      for (int table : program.loads(wanted)) {
-        ProgramTableView<T> const& view = mods.score.views[size_t(table)];
-        int64_t const elements = mods.score.tensors[size_t(table)].numel();
-        Tensor& sum = sums[size_t(table)];
-        if (!sum.defined()) sum = zeros({AttendSink::most_parts, elements}, Dtype::f64);
-        AttendSink sink{sum.data<double>(), elements, {}, {}};
-        for (int axis = 0; axis < 3; ++axis) sink.size[axis] = view.size[axis], sink.stride[axis] = view.stride[axis];
-        sinks.push_back(sink);
-      }
-      gradients.sinks = sinks.data();
-      gradients.sink_count = int(sinks.size());
-    }
+    TableGradients<T> sums(options, mods, wanted);
+    sums.into(gradients);
     kernels<AttendKernels>().of<T>().backward(a, gradients);
-    std::vector<Tensor> const tables = score_tables(options);
-    for (size_t t = 0; t < wanted.size(); ++t)
-      if (wanted[t])
-        d.tables[t] = sums[t].defined() ? sum(sums[t], {0}).reshape(tables[t].shape()).to(tables[t].dtype())
-                                        : zeros(tables[t].shape(), tables[t].dtype());
+    d.tables = sums.results();
   });
   return d;
 }
 
-}  // namespace
+/// From g, which has the shape of score_sum's result: gradients of q, k and of the tables of options.score, in that
+/// order.
+std::vector<Tensor> sum_backward(Tensor const& q, Tensor const& k, Tensor const& g, AttendOptions const& options,
+                                 bool over_queries, std::vector<bool> const& wanted) {
+  Tensor const dq = with_layout_of(q), dk = with_layout_of(k);
+  std::vector<Tensor> result{dq, dk};
+  Observed const watch("score_sum", {&q, &k, &g, &options.mask}, {&dq, &dk},
+                       [&] { return 6 * visible_pairs(q, k, options) * double(q.size(3)); });
+  dispatch_floating("score_sum", q.dtype(), [&]<class T>(Type<T>) {
+    Mods<T> mods(options);
+    TableGradients<T> tables(options, mods, wanted);
+    AttendGradArgs<T> to{};
+    to.dq = dq.data<T>(), to.dq_strides = strides_of(dq);
+    to.dk = dk.data<T>(), to.dk_strides = strides_of(dk);
+    tables.into(to);
+    Tensor const rows = g.contiguous();
+    kernels<AttendRowsKernels>().of<T>().sum_backward(arguments<T>(q, k, k, options, mods), over_queries,
+                                                      rows.data<T>(), to);
+    for (Tensor const& table : tables.results()) result.push_back(table);
+  });
+  return result;
+}
 
-Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, AttendOptions const& given) {
-  if (autocasts(q_in) || autocasts(k_in) || autocasts(v_in))
-    return attend(autocast(q_in), autocast(k_in), autocast(v_in), given);
-  check_operands(q_in, k_in, v_in, given);
-  if (is_half(q_in.dtype())) {
-    Attended const y = [&] {
-      AutocastOff const off;
-      return attend(widened(q_in), widened(k_in), widened(v_in), given);
-    }();
-    return {y.out.to(q_in.dtype()), y.lse};
+/// What records a function of scores: inputs q, k and tables; gradient(q, k, tables wanted, g) gives theirs; twin(q, k,
+/// options) is the same as a composition, or null where there is none.
+template <class Twin, class Gradient>
+void record_scores(char const* op, Tensor& y, Tensor const& q, Tensor const& k, AttendOptions const& options,
+                   Twin const& twin, Gradient const& gradient) {
+  std::vector<Tensor> const tables = score_tables(options);
+  if (!tracked(q, k) && !tracked(tables)) return;
+  std::vector<Tensor> in{q, k};
+  in.insert(in.end(), tables.begin(), tables.end());
+  record_many(op, y, in,
+              [saved = std::vector<Saved>(in.begin(), in.end()), mask = Saved(options.mask), options, twin, gradient](
+                  Tensor const& g, Node const& node) {
+                mask.get(node);
+                std::vector<Tensor> x;
+                for (Saved const& s : saved) x.push_back(s.get(node));
+                if (recording()) {
+                  x = twin_inputs(x);
+                  AttendOptions again = options;
+                  again.score = with_tables(options.score, {x.begin() + 2, x.end()});
+                  return twin_gradients({twin(x[0], x[1], again)}, x, {g});
+                }
+                std::vector<bool> wanted;
+                for (size_t t = 2; t < x.size(); ++t) wanted.push_back(node.needs(int(t)));
+                return gradient(x[0], x[1], g, wanted, node);
+              });
+}
+
+/// max((α − 1)·s − τ, 0)^power
+Symbol entmax_power(Symbol s, Symbol tau, double alpha, double power) {
+  Symbol const x = s * (alpha - 1) - tau;
+  Symbol const value = power == 0 ? Symbol(1.) : power == 1 ? x : power == 2 ? x * x : pow(max(x, 1e-30), power);
+  return select(x > 0., value, 0.);
+}
+ScoreMod entmax_weight(Tensor const& tau, double alpha, double shift, double less = 0) {
+  return [&](auto s, auto at) {
+    return entmax_power(s, read(tau, {at.b, at.h, at.i - shift}), alpha, 1 / (alpha - 1) - less);
+  };
+}
+/// s where it is at least the row's `least`, else −∞.
+ScoreMod at_least(Tensor const& least, double shift) {
+  return [&](auto s, auto at) {
+    return select(s >= read(least, {at.b, at.h, at.i - shift}), s, -std::numeric_limits<double>::infinity());
+  };
+}
+
+/// [B, H, T]; parameter is α or k (ops/attend.h).
+Tensor row_threshold(Tensor const& q_in, Tensor const& k_in, RowThreshold kind, double parameter,
+                     AttendOptions const& options) {
+  Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in);
+  Tensor tau({q.size(0), q.size(1), q.size(2)}, q.dtype());
+  {
+    Observed const watch("row_threshold", {&q, &k, &options.mask}, {&tau},
+                         [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
+    dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
+      Mods<T> mods(options);
+      kernels<AttendRowsKernels>().of<T>().threshold(arguments<T>(q, k, k, options, mods), kind, parameter,
+                                                     tau.data<T>());
+    });
   }
+  double const shift = double(k.size(2) - q.size(2));
+  record_scores(
+      "row_threshold", tau, q, k, options,
+      [](Tensor const&, Tensor const&, AttendOptions const&) -> Tensor {
+        fail("attend", {"second derivatives of entmax and of maxima are not recorded by the fused core",
+                        "use attention_weights(), which holds the weights, where they are needed"});
+      },
+      // G(s, τ) = Σ_j w_j = 1, so dτ = Σ_j (∂G/∂s_j) ds_j / (−∂G/∂τ), −∂G/∂τ = Σ_j w_j^(2−α) / (α − 1). For the k-th
+      // largest, G = Σ_j s_j over the scores that equal τ.
+      [options, kind, parameter, shift, level = SavedOutput(tau)](Tensor const& q2, Tensor const& k2, Tensor const& g,
+                                                                  std::vector<bool> wanted, Node const& node) {
+        Tensor const at = level.get(node);
+        AttendOptions with = options;
+        Tensor rate;
+        if (kind == RowThreshold::entmax) {
+          Tensor const slope = score_sum(q2, k2, entmax_weight(at, parameter, shift, 1), options);
+          rate = where(slope > 0.0, g * (parameter - 1) / slope, 0.0);
+          with.score = with.score | entmax_weight(at, parameter, shift);
+        } else {
+          ScoreMod const equal = [&](auto s, auto p) { return select(s == read(at, {p.b, p.h, p.i - shift}), s, 0.); };
+          ScoreMod const one = [&](auto s, auto p) {
+            return select(s == read(at, {p.b, p.h, p.i - shift}), Symbol(1.), 0.);
+          };
+          rate = g / clamp_min(score_sum(q2, k2, one, options), 1);
+          with.score = with.score | equal;
+        }
+        size_t const own = wanted.size();
+        wanted.push_back(false);  // τ's table
+        auto d = sum_backward(q2, k2, rate, with, false, wanted);
+        d.resize(2 + own);
+        return d;
+      });
+  return tau;
+}
+
+/// top_k as a change of scores. Which keys it leaves does not change with small changes of q and k.
+AttendOptions top_k_as_score(Tensor const& q, Tensor const& k, AttendOptions options) {
+  int64_t const count = options.top_k;
+  options.top_k = 0;
+  if (count == 0 || count >= k.size(2)) return options;
+  NoGrad const off;
+  Tensor const least = row_threshold(q, k, RowThreshold::below_largest, double(count), options);
+  options.score = options.score | at_least(least, double(k.size(2) - q.size(2)));
+  return options;
+}
+
+/// A sink is a part of the keys with log-sum-exp `sink` and values 0.
+Attended with_sink(Attended const& y, Tensor const& sink) {
+  Tensor const logit = sink.to(y.lse.dtype()).unsqueeze(1);
+  return {y.out * sigmoid(y.lse - logit).unsqueeze(-1).to(y.out.dtype()), logaddexp(y.lse, logit)};
+}
+
+Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, AttendOptions const& given) {
   AttendOptions const options = with_one_program(given);
   Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in), v = rows_contiguous(v_in);
   std::vector<Tensor> const tables = score_tables(options);
@@ -254,6 +448,9 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
                                              outputs[1].defined() ? outputs[1].data<T>() : nullptr);
   });
   if (!tracked(q, k, v) && !tracked(tables)) return {outputs[0], outputs[1]};
+  check(!options.pages.defined(), "attend", [] {
+    return Complaint{"pages have no gradients", "decode under NoGrad, or gather the pages with index_select() first"};
+  });
   auto gradient = [q = Saved(q), k = Saved(k), v = Saved(v), out = SavedOutput(outputs[0], 0),
                    lse = outputs[1].defined() ? SavedOutput(outputs[1], 1) : SavedOutput(), mask = Saved(options.mask),
                    saved = std::vector<Saved>(tables.begin(), tables.end()), given,
@@ -296,6 +493,33 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
   return {out[0], out[1]};
 }
 
+}  // namespace
+
+Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, AttendOptions const& given) {
+  if (autocasts(q_in) || autocasts(k_in) || autocasts(v_in))
+    return attend(autocast(q_in), autocast(k_in), autocast(v_in), given);
+  check_operands(q_in, k_in, v_in, given);
+  if (is_half(q_in.dtype())) {
+    Attended const y = [&] {
+      AutocastOff const off;
+      return attend(widened(q_in), widened(k_in), widened(v_in), given);
+    }();
+    return {y.out.to(q_in.dtype()), y.lse};
+  }
+  AttendOptions plain = given;
+  plain.sink = Tensor(), plain.entmax = 1, plain.top_k = 0;
+  if (given.sink.defined()) {
+    plain.top_k = given.top_k;
+    return with_sink(attend(q_in, k_in, v_in, plain), given.sink);
+  }
+  if (given.entmax > 1) {
+    plain.weight = entmax_weight(row_threshold(q_in, k_in, RowThreshold::entmax, given.entmax, plain), given.entmax,
+                                 double(k_in.size(2) - q_in.size(2)));
+    return attend(q_in, k_in, v_in, plain);
+  }
+  return fused(q_in, k_in, v_in, top_k_as_score(q_in, k_in, given));
+}
+
 namespace {
 
 /// A modification's inputs besides the score, which broadcast to [B, H, T, S].
@@ -332,25 +556,174 @@ Tensor modified(ScoreMod const& mod, Tensor const& scores, Tensor const& q, Tens
   return apply_mod(*recorded(mod.get()), position_inputs(scores, q, k)).expand(scores.shape());
 }
 
+Tensor with_sink_lse(Tensor const& lse, AttendOptions const& options) {
+  return options.sink.defined() ? logaddexp(lse, options.sink.to(lse.dtype()).unsqueeze(1)) : lse;
+}
+
 }  // namespace
 
 Tensor dense_scores(Tensor const& q, Tensor const& k, AttendOptions const& options) {
   check_operands(q, k, k, options);
   Tensor const seen = visible(q, k, options).expand({q.size(0), q.size(1), q.size(2), k.size(2)});
+  constexpr double nothing = -std::numeric_limits<double>::infinity();
   Tensor const products = matmul(q, used_rows(k, seen, q.size(1)).t()) * scale_of(q, options);
-  return masked_fill(modified(options.score, products, q, k), !seen, -std::numeric_limits<double>::infinity());
+  Tensor const scores = masked_fill(modified(options.score, products, q, k), !seen, nothing);
+  if (options.top_k == 0 || options.top_k >= k.size(2)) return scores;
+  Tensor const least = topk(scores.detach(), options.top_k).values.slice(-1, options.top_k - 1, options.top_k);
+  return masked_fill(scores, scores < least, nothing);
+}
+
+Attended merge(Attended const& a, Attended const& b) {
+  check_defined("merge", a.lse);
+  check_defined("merge", b.lse);
+  check(a.out.shape() == b.out.shape() && a.lse.shape() == b.lse.shape(), "merge", [&] {
+    return Complaint{
+        fmt::format("expected parts of one shape, got {} and {}", to_string(a.out.shape()), to_string(b.out.shape())),
+        "attend with the same queries to both parts of the keys"};
+  });
+  Tensor const lse = logaddexp(a.lse, b.lse);
+  Tensor const safe = where(lse == -std::numeric_limits<double>::infinity(), 0.0, lse);
+  auto const part = [&](Attended const& x) { return x.out * exp(x.lse - safe).unsqueeze(-1).to(x.out.dtype()); };
+  return {part(a) + part(b), lse};
+}
+
+Tensor score_sum(Tensor const& q_in, Tensor const& k_in, ScoreMod const& f, AttendOptions const& given,
+                 bool over_queries) {
+  if (is_half(q_in.dtype())) return score_sum(widened(q_in), widened(k_in), f, given, over_queries);
+  AttendOptions options = given;
+  options.weight = {}, options.sink = Tensor(), options.entmax = 1, options.dropout = 0;
+  check_operands(q_in, k_in, k_in, options);
+  options = top_k_as_score(q_in, k_in, options);
+  check(bool(f), "score_sum", [] { return Complaint{"there is no function", "pass f(score, position)"}; });
+  options.score = options.score | f;
+  Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in);
+  Tensor y({q.size(0), q.size(1), over_queries ? k.size(2) : q.size(2)}, q.dtype());
+  {
+    Observed const watch("score_sum", {&q, &k, &options.mask}, {&y},
+                         [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
+    dispatch_floating("score_sum", q.dtype(), [&]<class T>(Type<T>) {
+      Mods<T> mods(options);
+      kernels<AttendRowsKernels>().of<T>().sum(arguments<T>(q, k, k, options, mods), over_queries, y.data<T>());
+    });
+  }
+  record_scores(
+      "score_sum", y, q, k, options,
+      [over_queries](Tensor const& q2, Tensor const& k2, AttendOptions const& again) {
+        return naive::score_sum(q2, k2, again, over_queries);
+      },
+      [options, over_queries](Tensor const& q2, Tensor const& k2, Tensor const& g, std::vector<bool> const& wanted,
+                              Node const&) { return sum_backward(q2, k2, g, options, over_queries, wanted); });
+  return y;
+}
+
+Tensor attention_entropy(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options) {
+  // p·(lse − s), and 0 where p is
+  double const shift = double(k.size(2) - q.size(2));
+  return score_sum(
+      q, k,
+      [&](auto s, auto at) {
+        auto const surprise = read(lse, {at.b, at.h, at.i - shift}) - s, p = exp(-surprise);
+        return select(p > 0., p * surprise, 0.);
+      },
+      options);
+}
+Tensor attention_effective_count(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options) {
+  return 1.0 / attention_probe(
+                   q, k, lse, [](auto p, auto, auto) { return p * p; }, options);
+}
+Tensor attention_max(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options) {
+  if (is_half(q.dtype())) return attention_max(widened(q), widened(k), lse, options);
+  AttendOptions plain = options;
+  plain.weight = {}, plain.sink = Tensor(), plain.entmax = 1, plain.top_k = 0;
+  check_operands(q, k, k, plain);
+  Tensor const top = row_threshold(q, k, RowThreshold::largest, 1, plain);
+  Tensor const none = top == -std::numeric_limits<double>::infinity();
+  return where(none, 0.0, exp(where(none, 0.0, top) - where(none, 0.0, lse)));
+}
+Tensor attention_distance(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options) {
+  return attention_probe(
+      q, k, lse, [](auto p, auto, auto at) { return p * abs(at.i - at.j); }, options);
+}
+Tensor attention_received(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options) {
+  return attention_probe(
+      q, k, lse, [](auto p, auto, auto) { return p; }, options, true);
+}
+
+Tensor entmax(Tensor const& x_in, double alpha, int axis) {
+  check_defined("entmax", x_in);
+  check(alpha >= 1, "entmax", [&] {
+    return Complaint{fmt::format("expected an alpha of 1 or more, got {}", alpha), "1 is softmax, 2 sparsemax"};
+  });
+  if (alpha == 1) return softmax(x_in, axis);
+  if (x_in.numel() == 0 || x_in.rank() == 0) return x_in.rank() == 0 ? ones({}, x_in.dtype()) : x_in * 1.0;
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  double const power = 1 / (alpha - 1);
+  Tensor const unseen = x_in == -infinity;
+  Tensor const z = masked_fill(x_in, unseen, 0.0) * (alpha - 1);
+  auto const raised = [&](Tensor const& tau, double to) {
+    Tensor const over = z - tau, in = (over > 0.0) & !unseen;
+    return where(in, pow(where(in, over, 1.0), to), 0.0);
+  };
+  Tensor tau;
+  double flat = 0;
+  Tensor curvature;
+  {
+    NoGrad const off;
+    Tensor const top = amax(masked_fill(z, unseen, -infinity), {axis}, true);
+    Tensor low = top - 1.0, high = top;
+    for (int step = 0; step < 60; ++step) {  // halving, as far as f64 goes
+      tau = (low + high) * 0.5;
+      Tensor const above = sum(raised(tau, power), {axis}, true) > 1.0;
+      low = where(above, tau, low);
+      high = where(above, high, tau);
+    }
+    flat = power - 1;
+    curvature = sum(raised(tau, power - 2), {axis}, true) / sum(raised(tau, power - 1), {axis}, true) * (flat / 2);
+  }
+  // Halley's step from the solution changes nothing but the derivatives, the first two of which are the solution's.
+  Tensor const step =
+      (sum(raised(tau, power), {axis}, true) - 1.0) / (sum(raised(tau, power - 1), {axis}, true) * power);
+  return raised(tau + step + curvature * step * step, power);
+}
+
+Tensor naive::score_sum(Tensor const& q, Tensor const& k, AttendOptions const& options, bool over_queries) {
+  AttendOptions open = options;
+  open.score = {};
+  Tensor const hidden = dense_scores(q, k, open) == -std::numeric_limits<double>::infinity();
+  Tensor const scores = modified(options.score, masked_fill(dense_scores(q, k, open), hidden, 0.0), q, k);
+  return sum(masked_fill(scores, hidden, 0.0), {over_queries ? 2 : 3});
 }
 
 Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options) {
   Tensor const scores = dense_scores(q, k, options), hidden = scores == -std::numeric_limits<double>::infinity();
   if (options.weight) return masked_fill(modified(options.weight, masked_fill(scores, hidden, 0.0), q, k), hidden, 0.0);
+  if (options.entmax > 1) return entmax(scores, options.entmax);
   // A query that sees nothing has weights 0, not 0/0.
-  Tensor const lse = naive::logsumexp(scores, -1), none = lse == -std::numeric_limits<double>::infinity();
+  Tensor const lse = with_sink_lse(naive::logsumexp(scores, -1), options),
+               none = lse == -std::numeric_limits<double>::infinity();
   return exp(scores - where(none, 0.0, lse).unsqueeze(-1));
 }
 
+namespace {
+
+/// Pages as the keys or values [B, G, S, D] that they stand for.
+Tensor gathered(Tensor const& x, Tensor const& pages) {
+  int64_t const b = pages.size(0), p = pages.size(1), g = x.size(1), page = x.size(2), d = x.size(3);
+  return index_select(x, 0, pages.reshape({b * p}))
+      .reshape({b, p, g, page, d})
+      .transpose(1, 2)
+      .reshape({b, g, p * page, d});
+}
+
+}  // namespace
+
 Attended naive::attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
   check_operands(q, k, v, options);
+  if (options.pages.defined()) {
+    AttendOptions whole = options;
+    whole.pages = Tensor();
+    return naive::attend(q, gathered(k, options.pages), gathered(v, options.pages), whole);
+  }
   Tensor weights = attention_weights(q, k, options);
   if (options.dropout > 0) {
     std::vector<float> keep(size_t(weights.numel()));
@@ -366,7 +739,8 @@ Attended naive::attend(Tensor const& q, Tensor const& k, Tensor const& v, Attend
   }
   Tensor const seen = visible(q, k, options).expand(weights.shape());
   Tensor const out = matmul(weights, used_rows(v, seen, q.size(1)));
-  return {out, options.weight ? Tensor() : naive::logsumexp(dense_scores(q, k, options), -1)};
+  if (options.weight || options.entmax > 1) return {out, Tensor()};
+  return {out, with_sink_lse(naive::logsumexp(dense_scores(q, k, options), -1), options)};
 }
 
 }  // namespace heed

@@ -62,6 +62,18 @@ struct AttendArgs {
   /// Nonzero attends; `pattern` says, for tiles(), where it can be nonzero.
   AttendMod<T> sees = {};
   TilePattern const* pattern = nullptr;
+  /// Where not null, key j of batch element b is row j % page of k's and v's batch element pages[b·page_count + j /
+  /// page]; page is a multiple of 32.
+  int64_t const* pages = nullptr;
+  int64_t page = 0, page_count = 0;
+
+  /// Keys and values from j on, as far as its page goes.
+  T const* key(int64_t b, int64_t g, int64_t j) const {
+    return k + place(b, j) * k_batch + g * k_head + (pages ? j % page : j) * k_row;
+  }
+  T const* value(int64_t b, int64_t g, int64_t j) const {
+    return v + place(b, j) * v_batch + g * v_head + (pages ? j % page : j) * v_row;
+  }
 
   /// The window as offsets of a key from a query, both counted in this call.
   int64_t shift_low() const { return tk - tq - clamped(left); }
@@ -72,10 +84,12 @@ struct AttendArgs {
     bool const cut = l < tk - 1 || r < tk - 1 || sees.program;
     int64_t const reach = (l < tk ? l : tk) + (r < tk ? r : tk), longer = tq > tk ? tq : tk;
     int64_t const extent = reach < 1 ? 1 : reach < longer ? reach : longer;
+    if (pages) return page % 64 == 0 ? Tiles{64, 64} : Tiles{32, 32};
     return extent <= (cut ? 256 : 64) ? Tiles{32, 32} : cut || extent <= 1536 ? Tiles{64, 64} : Tiles{192, 48};
   }
 
  private:
+  int64_t place(int64_t b, int64_t j) const { return pages ? pages[b * page_count + j / page] : b; }
   int64_t clamped(int64_t count) const {
     int64_t const limit = tq + tk;
     return count > limit ? limit : count < -limit ? -limit : count;
@@ -138,6 +152,25 @@ struct AttendTable {
 
 struct AttendKernels : PerType<AttendTable> {};
 
+enum class RowThreshold {
+  entmax,        // τ with Σ_j max((α − 1)·s_j − τ, 0)^(1/(α−1)) = 1; +∞ where nothing is seen
+  largest,       // the k-th largest score; −∞ where fewer than k are seen
+  below_largest  // half way from there to the next lower score
+};
+
+/// Over the pairs that are seen, with the scores that args.score makes; v is not read.
+template <class T>
+struct AttendRowsTable {
+  /// [B, H, T]: Σ_j s_ij; over_queries, [B, H, S]: Σ_i s_ij.
+  void (*sum)(AttendArgs<T> const&, bool over_queries, T* sums);
+  /// From g, shaped as the sums: gradients of q and k and, into the sinks, of tables.
+  void (*sum_backward)(AttendArgs<T> const&, bool over_queries, T const* g, AttendGradArgs<T> const&);
+  /// [B, H, T]; `parameter` is α or k.
+  void (*threshold)(AttendArgs<T> const&, RowThreshold kind, double parameter, T* threshold);
+};
+struct AttendRowsKernels : PerType<AttendRowsTable> {};
+
 }  // namespace heed
 
 HEED_KERNELS(AttendKernels, attend_kernels)
+HEED_KERNELS(AttendRowsKernels, attend_rows_kernels)

@@ -7,123 +7,13 @@
 #include <heed/engine/ops/attend.h>
 #include <heed/engine/ops/attend_decode.h>
 #include <heed/engine/ops/attend_dropout.h>
-#include <heed/engine/ops/attend_mods.h>
-#include <heed/engine/ops/attend_product.h>
-#include <heed/engine/ops/attend_tile.h>
+#include <heed/engine/ops/attend_problem.h>
 
 #include <cmath>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
 namespace {
-
-constexpr int64_t vector_bytes = 64;
-
-/// Working memory of one task, from the caching allocator, carved into 64-byte aligned pieces.
-class Workspace {
- public:
-  explicit Workspace(int64_t bytes) : storage_(Storage::allocate(size_t(bytes))) {}
-
-  template <class U>
-  U* take(int64_t count) {
-    U* const piece = reinterpret_cast<U*>(storage_->data() + used_);
-    used_ += room<U>(count);
-    return piece;
-  }
-  template <class U>
-  static int64_t room(int64_t count) {
-    return round_up(count * int64_t(sizeof(U)), vector_bytes);
-  }
-
- private:
-  Ref<Storage> storage_;
-  int64_t used_ = 0;
-};
-
-template <class T>
-struct Problem {
-  AttendArgs<T> const& a;
-  Tiles tiles;
-  int64_t dp, dvp;  // d and dv rounded up to whole registers
-  int64_t shift_low, shift_high;
-  uint32_t threshold;
-  T kept;
-
-  explicit Problem(AttendArgs<T> const& args)
-      : a(args), tiles(args.tiles()), shift_low(args.shift_low()), shift_high(args.shift_high()) {
-    dp = round_up(a.d, Vec<T>::width);
-    dvp = round_up(a.dv, Vec<T>::width);
-    threshold = a.dropout > 0 ? attend_threshold(a.dropout) : 0;
-    kept = T(65536. / (65536. - double(threshold)));
-  }
-
-  Visibility visibility(int64_t b, int64_t h) const {
-    return {a.tk,       shift_low, shift_high, a.mask ? a.mask + b * a.mask_batch + h * a.mask_head : nullptr,
-            a.mask_row, a.mask_col};
-  }
-  /// f(block, cover) for the key blocks, in order, of which queries [i, i + queries) may see something.
-  template <class F>
-  void key_blocks(Visibility const& see, int64_t b, int64_t h, int64_t i, int64_t queries, F const& f) const {
-    auto const visit = [&](int64_t block, bool full) {
-      int64_t const j = block * tiles.keys;
-      Cover const cover = see.cover(i, queries, j, attend_min(tiles.keys, a.tk - j));
-      if (cover != Cover::empty) f(block, cover == Cover::full && !full ? Cover::partial : cover);
-    };
-    if (a.pattern) {
-      for (TilePattern::Tile const& tile : a.pattern->row(b, h, i / tiles.queries)) visit(tile.key_block, tile.full);
-      return;
-    }
-    int64_t const low = attend_max(i + shift_low, 0), high = attend_min(i + queries - 1 + shift_high, a.tk - 1);
-    for (int64_t block = low / tiles.keys; block * tiles.keys <= high; ++block) visit(block, true);
-  }
-  int64_t query_blocks() const { return (a.tq + tiles.queries - 1) / tiles.queries; }
-  int64_t key_head(int64_t h) const { return h * a.kv_heads / a.heads; }
-};
-
-/// to[i] += Σ_j w[j][i]·from[j] over pairs that are seen: the way of a partial tile with a NaN or Inf among its rows.
-template <class T>
-[[gnu::noinline]] void product_visible(T const* seen, T const* w, int64_t ld, int64_t queries, int64_t keys,
-                                       T const* from, int64_t row, int64_t columns, T* to, int64_t to_row) {
-  for (int64_t r = 0; r < queries; ++r)
-    for (int64_t c = 0; c < keys; ++c)
-      if (seen[c * ld + r] != 0)
-        for (int64_t x = 0; x < columns; ++x) to[r * to_row + x] += w[c * ld + r] * from[c * row + x];
-}
-
-template <class T>
-void fill(T* to, int64_t count, T value) {
-  for (int64_t i = 0; i < count; ++i) to[i] = value;
-}
-
-/// seen[key][query] = 1 where a query of the tile sees a key, else 0, also for the lanes behind the queries.
-template <class T>
-[[gnu::noinline]] void mark_seen(Visibility const& see, TileMods<T>* mods, T* seen, int64_t ld, int64_t i,
-                                 int64_t queries, int64_t j, int64_t keys) {
-  int64_t const lanes = round_up(queries, Vec<T>::width);
-  for (int64_t c = 0; c < keys; ++c)
-    for (int64_t r = 0; r < lanes; ++r) seen[c * ld + r] = T(r < queries);
-  hide(see, seen, ld, i, queries, j, keys, T(0));
-  if (mods && mods->hides()) mods->hide(seen, ld, lanes, j, keys);
-}
-
-/// `with` where nothing is seen.
-template <class T>
-void keep_seen(T const* seen, T* s, int64_t ld, int64_t lanes, int64_t keys, T with) {
-  Vec<T> const zero = Batch<T>(T(0)), other = Batch<T>(with);
-  for (int64_t c = 0; c < keys; ++c)
-    for (int64_t r = c * ld; r < c * ld + lanes; r += Vec<T>::width)
-      select(Vec<T>::load(seen + r) == zero, other, Vec<T>::load(s + r)).store(s + r);
-}
-
-/// to[0 … columns) = scale·from, from padded to whole registers.
-template <class T>
-void write_row(T const* from, T scale, T* to, int64_t columns) {
-  constexpr int width = Vec<T>::width;
-  Vec<T> const factor = Batch<T>(scale);
-  int64_t c = 0;
-  for (; c + width <= columns; c += width) (Vec<T>::load(from + c) * factor).store(to + c);
-  if (c < columns) (Vec<T>::load(from + c) * factor).store_first(to + c, int(columns - c));
-}
 
 template <class T>
 struct ForwardSpace {
@@ -165,7 +55,7 @@ void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, TileMods<T
   bool started = false;
   p.key_blocks(see, b, h, i, queries, [&](int64_t jb, Cover cover) {
     int64_t const j = jb * p.tiles.keys, keys = attend_min(p.tiles.keys, a.tk - j);
-    T const* const k = a.k + b * a.k_batch + g * a.k_head + j * a.k_row;
+    T const* const k = a.key(b, g, j);
     product<T, false>(k, a.k_row, qt, ld, s, ld, keys, lanes, a.d, false);
     if (mods && mods->scores()) mods->score(s, s, ld, lanes, j, keys);
     if (cover == Cover::partial) {
@@ -184,7 +74,7 @@ void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, TileMods<T
     if (rose && started)
       for (int64_t r = 0; r < queries; ++r)
         if (alpha[r] != 1) write_row(o + r * p.dvp, alpha[r], o + r * p.dvp, p.dvp);
-    T const* v = a.v + b * a.v_batch + g * a.v_head + j * a.v_row;
+    T const* v = a.value(b, g, j);
     int64_t v_row = a.v_row;
     if (cover == Cover::full || all_finite(v, v_row, keys, a.dv)) {
       if (vc) {
@@ -228,18 +118,23 @@ void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, TileMods<T
   }
 }
 
-/// All queries of the heads that share one key head, up to four rows at a time.
+/// Sums of the queries that share one key head over a part of the keys, which weigh exp(s − m) and sum up to l.
 template <class T>
-void decode(Problem<T> const& p, TileMods<T>* mods, int64_t b, int64_t g, T* out, AttendStrides os, T* lse) {
+struct DecodePart {
+  T *o, *m, *l;  // [rows][dvp], [rows], [rows]; a row is a query of one of the heads
+};
+
+/// Keys [first, last) for all queries of the heads that share key head g, up to four rows at a time.
+template <class T>
+void decode(Problem<T> const& p, TileMods<T>* mods, int64_t b, int64_t g, int64_t first, int64_t last,
+            DecodePart<T> const& to) {
   auto const& a = p.a;
   int64_t const group = a.heads / a.kv_heads, rows = group * a.tq;
   auto const room = &Workspace::room<T>;
-  Workspace space(room(rows * p.dp) + room(rows * p.dvp) + room(4 * decode_keys) + 2 * room(rows));
+  Workspace space(room(rows * p.dp) + room(4 * decode_keys));
   T* const q = space.take<T>(rows * p.dp);
-  T* const o = space.take<T>(rows * p.dvp);
   T* const s = space.take<T>(4 * decode_keys);
-  T* const m = space.take<T>(rows);
-  T* const l = space.take<T>(rows);
+  auto const [o, m, l] = to;
   auto const head = [&](int64_t r) { return g * group + r / a.tq; };
   for (int64_t r = 0; r < rows; r += a.tq)
     pack_rows(a.q + b * a.q_batch + head(r) * a.q_head, a.q_row, a.tq, a.d, a.scale, q + r * p.dp, p.dp);
@@ -247,11 +142,12 @@ void decode(Problem<T> const& p, TileMods<T>* mods, int64_t b, int64_t g, T* out
   fill(m, rows, T(-__builtin_huge_valf()));
   fill(l, rows, T(0));
 
-  int64_t const low = attend_max(p.shift_low, 0), high = attend_min(a.tq - 1 + p.shift_high, a.tk - 1);
-  for (int64_t j = low; j <= high; j += decode_keys) {
-    int64_t const keys = attend_min(decode_keys, high + 1 - j);
-    T const* const k = a.k + b * a.k_batch + g * a.k_head + j * a.k_row;
-    T const* const v = a.v + b * a.v_batch + g * a.v_head + j * a.v_row;
+  for (int64_t j = first, next; j < last; j = next) {
+    next = attend_min(j + decode_keys, last);
+    if (a.pages) next = attend_min(next, (j / a.page + 1) * a.page);
+    int64_t const keys = next - j;
+    T const* const k = a.key(b, g, j);
+    T const* const v = a.value(b, g, j);
     auto const chunk = [&]<int R>(std::integral_constant<int, R>, int64_t r) {
       bool const hides = mods && mods->hides(), partial = a.mask || a.tq > 1 || hides;
       decode_scores<T, R>(q + r * p.dp, p.dp, k, a.k_row, a.d, keys, s);
@@ -289,15 +185,69 @@ void decode(Problem<T> const& p, TileMods<T>* mods, int64_t b, int64_t g, T* out
     for (; r + 2 <= rows; r += 2) chunk(std::integral_constant<int, 2>{}, r);
     for (; r < rows; ++r) chunk(std::integral_constant<int, 1>{}, r);
   }
+}
+
+/// The parts of one key head, in order, as rows of out and lse.
+template <class T>
+void decode_finish(Problem<T> const& p, int64_t b, int64_t g, DecodePart<T> const* parts, int64_t count, T* out,
+                   AttendStrides os, T* lse) {
+  auto const& a = p.a;
+  T const nothing = -__builtin_huge_valf();
+  int64_t const group = a.heads / a.kv_heads, rows = group * a.tq;
   for (int64_t r = 0; r < rows; ++r) {
-    int64_t const h = head(r), i = r % a.tq;
+    int64_t const h = g * group + r / a.tq, i = r % a.tq;
+    T top = nothing, sum = 0;
+    for (int64_t x = 0; x < count; ++x)  // a NaN stays
+      top = parts[x].m[r] > top || parts[x].m[r] != parts[x].m[r] ? parts[x].m[r] : top;
+    auto const weight = [&](int64_t x) { return parts[x].m[r] == nothing ? T(0) : T(std::exp(parts[x].m[r] - top)); };
+    for (int64_t x = 0; x < count; ++x) sum += weight(x) * parts[x].l[r];
     T* const row = out + b * os.batch + h * os.head + i * os.row;
-    lse[(b * a.heads + h) * a.tq + i] = l[r] == 0 ? T(-__builtin_huge_valf()) : m[r] + T(std::log(double(l[r])));
-    if (l[r] == 0)
+    lse[(b * a.heads + h) * a.tq + i] = sum == 0 ? nothing : top + T(std::log(double(sum)));
+    if (sum == 0) {
       fill(row, a.dv, T(0));
-    else
-      write_row(o + r * p.dvp, T(1) / l[r], row, a.dv);
+      continue;
+    }
+    T* const total = parts[0].o + r * p.dvp;
+    if (count > 1) write_row(total, weight(0), total, p.dvp);
+    for (int64_t x = 1; x < count; ++x) {
+      T const factor = weight(x);
+      if (factor == 0) continue;
+      for (int64_t c = 0; c < a.dv; ++c) total[c] += factor * parts[x].o[r * p.dvp + c];
+    }
+    write_row(total, T(1) / sum, row, a.dv);
   }
+}
+
+/// Few queries: tasks are key heads, and parts of the keys where heads are few and keys many (by shape, never by
+/// threads).
+template <class T, class WithMods>
+void decode_all(Problem<T> const& p, T* out, AttendStrides os, T* lse, WithMods const& with_mods) {
+  auto const& a = p.a;
+  int64_t const heads = a.batch * a.kv_heads, rows = a.heads / a.kv_heads * a.tq;
+  if (heads == 0) return;
+  int64_t const low = attend_max(p.shift_low, 0), end = attend_min(a.tq + p.shift_high, a.tk);
+  int64_t const parts = heads >= 8 ? 1 : attend_max(1, attend_min(8 / heads, (end - low) / 1024));
+  auto const room = &Workspace::room<T>;
+  int64_t const one = room(rows * p.dvp) + 2 * room(rows);
+  Workspace space(heads * parts * one);
+  Scratch<DecodePart<T>> all(heads * parts);
+  for (int64_t x = 0; x < heads * parts; ++x) {
+    all[x].o = space.template take<T>(rows * p.dvp);
+    all[x].m = space.template take<T>(rows);
+    all[x].l = space.template take<T>(rows);
+  }
+  int64_t const work = rows * attend_max(end - low, 0) / parts * (a.d + a.dv);
+  parallel_for(heads * parts, attend_max(1, 50'000 / attend_max(work, 1)), [&](int64_t first, int64_t last) {
+    with_mods([&](TileMods<T>* mods) {
+      for (int64_t x = first; x < last; ++x) {
+        int64_t const head = x / parts, part = x % parts, keys = attend_max(end - low, 0);
+        auto const bound = [&](int64_t n) { return n == parts ? low + keys : low + keys * n / parts / 64 * 64; };
+        decode(p, mods, head / a.kv_heads, head % a.kv_heads, bound(part), bound(part + 1), all[x]);
+      }
+    });
+  });
+  for (int64_t head = 0; head < heads; ++head)
+    decode_finish(p, head / a.kv_heads, head % a.kv_heads, all.data() + head * parts, parts, out, os, lse);
 }
 
 template <class T>
@@ -310,12 +260,7 @@ void forward(AttendArgs<T> const& a, T* out, AttendStrides os, T* lse) {
     body(&mods);
   };
   if (a.tq <= 4 && p.threshold == 0 && a.heads > 0 && !a.direct) {
-    int64_t const work = a.heads / a.kv_heads * a.tq * a.tk * (a.d + a.dv);
-    parallel_for(a.batch * a.kv_heads, attend_max(1, 50'000 / attend_max(work, 1)), [&](int64_t begin, int64_t end) {
-      with_mods([&](TileMods<T>* mods) {
-        for (int64_t t = begin; t < end; ++t) decode(p, mods, t / a.kv_heads, t % a.kv_heads, out, os, lse);
-      });
-    });
+    decode_all(p, out, os, lse, with_mods);
     return;
   }
   int64_t const blocks = p.query_blocks(), tasks = a.batch * a.heads * blocks;
@@ -380,10 +325,8 @@ struct Backward {
     lay_out(p, blocks, x, [&]<class U>(U*& to, int64_t n) { to = workspace.take<U>(n); });
     for (int64_t block = 0; block < blocks; ++block) {
       int64_t const j = (block * splits + split) * tile, keys = attend_min(tile, a.tk - j);
-      pack_rows(a.k + b * a.k_batch + kv_head * a.k_head + j * a.k_row, a.k_row, keys, a.d, T(1),
-                x.k + block * tile * p.dp, p.dp);
-      pack_rows(a.v + b * a.v_batch + kv_head * a.v_head + j * a.v_row, a.v_row, keys, a.dv, T(1),
-                x.v + block * tile * p.dvp, p.dvp);
+      pack_rows(a.key(b, kv_head, j), a.k_row, keys, a.d, T(1), x.k + block * tile * p.dp, p.dp);
+      pack_rows(a.value(b, kv_head, j), a.v_row, keys, a.dv, T(1), x.v + block * tile * p.dvp, p.dvp);
       x.fresh[block] = true;
     }
     int64_t const group = a.heads / a.kv_heads;

@@ -72,7 +72,7 @@ SweepResult sweep(Swept const& f, uint64_t stride) {
         double const error = std::abs(got - want);
         double const ulp = error / unit_at(want);
         mine.absolute = std::max(mine.absolute, error);
-        if (want != 0) mine.relative = std::max(mine.relative, error / std::abs(want));
+        if (std::abs(want) >= 0x1p-126) mine.relative = std::max(mine.relative, error / std::abs(want));
         if (error > f.absolute) mine.beyond = std::max(mine.beyond, ulp);
         if (ulp > mine.ulp) mine.ulp = ulp, mine.at = xs[i];
       }
