@@ -15,8 +15,12 @@ struct Along {
 };
 Along along(char const* op, Tensor const& x, int axis);
 
-/// y[o, k, i] = x[o, index[o, k, i], i] along `axis`: x and index (i64) agree in all other sizes. Indices are trusted.
-Tensor pick(Tensor const& x, int axis, Tensor const& index);
+/// y[o, k, i] = x[o, index[o, k, i], i] along `axis`: index is i64 and, on the other axes, no larger than x. An Error
+/// where an index lies outside the axis. picked() is unknown to the tape; pick() wants all other sizes to agree.
+Tensor picked(char const* op, Tensor const& x, int axis, Tensor const& index);
+Tensor pick(char const* op, Tensor const& x, int axis, Tensor const& index);
+/// An Error unless low ≤ index < size for all n of them.
+void check_inside(char const* op, int64_t const* index, int64_t n, int64_t low, int64_t size, int axis);
 
 /// Which axes are named; an Error unless each is named once.
 struct Named {

@@ -130,7 +130,7 @@ Indexed running(char const* op, Tensor const& x, int axis) {
       to[e] = best.at;
     });
   });
-  return {pick(x, axis, places), places};
+  return {pick(op, x, axis, places), places};
 }
 
 struct LogSum {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
+#include <heed/engine/ops/along.h>
 #include <heed/engine/ops/index.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
@@ -253,29 +254,23 @@ using detail::Where;
 
 bool is_index(Dtype dtype) { return !is_floating(dtype) && dtype != Dtype::boolean; }
 
-/// Indices into an axis of `size` as i64, checked. An expanded index is checked once.
-Tensor checked_index(char const* op, Tensor const& index, int64_t size, int axis, bool negative) {
+/// The index as i64.
+Tensor wide_index(char const* op, Tensor const& index) {
   check_defined(op, index);
   check(is_index(index.dtype()), op, [&] {
     return Complaint{fmt::format("expected an index of integers, got {}", name(index.dtype())),
                      "convert the index with .to(Dtype::i64)"};
   });
-  Tensor i = index.detach();
+  return index.detach().to(Dtype::i64);
+}
+
+/// Indices into an axis of `size` as i64, checked. An expanded index is checked once.
+Tensor checked_index(char const* op, Tensor const& index, int64_t size, int axis, bool negative) {
+  Tensor i = wide_index(op, index);
   for (int a = 0; a < i.rank(); ++a)
     if (i.strides()[a] == 0 && i.shape()[a] > 1) i = i.slice(a, 0, 1);
-  i = i.to(Dtype::i64).contiguous();
-  int64_t const* const values = i.data<int64_t>();
-  int64_t const low = negative ? -size : 0, n = i.numel();
-  int64_t smallest = 0, largest = -1;
-  for (int64_t k = 0; k < n; ++k) {
-    smallest = std::min(smallest, values[k]);
-    largest = std::max(largest, values[k]);
-  }
-  check(smallest >= low && largest < size, op, [&] {
-    return Complaint{
-        fmt::format("index {} is outside axis {} of size {}", largest < size ? smallest : largest, axis, size),
-        size == 0 ? std::string("an axis of size 0 has no element") : fmt::format("use {} to {}", low, size - 1)};
-  });
+  i = i.contiguous();
+  check_inside(op, i.data<int64_t>(), i.numel(), negative ? -size : 0, size, axis);
   return i.expand(index.shape());
 }
 
@@ -581,36 +576,32 @@ namespace {
 Shape at_least_1d(Shape const& shape) { return shape.rank() == 0 ? Shape{1} : shape; }
 Tensor at_least_1d(Tensor const& x) { return x.rank() == 0 ? x.reshape({1}) : x; }
 
-/// One index for each element: x's places where coordinate `axis` is replaced by the index there.
-struct Along {
-  Tensor index;
-  Shape x;
-  int axis;
+/// An index for each element, along `axis` of an x as large on the other axes.
+int checked_along(char const* op, Tensor const& x, int axis, Tensor const& index) {
+  check_defined(op, index);
+  Shape const sizes = at_least_1d(x.shape()), shape = at_least_1d(index.shape());
+  axis = normalize_axis(op, axis, sizes.rank());
+  bool fits = shape.rank() == sizes.rank();
+  for (int a = 0; fits && a < sizes.rank(); ++a) fits = a == axis || shape[a] <= sizes[a];
+  check(fits || index.numel() == 0, op, [&] {
+    return Complaint{fmt::format("an index of shape {} does not fit a tensor of shape {} along axis {}",
+                                 to_string(index.shape()), to_string(x.shape()), axis),
+                     "give the index the tensor's rank, and on the other axes no larger sizes"};
+  });
+  return axis;
+}
 
-  Along(char const* op, Tensor const& x_, int axis_, Tensor const& index_) : x(at_least_1d(x_.shape())) {
-    check_defined(op, index_);
-    axis = normalize_axis(op, axis_, x.rank());
-    Shape const shape = at_least_1d(index_.shape());
-    bool fits = shape.rank() == x.rank();
-    for (int a = 0; fits && a < x.rank(); ++a) fits = a == axis || shape[a] <= x[a];
-    check(fits || index_.numel() == 0, op, [&] {
-      return Complaint{fmt::format("an index of shape {} does not fit a tensor of shape {} along axis {}",
-                                   to_string(index_.shape()), to_string(x_.shape()), axis),
-                       "give the index the tensor's rank, and on the other axes no larger sizes"};
-    });
-    index = checked_index(op, index_, x[axis], axis, false);
-    if (index.numel() > 0 && index.rank() == 0) index = index.reshape({1});
-  }
-
-  Places places(Strides strides) const {
-    if (index.numel() == 0) return {empty({0}, Dtype::i64)};
-    if (strides.rank() == 0) strides = {1};
-    int64_t const factor = strides[axis];
-    strides[axis] = 0;
-    return {detail::starts_of(index.shape(), strides, 0, {{index, index.strides(), factor, x[axis]}})};
-  }
-  Places places() const { return places(contiguous_strides(x)); }
-};
+/// Their places in a contiguous x.
+Places places_along(char const* op, Tensor const& x, int axis, Tensor const& index) {
+  axis = checked_along(op, x, axis, index);
+  Shape const sizes = at_least_1d(x.shape());
+  Tensor const i = at_least_1d(checked_index(op, index, sizes[axis], axis, false));
+  if (i.numel() == 0) return {empty({0}, Dtype::i64)};
+  Strides steps = contiguous_strides(sizes);
+  int64_t const factor = steps[axis];
+  steps[axis] = 0;
+  return {detail::starts_of(i.shape(), steps, 0, {{i, i.strides(), factor, sizes[axis]}})};
+}
 
 /// The part of src that the index reaches, as x's type.
 Tensor reached(char const* op, Tensor const& x, Tensor const& index, Tensor const& src) {
@@ -637,26 +628,31 @@ Tensor reached(char const* op, Tensor const& x, Tensor const& index, Tensor cons
 
 Tensor gather(Tensor const& x, int axis, Tensor const& index) {
   check_defined("gather", x);
-  Along const along("gather", x, axis, index);
-  return detail::pick("gather", x, index.shape(), [&](Strides const& strides) { return along.places(strides); });
+  axis = checked_along("gather", x, axis, index);
+  Tensor from = at_least_1d(x), at = at_least_1d(wide_index("gather", index));
+  if (at.numel() == 0) return detail::pick_at("gather", x, index.shape(), {empty({0}, Dtype::i64)});
+  for (int a = 0; a < from.rank(); ++a)
+    if (a != axis && at.shape()[a] < from.shape()[a]) from = from.slice(a, 0, at.shape()[a]);
+  Tensor const y = pick("gather", from, axis, at);
+  return index.rank() == 0 ? y.reshape({}) : y;
 }
 
 Tensor scatter(Tensor const& x, int axis, Tensor const& index, Tensor const& src) {
   check_defined("scatter", x);
-  Along const along("scatter", x, axis, index);
-  return detail::put_at("scatter", x, along.places(), reached("scatter", x, index, src), false);
+  Places const places = places_along("scatter", x, axis, index);
+  return detail::put_at("scatter", x, places, reached("scatter", x, index, src), false);
 }
 
 Tensor scatter(Tensor const& x, int axis, Tensor const& index, Number value) {
   check_defined("scatter", x);
-  Along const along("scatter", x, axis, index);
-  return detail::put_at("scatter", x, along.places(), scalar(value, x.dtype()).expand(index.shape()), false);
+  Places const places = places_along("scatter", x, axis, index);
+  return detail::put_at("scatter", x, places, scalar(value, x.dtype()).expand(index.shape()), false);
 }
 
 Tensor scatter_add(Tensor const& x, int axis, Tensor const& index, Tensor const& src) {
   check_defined("scatter_add", x);
-  Along const along("scatter_add", x, axis, index);
-  return detail::put_at("scatter_add", x, along.places(), reached("scatter_add", x, index, src), true);
+  Places const places = places_along("scatter_add", x, axis, index);
+  return detail::put_at("scatter_add", x, places, reached("scatter_add", x, index, src), true);
 }
 
 namespace {
@@ -794,14 +790,24 @@ Tensor combine_at(char const* op, Tensor const& x, Places const& places, Tensor 
 Tensor scatter_reduce(Tensor const& x, int axis, Tensor const& index, Tensor const& src, Combine how,
                       bool include_self) {
   check_defined("scatter_reduce", x);
-  Along const along("scatter_reduce", x, axis, index);
+  Places const places = places_along("scatter_reduce", x, axis, index);
   Tensor const values = reached("scatter_reduce", x, index, src);
-  return combine_at("scatter_reduce", x, along.places(), values, how, include_self);
+  return combine_at("scatter_reduce", x, places, values, how, include_self);
 }
 
 namespace {
 
-/// index_select and its kin: one list of indices for `axis`, everything on the others.
+/// One list of indices for `axis`, everything on the others.
+int checked_on(char const* op, Tensor const& x, int axis, Tensor const& index) {
+  check_defined(op, index);
+  check(index.rank() <= 1, op, [&] {
+    return Complaint{fmt::format("expected an index of rank 1, got shape {}", to_string(index.shape())),
+                     "flatten the index"};
+  });
+  return normalize_axis(op, axis, at_least_1d(x.shape()).rank());
+}
+
+/// index_add and its kin.
 struct OnAxis {
   Tensor x;  // rank 1 or more
   int axis;
@@ -809,19 +815,11 @@ struct OnAxis {
 
   OnAxis(char const* op, Tensor const& x_, int axis_, Tensor const& index, bool negative = false) {
     check_defined(op, x_);
-    check_defined(op, index);
+    axis = checked_on(op, x_, axis_, index);
     x = at_least_1d(x_);
-    axis = normalize_axis(op, axis_, x.rank());
-    check(index.rank() <= 1, op, [&] {
-      return Complaint{fmt::format("expected an index of rank 1, got shape {}", to_string(index.shape())),
-                       "flatten the index"};
-    });
-    list = std::vector<Index>(size_t(axis), Slice{});
+    std::vector<Index> list(size_t(axis), Slice{});
     list.emplace_back(at_least_1d(index));
-    selection = places(op, contiguous_strides(x.shape()), negative);
-  }
-  Selection places(char const* op, Strides const& strides, bool negative = false) const {
-    return select_places(op, x.shape(), strides, list, negative);
+    selection = select_places(op, x.shape(), contiguous_strides(x.shape()), list, negative);
   }
 
   /// The source, in the selected shape.
@@ -835,19 +833,23 @@ struct OnAxis {
     });
     return s;
   }
-
-  std::vector<Index> list;
 };
 
 }  // namespace
 
 Tensor index_select(Tensor const& x, int axis, Tensor const& index) {
-  OnAxis const on("index_select", x, axis, index);
-  Tensor const y = detail::pick("index_select", on.x, on.selection.shape, [&](Strides const& strides) {
-    return strides == contiguous_strides(on.x.shape()) ? on.selection.places
-                                                       : on.places("index_select", strides).places;
-  });
-  return x.rank() == 0 ? y.reshape({}) : y;
+  check_defined("index_select", x);
+  axis = checked_on("index_select", x, axis, index);
+  Tensor const from = at_least_1d(x), keys = at_least_1d(wide_index("index_select", index));
+  Shape shape = from.shape(), one = Dims::filled(shape.rank(), 1);
+  shape[axis] = one[axis] = keys.numel();
+  Tensor y = picked("index_select", from, axis, keys.reshape(one).expand(shape));
+  if (x.rank() == 0) y = y.reshape({});
+  if (tracked(x))
+    record("index_select", y, {&x}, [shape = x.shape(), axis, keys](Tensor const& g, Node const&) {
+      return std::array{index_add(zeros(shape, g.dtype()), axis, keys, g)};
+    });
+  return y;
 }
 
 Tensor index_add(Tensor const& x, int axis, Tensor const& index, Tensor const& source, Number alpha) {

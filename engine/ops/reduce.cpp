@@ -274,7 +274,7 @@ Tensor argument(char const* op, Tensor const& x, int axis, bool keep, bool large
 }
 
 Indexed extreme_at(char const* op, Tensor const& x, int axis, bool keep, bool largest) {
-  Tensor const places = find(op, x, axis, true, largest), values = pick(x, axis, places);
+  Tensor const places = find(op, x, axis, true, largest), values = pick(op, x, axis, places);
   if (keep || x.rank() == 0) return {values, places};
   return {values.squeeze(axis), places.squeeze(axis)};
 }

@@ -120,7 +120,7 @@ Indexed one_of_each(char const* op, Tensor const& x, int axis, bool keep, Place 
       if (!line.empty()) to[at] = int64_t(place(Type<T>{}, line, spare));
     });
   });
-  Tensor const values = pick(x, axis, indices);
+  Tensor const values = pick(op, x, axis, indices);
   if (keep || x.rank() == 0) return {values, indices};
   return {values.squeeze(r.axis), indices.squeeze(r.axis)};
 }
@@ -192,7 +192,7 @@ Tensor argsort(Tensor const& x, int axis, bool descending) {
 
 Indexed sort(Tensor const& x, int axis, bool descending) {
   Tensor const indices = argsort(x, axis, descending);
-  return {pick(x, axis, indices), indices};
+  return {pick("sort", x, axis, indices), indices};
 }
 
 Tensor msort(Tensor const& x) { return sort(x, 0).values; }
@@ -225,7 +225,7 @@ Indexed topk(Tensor const& x, int64_t k, int axis, bool largest, bool sorted) {
   check_line("topk", r);
   check_count("topk", k, 0, r);
   Tensor indices(with_size(r, k), Dtype::i64);
-  if (k == 0 || indices.numel() == 0) return {pick(x, axis, indices), indices};
+  if (k == 0 || indices.numel() == 0) return {pick("topk", x, axis, indices), indices};
   int64_t* const to = indices.data<int64_t>();
   auto const write = [&](auto& line, int64_t at) {
     if (sorted) std::sort(line.begin(), line.begin() + ptrdiff_t(k));
@@ -250,7 +250,7 @@ Indexed topk(Tensor const& x, int64_t k, int axis, bool largest, bool sorted) {
       }
     });
   });
-  return {pick(x, axis, indices), indices};
+  return {pick("topk", x, axis, indices), indices};
 }
 
 Indexed kthvalue(Tensor const& x, int64_t k, int axis, bool keep) {
@@ -316,7 +316,7 @@ Unique unique_elements(char const* op, Tensor const& x, bool sorted) {
     auto const* const xs = static_cast<T const*>(all.raw());
     return group(order, [=](int64_t i, int64_t j) { return xs[i] == xs[j]; });
   });
-  return {pick(flat, 0, tensor(g.first, {int64_t(g.first.size())})), g.inverse.reshape(x.shape()), g.counts};
+  return {pick(op, flat, 0, tensor(g.first, {int64_t(g.first.size())})), g.inverse.reshape(x.shape()), g.counts};
 }
 
 Unique unique_slices(char const* op, Tensor const& x, int axis, bool sorted) {
@@ -350,7 +350,7 @@ Unique unique_slices(char const* op, Tensor const& x, int axis, bool sorted) {
   wanted[r.axis] = groups;
   ones[r.axis] = groups;
   Tensor const places = tensor(g.first, ones).expand(wanted);
-  return {pick(x.detach(), axis, places), g.inverse, g.counts};
+  return {pick("unique", x.detach(), axis, places), g.inverse, g.counts};
 }
 
 }  // namespace

@@ -200,7 +200,7 @@ Tensor quantiles(char const* op, Tensor const& x, Tensor const& q, QuantileOptio
   Tensor const lines = joined.reshape({joined.numel() / joined.shape().back(), joined.shape().back()});
   Indexed const sorted = sort(lines, 1);
   Tensor const rank = ranks(sorted.values.detach(), q.reshape({q.numel()}), skip_nan);  // [lines, quantiles]
-  auto const at = [&](Tensor const& whole) { return pick(sorted.values, 1, whole.detach().to(Dtype::i64)); };
+  auto const at = [&](Tensor const& whole) { return pick(op, sorted.values, 1, whole.detach().to(Dtype::i64)); };
   auto const between = [&] {
     Tensor const low = floor(rank).detach();
     Tensor const weight =
