@@ -2,7 +2,7 @@
 // scatter into zeros.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
-#include <heed/engine/ops/index.h>
+#include <heed/engine/ops/places.h>
 #include <heed/engine/tape.h>
 
 #include <algorithm>
