@@ -1,6 +1,7 @@
 // Fourier transforms along axes, from three linear primitives and their adjoints.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/fourier.h>
 #include <heed/engine/tape.h>
@@ -12,22 +13,28 @@
 namespace heed {
 namespace {
 
-Tensor complex_line(Tensor const& x, bool inverse, double scale);
-Tensor real_line(Tensor const& x, double scale);
 Tensor hermitian_line(Tensor const& x, int64_t n, double scale);
 
-/// [.., n, 2] → [.., n, 2]. The adjoint of a complex matrix F, in reals, is conj Fᵀ: the other sign.
-Tensor complex_line(Tensor const& x, bool inverse, double scale) {
+/// Of pairs, along `axis`. The adjoint of a complex matrix F, in reals, is conj Fᵀ: the other sign.
+Tensor complex_along(Tensor const& x, int axis, bool inverse, double scale) {
   Tensor const from = x.contiguous();
   Tensor y(x.shape(), x.dtype());
-  int64_t const n = x.size(-2);
+  int64_t const n = x.shape()[axis];
+  int64_t inner = 1;
+  for (int a = axis + 1; a < x.rank() - 1; ++a) inner *= x.shape()[a];
+  Observed const watch("fft", {&x}, {&y});
   if (y.numel() > 0)
     dispatch_floating("fft", x.dtype(), [&]<class T>(Type<T>) {
-      fourier::complex_lines(from.data<T>(), y.data<T>(), x.numel() / (2 * n), n, inverse, scale);
+      int64_t const outer = x.numel() / (2 * n * inner);
+      if (inner == 1)
+        fourier::complex_lines(from.data<T>(), y.data<T>(), outer, n, inverse, scale);
+      else
+        fourier::complex_columns(from.data<T>(), y.data<T>(), outer, n, inner, inverse, scale);
     });
   if (tracked(x))
-    record("fft", y, {&x},
-           [inverse, scale](Tensor const& g, Node const&) { return std::array{complex_line(g, !inverse, scale)}; });
+    record("fft", y, {&x}, [axis, inverse, scale](Tensor const& g, Node const&) {
+      return std::array{complex_along(g, axis, !inverse, scale)};
+    });
   return y;
 }
 
@@ -47,6 +54,7 @@ Tensor real_line(Tensor const& x, double scale) {
   shape[x.rank() - 1] = n / 2 + 1;
   shape.push_back(2);
   Tensor y(shape, x.dtype());
+  Observed const watch("rfft", {&x}, {&y});
   if (y.numel() > 0)
     dispatch_floating("rfft", x.dtype(), [&]<class T>(Type<T>) {
       fourier::real_lines(from.data<T>(), y.data<T>(), x.numel() / n, n, scale);
@@ -65,6 +73,7 @@ Tensor hermitian_line(Tensor const& x, int64_t n, double scale) {
   shape.erase(x.rank() - 1);
   shape[x.rank() - 2] = n;
   Tensor y(shape, x.dtype());
+  Observed const watch("irfft", {&x}, {&y});
   if (y.numel() > 0)
     dispatch_floating("irfft", x.dtype(), [&]<class T>(Type<T>) {
       fourier::hermitian_lines(from.data<T>(), y.data<T>(), y.numel() / n, n, scale);
@@ -128,8 +137,7 @@ Tensor complex_transform(char const* op, Tensor const& input, FftOptions options
   Tensor const x = checked_pairs(op, input);
   int const axis = signal_axis(op, options.axis, x, true);
   int64_t const n = checked_length(op, options.n == -1 ? x.shape()[axis] : options.n, x);
-  Tensor const lines = resized(x, axis, n).transpose(axis, -2);
-  return complex_line(lines, inverse, scale_of(options.norm, n, inverse)).transpose(axis, -2);
+  return complex_along(resized(x, axis, n), axis, inverse, scale_of(options.norm, n, inverse));
 }
 
 /// rfft, or its conjugate with the other norm: ihfft.

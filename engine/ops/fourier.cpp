@@ -6,7 +6,7 @@
 #include <map>
 #include <mutex>
 #include <numbers>
-#include <utility>
+#include <tuple>
 
 namespace heed::fourier {
 namespace {
@@ -66,7 +66,7 @@ Passes<T> passes(int64_t n) {
 
 /// Plans are kept, up to a number of them.
 template <class T>
-std::shared_ptr<Plan<T> const> plan_of(int64_t n);
+std::shared_ptr<Plan<T> const> plan_of(int64_t n, bool by_line = true);
 
 template <class T>
 void prepare_bluestein(Plan<T>& plan) {
@@ -90,7 +90,7 @@ void prepare_bluestein(Plan<T>& plan) {
 }
 
 template <class T>
-Plan<T> make_plan(int64_t n) {
+Plan<T> make_plan(int64_t n, bool by_line) {
   int64_t const width = kernels<FourierKernels>().of<T>().width;
   Plan<T> plan{.n = n};
   for (int64_t k = 0; k <= n; ++k) plan.roots.push_back(T(root(k, 2 * n).re));
@@ -102,7 +102,7 @@ Plan<T> make_plan(int64_t n) {
   int64_t columns = width;
   while (n % columns != 0 || without_small_factors(columns) != 1) --columns;
   int64_t const rows = n / columns;
-  if (rows < width || 2 * columns < width) {
+  if (!by_line || rows < width || 2 * columns < width) {
     plan.down = passes<T>(n);
     return plan;
   }
@@ -120,17 +120,17 @@ Plan<T> make_plan(int64_t n) {
 }
 
 template <class T>
-std::shared_ptr<Plan<T> const> plan_of(int64_t n) {
+std::shared_ptr<Plan<T> const> plan_of(int64_t n, bool by_line) {
   constexpr size_t most = 64;
-  using Key = std::pair<int64_t, int>;
+  using Key = std::tuple<int64_t, int, bool>;
   static std::mutex mutex;
   static std::map<Key, std::shared_ptr<Plan<T> const>> plans;
-  Key const key{n, kernels<FourierKernels>().of<T>().width};
+  Key const key{n, kernels<FourierKernels>().of<T>().width, by_line};
   {
     std::lock_guard const lock(mutex);
     if (auto const found = plans.find(key); found != plans.end()) return found->second;
   }
-  auto const made = std::make_shared<Plan<T> const>(make_plan<T>(n));
+  auto const made = std::make_shared<Plan<T> const>(make_plan<T>(n, by_line));
   std::lock_guard const lock(mutex);
   if (plans.size() >= most) plans.clear();
   return plans.emplace(key, made).first->second;
@@ -141,6 +141,11 @@ std::shared_ptr<Plan<T> const> plan_of(int64_t n) {
 template <class T>
 void complex_lines(T const* x, T* y, int64_t lines, int64_t n, bool inverse, double scale) {
   kernels<FourierKernels>().of<T>().complex_lines(*plan_of<T>(n), x, y, lines, inverse, T(scale));
+}
+
+template <class T>
+void complex_columns(T const* x, T* y, int64_t outer, int64_t n, int64_t inner, bool inverse, double scale) {
+  kernels<FourierKernels>().of<T>().complex_columns(*plan_of<T>(n, false), x, y, outer, inner, inverse, T(scale));
 }
 
 template <class T>
@@ -155,6 +160,8 @@ void hermitian_lines(T const* x, T* y, int64_t lines, int64_t n, double scale) {
 
 template void complex_lines(float const*, float*, int64_t, int64_t, bool, double);
 template void complex_lines(double const*, double*, int64_t, int64_t, bool, double);
+template void complex_columns(float const*, float*, int64_t, int64_t, int64_t, bool, double);
+template void complex_columns(double const*, double*, int64_t, int64_t, int64_t, bool, double);
 template void real_lines(float const*, float*, int64_t, int64_t, double);
 template void real_lines(double const*, double*, int64_t, int64_t, double);
 template void hermitian_lines(float const*, float*, int64_t, int64_t, double);

@@ -13,6 +13,9 @@ namespace fourier {
 /// y[k] = scale·Σⱼ x[j]·e^(∓2πi·jk/n) for `lines` lines of n ≥ 1 pairs; minus is forward.
 template <class T>
 void complex_lines(T const* x, T* y, int64_t lines, int64_t n, bool inverse, double scale);
+/// The same along the middle axis of [outer, n, inner] pairs.
+template <class T>
+void complex_columns(T const* x, T* y, int64_t outer, int64_t n, int64_t inner, bool inverse, double scale);
 
 /// x: n reals a line; y: the first n/2 + 1 pairs of the forward transform.
 template <class T>
@@ -54,6 +57,9 @@ template <class T>
 struct FourierKernelsOf {
   int width;  // lanes of a register
   void (*complex_lines)(fourier::Plan<T> const&, T const* x, T* y, int64_t lines, bool inverse, T scale);
+  /// With a plan for one line a lane.
+  void (*complex_columns)(fourier::Plan<T> const&, T const* x, T* y, int64_t outer, int64_t inner, bool inverse,
+                          T scale);
   /// Lines of n reals, with a plan for n where n is odd, else for n/2.
   void (*real_lines)(fourier::Plan<T> const&, T const* x, T* y, int64_t lines, int64_t n, T scale);
   void (*hermitian_lines)(fourier::Plan<T> const&, T const* x, T* y, int64_t lines, int64_t n, T scale);

@@ -524,6 +524,32 @@ void complex_lines(Plan<T> const& plan, T const* x, T* y, int64_t lines, bool in
       });
 }
 
+template <class T>
+void complex_columns(Plan<T> const& plan, T const* x, T* y, int64_t outer, int64_t inner, bool inverse, T scale) {
+  constexpr int W = Vec<T>::width;
+  int64_t const n = plan.n, step = 2 * inner, each = plan.inner ? 1 : W, groups = (inner + each - 1) / each;
+  parallel_for(outer * groups, std::max<int64_t>(1, 8192 / (n * each)), [&](int64_t begin, int64_t end) {
+    Buffers<T> buffers(plan.inner ? 0 : n, plan.inner ? n : 0);
+    for (int64_t g = begin; g < end; ++g) {
+      int64_t const first = g % groups * each, count = std::min(each, inner - first);
+      T const* const from = x + (g / groups * n * inner + first) * 2;
+      T* const to = y + (g / groups * n * inner + first) * 2;
+      if (!plan.inner) {
+        transform<T>(
+            plan.down, [=](int64_t i) { return exchanged(load_pairs(from + i * step, count), inverse); },
+            buffers.rows(0), buffers.rows(1),
+            [=](int64_t i, Complex<T> z) { store_pairs(exchanged(z, inverse) * Vec<T>(scale), to + i * step, count); });
+        continue;
+      }
+      Parts<T> const z = buffers.parts(0);
+      T *const re = inverse ? z.im : z.re, *const im = inverse ? z.re : z.im;
+      for (int64_t i = 0; i < n; ++i) re[i] = from[i * step], im[i] = from[i * step + 1];
+      bluestein(plan, buffers);
+      for (int64_t i = 0; i < n; ++i) to[i * step] = scale * re[i], to[i * step + 1] = scale * im[i];
+    }
+  });
+}
+
 /// From Z, the transform of z = even + i·odd elements: X = E + w·O with the transforms E, O of those, taken apart by
 /// symmetry. `mirror` is conj Z[n/2 − k].
 template <class T>
@@ -662,8 +688,8 @@ void hermitian_lines(Plan<T> const& plan, T const* x, T* y, int64_t lines, int64
 }
 
 template <class T>
-constexpr FourierKernelsOf<T> table{int(Vec<T>::width), complex_lines<T>, real_lines<T>, hermitian_lines<T>,
-                                    split_line<T>};
+constexpr FourierKernelsOf<T> table{int(Vec<T>::width), complex_lines<T>,   complex_columns<T>,
+                                    real_lines<T>,      hermitian_lines<T>, split_line<T>};
 
 }  // namespace
 
