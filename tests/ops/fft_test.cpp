@@ -436,6 +436,28 @@ TEST_CASE("accuracy: f32 against f64, of every length to 200 and some long ones"
   }
 }
 
+TEST_CASE("lines side by side, and columns, are each transformed as one is, on every level") {
+  on_every_isa([] {
+    for (int64_t n :
+         {1, 2, 3, 7, 8, 12, 16, 30, 48, 64, 67, 100, 128, 135, 240, 256, 270, 500, 625, 1000, 1009, 1024}) {
+      CAPTURE(n);
+      Tensor const x = numbers({19, n, 2}, uint32_t(n)), y = fft(x), r = x.select(2, 0).contiguous(), half = rfft(r);
+      Tensor const time = arange(n).to(Dtype::f64),
+                   angle = time.unsqueeze(1) * time * (2 * std::numbers::pi / double(n));
+      Tensor const direct = complex(matmul(r, cos(angle)), matmul(r, -sin(angle)));
+      CHECK(largest(fft(complex(r)) - direct) <= 1e-12 * double(n));
+      for (int64_t l : {0, 16, 18}) {
+        CHECK(largest(y.select(0, l) - fft(x.select(0, l))) == 0);
+        CHECK(largest(half.select(0, l) - rfft(r.select(0, l))) == 0);
+        CHECK(largest(irfft(half, {.n = n}).select(0, l) - irfft(half.select(0, l), {.n = n})) == 0);
+      }
+      double const tolerance = 1e-14 * largest(y);
+      CHECK(largest(fft(x.transpose(0, 1), {.axis = 0}) - y.transpose(0, 1)) <= tolerance);
+      CHECK(largest(ifft(y.transpose(0, 1), {.axis = 0}) - x.transpose(0, 1)) <= tolerance);
+    }
+  });
+}
+
 TEST_CASE("a signal comes back from its short-time transform") {
   for (bool normalized : {false, true}) {
     StftOptions const options{.hop_length = 4, .window = window(16, Dtype::f64), .normalized = normalized};
