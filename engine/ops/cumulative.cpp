@@ -113,6 +113,27 @@ struct Best {
   int64_t at = -1;
 };
 
+/// Lines end to end. A new best is rare in most: a branch is cheaper than a chain of selections.
+template <bool largest, class T>
+void running_lines(T const* x, T* values, int64_t* places, int64_t lines, int64_t n) {
+  parallel_for(lines, std::max(grain / n, int64_t{1}), [=](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      T const* const from = x + line * n;
+      T* const to = values + line * n;
+      int64_t* const at = places + line * n;
+      for (int64_t k = 0, best = 0; k < n; best = k) {
+        // v takes over where it is NaN, or none that it equals or beats is NaN.
+        T const top = from[best = k];
+        auto const takes = [top](T v) { return v != v || (largest ? v >= top : v <= top); };
+        do {
+          to[k] = top;
+          at[k] = best;
+        } while (++k < n && !takes(from[k]));
+      }
+    }
+  });
+}
+
 /// The last of equals, and once a NaN came the last NaN, as in PyTorch.
 template <bool largest>
 Indexed running(char const* op, Tensor const& x, int axis) {
@@ -121,6 +142,13 @@ Indexed running(char const* op, Tensor const& x, int axis) {
   Tensor places(x.shape(), Dtype::i64);
   Observed const watch(op, {&r.x}, {&places});
   int64_t* const to = places.data<int64_t>();
+  if (r.inner == 1 && !tracked(x) && places.numel() > 0) {
+    Tensor const values(x.shape(), r.x.dtype());
+    dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
+      running_lines<largest>(static_cast<T const*>(r.x.raw()), static_cast<T*>(values.raw()), to, r.outer, r.n);
+    });
+    return {values.to(x.dtype()), places};
+  }
   dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(r.x.raw());
     scan_lines<Best<T>>(r, false, [=](Best<T>& best, int64_t e, int64_t k) {

@@ -6,13 +6,13 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/along.h>
 #include <heed/engine/ops/reduce.h>
+#include <heed/engine/ops/reduce_exact.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
 
 namespace heed {
 namespace {
@@ -97,65 +97,11 @@ HEED_REDUCTION(LogsumexpKernel, logsumexp)
 
 Tensor shaped(Tensor const& y, Plan const& p, bool keep) { return keep ? y.reshape(p.kept) : y; }
 
-/// y = step(y, element) over the reduced elements, from `identity`. Rows are split, so `join` must not mind the order.
-template <class T, class Y, class Step, class Join>
-void fold_elements(Plan const& p, Y* y, Y identity, Step const& step, Join const& join) {
-  constexpr int64_t piece = 65536;
-  auto const* const from = static_cast<T const*>(p.x.raw());
-  std::fill(y, y + p.outer * p.inner, identity);
-  if (p.inner == 0) return;
-  if (p.inner > 1) {
-    parallel_for(p.outer, std::max(piece / (4 * std::max(p.n * p.inner, int64_t{1})), int64_t{1}),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t row = begin * p.n; row < end * p.n; ++row)
-                     for (int64_t i = 0; i < p.inner; ++i) {
-                       Y& total = y[row / p.n * p.inner + i];
-                       total = step(total, from[row * p.inner + i]);
-                     }
-                 });
-    return;
-  }
-  int64_t const parts = (p.n + piece - 1) / piece, tasks = p.outer * parts;
-  std::unique_ptr<Y[]> const partial(new Y[size_t(tasks)]);
-  parallel_for(tasks, std::max(piece / (4 * std::max(p.n, int64_t{1})), int64_t{1}), [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      int64_t const first = task % parts * piece, last = std::min(first + piece, p.n);
-      T const* const row = from + task / parts * p.n;
-      Y total = identity;
-      for (int64_t k = first; k < last; ++k) total = step(total, row[k]);
-      partial[size_t(task)] = total;
-    }
-  });
-  for (int64_t task = 0; task < tasks; ++task) y[task / parts] = join(y[task / parts], partial[size_t(task)]);
-}
-
-/// The same of any element type.
-template <class Y, class Step, class Join>
-Tensor fold(char const* op, Plan const& p, Dtype dtype, Y identity, Step const& step, Join const& join) {
+/// One of the reductions whose order does not matter.
+Tensor reduce(char const* op, Plan const& p, Dtype dtype, ExactReductions::Reduce ExactReductions::*kernel) {
   Tensor y(p.out, dtype);
   Observed const watch(op, {&p.x}, {&y});
-  dispatch(p.x.dtype(), [&]<class T>(Type<T>) { fold_elements<T>(p, y.data<Y>(), identity, step, join); });
-  return y;
-}
-
-/// Sums and products of integers and bools are i64, as in PyTorch; they wrap.
-Tensor sum_integers(Plan const& p) {
-  auto const step = [](int64_t total, auto v) { return int64_t(uint64_t(total) + uint64_t(int64_t(v))); };
-  return fold<int64_t>("sum", p, Dtype::i64, 0, step, step);
-}
-Tensor multiply_integers(Plan const& p) {
-  auto const step = [](int64_t total, auto v) { return int64_t(uint64_t(total) * uint64_t(int64_t(v))); };
-  return fold<int64_t>("prod", p, Dtype::i64, 1, step, step);
-}
-
-Tensor extreme_integers(char const* op, Plan const& p, bool largest) {
-  Tensor y(p.out, p.x.dtype());
-  Observed const watch(op, {&p.x}, {&y});
-  dispatch_integer(op, y.dtype(), [&]<class T>(Type<T>) {
-    auto const step = [=](T best, T v) { return largest ? std::max(best, v) : std::min(best, v); };
-    T const identity = largest ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max();
-    fold_elements<T>(p, y.data<T>(), identity, step, step);
-  });
+  (kernels<ExactReduceKernels>().of[int(p.x.dtype())].*kernel)(p.x.raw(), y.raw(), p.outer, p.n, p.inner);
   return y;
 }
 
@@ -165,7 +111,8 @@ Tensor sum(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dty
   Tensor const x = converted("sum", operand, dtype);
   if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return sum(wide, axes, keep); });
   Plan const p = plan("sum", x, axes);
-  if (!is_floating(x.dtype())) return converted("sum", shaped(sum_integers(p), p, keep), dtype);
+  if (!is_floating(x.dtype()))
+    return converted("sum", shaped(reduce("sum", p, Dtype::i64, &ExactReductions::sum), p, keep), dtype);
   Tensor y = shaped(reduce("sum", p, SumKernel{}), p, keep);
   if (tracked(x))
     record("sum", y, {&x}, [kept = p.kept, shape = x.shape()](Tensor const& g, Node const&) {
@@ -229,7 +176,8 @@ Tensor extreme(char const* op, Tensor const& x, Dims const& axes, bool keep, boo
     return through_f32(x, [&](Tensor const& wide) { return extreme(op, wide, axes, keep, largest, share_nan); });
   Plan const p = plan(op, x, axes);
   check_not_empty(op, x, p.n == 0 && p.outer * p.inner > 0);
-  if (!is_floating(x.dtype())) return shaped(extreme_integers(op, p, largest), p, keep);
+  if (!is_floating(x.dtype()))
+    return shaped(reduce(op, p, x.dtype(), largest ? &ExactReductions::max : &ExactReductions::min), p, keep);
   Tensor y = shaped(largest ? reduce(op, p, MaxKernel{}) : reduce(op, p, MinKernel{}), p, keep);
   if (tracked(x)) record_shared(op, y, x, axes, p.kept, share_nan);
   return y;
@@ -320,9 +268,7 @@ namespace {
 /// bool, but u8 for u8, as in PyTorch. NaN counts as true.
 Tensor truth(char const* op, Tensor const& x, Dims const& axes, bool keep, bool all) {
   Plan const p = plan(op, x, axes);
-  auto const join = [all](bool a, bool b) { return all ? a && b : a || b; };
-  auto const step = [join](bool a, auto v) { return join(a, v != 0); };
-  Tensor const y = shaped(fold<bool>(op, p, Dtype::boolean, all, step, join), p, keep);
+  Tensor const y = shaped(reduce(op, p, Dtype::boolean, all ? &ExactReductions::all : &ExactReductions::any), p, keep);
   return x.dtype() == Dtype::u8 ? y.to(Dtype::u8) : y;
 }
 
@@ -334,9 +280,7 @@ Tensor any(Tensor const& x) { return any(x, defined_axes("any", x)); }
 Tensor all(Tensor const& x) { return all(x, defined_axes("all", x)); }
 
 Tensor count_nonzero(Tensor const& x, Dims const& axes) {
-  auto const add = [](int64_t a, int64_t b) { return a + b; };
-  auto const step = [](int64_t total, auto v) { return total + (v != 0); };
-  return fold<int64_t>("count_nonzero", plan("count_nonzero", x, axes), Dtype::i64, 0, step, add);
+  return reduce("count_nonzero", plan("count_nonzero", x, axes), Dtype::i64, &ExactReductions::count_true);
 }
 Tensor count_nonzero(Tensor const& x) { return count_nonzero(x, defined_axes("count_nonzero", x)); }
 
@@ -365,7 +309,7 @@ Tensor products_of_others(Tensor const& x, int axis) {
 
 Tensor prod_along(Tensor const& x, int axis, bool keep) {
   Plan const p = plan("prod", x, {axis});
-  if (!is_floating(x.dtype())) return shaped(multiply_integers(p), p, keep);
+  if (!is_floating(x.dtype())) return shaped(reduce("prod", p, Dtype::i64, &ExactReductions::prod), p, keep);
   Tensor y = shaped(reduce("prod", p, ProdKernel{}), p, keep);
   if (tracked(x))
     record("prod", y, {&x}, [x = Saved(x), y = SavedOutput(y), axis, kept = p.kept](Tensor const& g, Node const& node) {
