@@ -2,6 +2,8 @@
 // alone.
 #pragma once
 
+#include <heed/engine/ops/factor_spectral.h>
+
 #include <cstdint>
 
 namespace heed::factor {
@@ -27,12 +29,16 @@ void qr(T* a, T* tau, int64_t m, int64_t n);
 template <class T>
 void apply_reflections(T const* a, int64_t n, T const* tau, int64_t count, T* q, int64_t m, int64_t columns);
 
-/// Symmetric a [n, n] (both triangles given): its eigenvectors in rows if `vectors`, else rubbish; values ascending.
-/// False where the iteration does not converge.
-bool eigh(double* a, double* values, int64_t n, bool vectors);
+/// Symmetric a [n, n], of which the upper triangle is read and the rest is finite: its eigenvectors in rows if
+/// `vectors`, else rubbish; values ascending. False where the iteration does not converge.
+inline bool eigh(double* a, double* values, int64_t n, bool vectors) {
+  return kernels<SpectralKernels>().eigh(a, values, n, vectors);
+}
 
 /// a [m, n], m ≥ n: u [m, n] in columns and v [n, n] in rows, both or none given; values descending. False where the
 /// iteration does not converge.
-bool svd(double const* a, double* u, double* values, double* v, int64_t m, int64_t n);
+inline bool svd(double const* a, double* u, double* values, double* v, int64_t m, int64_t n) {
+  return kernels<SpectralKernels>().svd(a, u, values, v, m, n);
+}
 
 }  // namespace heed::factor

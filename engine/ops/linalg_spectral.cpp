@@ -40,15 +40,16 @@ Eigh eigen(char const* op, Tensor const& x, bool upper, bool vectors) {
   if (n > 0)
     spectra(op, x, [&](int64_t i) -> int64_t {
       double const* const from = whole.data<double>() + i * n * n;
-      std::vector<double> a(size_t(n * n));
+      Tensor const work({n, n}, Dtype::f64);
+      double* const a = work.data<double>();
       for (int64_t r = 0; r < n; ++r)
-        for (int64_t c = 0; c <= r; ++c)
-          a[size_t(r * n + c)] = a[size_t(c * n + r)] = upper ? from[c * n + r] : from[r * n + c];
-      if (!all_finite(a.data(), n * n)) return not_finite;
-      if (!factor::eigh(a.data(), values.data<double>() + i * n, n, vectors)) return not_converged;
-      if (vectors)
-        for (int64_t r = 0; r < n; ++r)
-          for (int64_t c = 0; c < n; ++c) columns.data<double>()[(i * n + r) * n + c] = a[size_t(c * n + r)];
+        for (int64_t c = r; c < n; ++c) a[r * n + c] = upper ? from[r * n + c] : from[c * n + r];
+      for (int64_t r = 0; r < n; ++r) {
+        if (!all_finite(a + r * n + r, n - r)) return not_finite;
+        std::fill_n(a + r * n, r, 0.0);
+      }
+      if (!factor::eigh(a, values.data<double>() + i * n, n, vectors)) return not_converged;
+      if (vectors) Tensor(columns).reshape({-1, n, n}).select(0, i).copy_(work.t());
       return 0;
     });
   return {values.to(x.dtype()), columns.to(x.dtype())};
