@@ -339,53 +339,109 @@ struct Rotation {
 /// So many rotations are gathered before they are applied.
 constexpr size_t enough_rotations = 4096;
 
-/// Applies rotations in order to the rows of a [rows, n], by bands of columns. Those of a sweep share a row each with
-/// the next.
+/// Rotations one row further each: a sweep, down or up. The row that two of them share stays in registers.
+struct Sweep {
+  Rotation const* turns;
+  int64_t count, row, step;  // where it begins, and 1 or −1
+};
+
+std::vector<Sweep> sweeps_of(std::vector<Rotation> const& rotations) {
+  std::vector<Sweep> sweeps;
+  for (Rotation const& turn : rotations) {
+    if (!sweeps.empty()) {
+      Sweep& last = sweeps.back();
+      int64_t const step = turn.row - last.turns[last.count - 1].row;
+      if ((step == 1 || step == -1) && (last.count == 1 || step == last.step)) {
+        if (last.count++ == 1) last.row = last.turns->row + (step < 0), last.step = step;
+        continue;
+      }
+    }
+    sweeps.push_back({&turn, 1, turn.row, 1});
+  }
+  return sweeps;
+}
+
+/// Rows of one band of columns.
+struct Band {
+  static constexpr int registers = 4;
+  static constexpr int64_t width = registers * W;
+  struct Row {
+    V v[registers];
+  };
+  double* base;
+
+  Row load(int64_t row) const {
+    Row r;
+#pragma GCC unroll 4
+    for (int i = 0; i < registers; ++i) r.v[i] = V::load(base + row * width + i * W);
+    return r;
+  }
+  void store(Row const& r, int64_t row) const {
+#pragma GCC unroll 4
+    for (int i = 0; i < registers; ++i) r.v[i].store(base + row * width + i * W);
+  }
+  /// Turns the kept row and the next one; returns what the kept one was, `kept` is the next.
+  [[gnu::always_inline]] static Row turn(Rotation const& by, int64_t step, Row& kept, Row const& next) {
+    V const c = by.c, s = step < 0 ? by.s : -by.s;
+    Row done;
+#pragma GCC unroll 4
+    for (int i = 0; i < registers; ++i) {
+      done.v[i] = fma(s, next.v[i], c * kept.v[i]);
+      kept.v[i] = minus_product(c * next.v[i], s, kept.v[i]);
+    }
+    return done;
+  }
+  /// The turns of a sweep from `t` on, of which the kept row is the first.
+  void finish(Sweep const& a, int64_t t, Row kept) const {
+    for (; t < a.count; ++t) store(turn(a.turns[t], a.step, kept, load(a.row + (t + 1) * a.step)), a.row + t * a.step);
+    store(kept, a.row + a.count * a.step);
+  }
+  /// Sweep a, and one row behind it sweep b, which begins where a does and is no longer.
+  void both(Sweep const& a, Sweep const& b) const {
+    int64_t const row = a.row, step = a.step;
+    Row first = load(row), second = turn(a.turns[0], step, first, load(row + step));
+    int64_t t = 1;
+    for (; t < a.count && t <= b.count; ++t) {
+      Row const between = turn(a.turns[t], step, first, load(row + (t + 1) * step));
+      store(turn(b.turns[t - 1], step, second, between), row + (t - 1) * step);
+    }
+    if (t <= b.count) {
+      store(turn(b.turns[t - 1], step, second, first), row + (t - 1) * step);
+      return store(second, row + t * step);
+    }
+    store(second, row + (t - 1) * step);
+    finish(a, t, first);
+  }
+};
+
+/// Applies rotations in order to the rows of a [rows, n], by bands of columns.
 void apply(std::vector<Rotation>& rotations, double* a, int64_t rows, int64_t n) {
   if (rotations.empty()) return;
-  constexpr int registers = 4;
-  constexpr int64_t band = registers * W;
+  std::vector<Sweep> const sweeps = sweeps_of(rotations);
+  constexpr int64_t band = Band::width;
   parallel_for((n + band - 1) / band, 1, [&](int64_t begin, int64_t end) {
     // A copy without the rows' distance, which may put all of them into the same few lines of cache.
     Vector const copy(rows * band);
-    double* const base = copy.data();
+    Band const x{copy.data()};
     for (int64_t b = begin; b < end; ++b) {
+      double* const from = a + b * band;
       int64_t const width = std::min(band, n - b * band);
       for (int64_t r = 0; r < rows; ++r)
-#pragma GCC unroll 4
-        for (int i = 0; i < registers; ++i)
-          load(a + r * n + b * band + i * W, std::max<int64_t>(0, width - i * W)).store(base + r * band + i * W);
-      V kept[registers];
-      int64_t row = -1;  // of those
-      for (Rotation const& turn : rotations) {
-        V const c = turn.c, s = turn.s;
-        double *const upper = base + turn.row * band, *const lower = upper + band;
-        if (row == turn.row + 1) {
-#pragma GCC unroll 4
-          for (int i = 0; i < registers; ++i) {
-            V const x = V::load(upper + i * W), y = kept[i];
-            fma(s, x, c * y).store(lower + i * W);
-            kept[i] = minus_product(c * x, s, y);
+        for (int64_t i = 0; i < band; i += W)
+          load(from + r * n + i, std::max<int64_t>(0, width - i)).store(x.base + r * band + i);
+      for (size_t i = 0; i < sweeps.size(); ++i) {
+        Sweep const& one = sweeps[i];
+        if (i + 1 < sweeps.size())
+          if (Sweep const& next = sweeps[i + 1];
+              next.row == one.row && next.step == one.step && next.count <= one.count) {
+            x.both(one, next);
+            ++i;
+            continue;
           }
-          row = turn.row;
-          continue;
-        }
-        if (row != turn.row) {
-          for (int i = 0; i < registers && row >= 0; ++i) kept[i].store(base + row * band + i * W);
-          for (int i = 0; i < registers; ++i) kept[i] = V::load(upper + i * W);
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < registers; ++i) {
-          V const x = kept[i], y = V::load(lower + i * W);
-          minus_product(c * x, s, y).store(upper + i * W);
-          kept[i] = fma(s, x, c * y);
-        }
-        row = turn.row + 1;
+        x.finish(one, 0, x.load(one.row));
       }
-      for (int i = 0; i < registers && row >= 0; ++i) kept[i].store(base + row * band + i * W);
       for (int64_t r = 0; r < rows; ++r)
-        for (int i = 0; i * W < width; ++i)
-          store(V::load(base + r * band + i * W), a + r * n + b * band + i * W, width - i * W);
+        for (int64_t i = 0; i < width; i += W) store(V::load(x.base + r * band + i), from + r * n + i, width - i);
     }
   });
   rotations.clear();
