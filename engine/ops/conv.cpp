@@ -82,6 +82,7 @@ class PaddedPlane {
 
   void fill(T const* plane) {
     WindowAxis const &z = s_.axis[0], &y = s_.axis[1], &x = s_.axis[2];
+    auto const& kernels = heed::kernels<ConvKernels>().of<T>();
     for (int64_t iz = first_[0]; iz < last_[0]; ++iz)
       for (int64_t iy = first_[1]; iy < last_[1]; ++iy) {
         T const* const from = plane + (iz * y.in + iy) * x.in;
@@ -91,6 +92,11 @@ class PaddedPlane {
           continue;
         }
         // No spread here: column i goes to row i % stride, place i / stride.
+        if (x.stride == 2 && first_[2] < last_[2]) {
+          kernels.split(from + first_[2], x.in, last_[1] - first_[1], last_[2] - first_[2],
+                        to + column(first_[2] + x.pad), to + column(first_[2] + 1 + x.pad), row_);
+          break;
+        }
         for (int64_t ix = first_[2]; ix < std::min(last_[2], first_[2] + x.stride); ++ix) {
           T* place = to + column(ix + x.pad);
           for (int64_t i = ix; i < last_[2]; i += x.stride) *place++ = from[i];
@@ -99,21 +105,29 @@ class PaddedPlane {
   }
 
   void correlate(T const* weight, T bias, T* to) {
-    WindowAxis const &z = s_.axis[0], &y = s_.axis[1], &x = s_.axis[2];
-    for (int64_t oz = 0; oz < z.out; ++oz)
-      kernels<ConvKernels>().of<T>().correlate({.from = data() + oz * z.stride * size_[1] * row_,
-                                                .from_row = y.stride * row_,
-                                                .offset = offset_.data(),
-                                                .weight = weight,
-                                                .taps = s_.taps(),
-                                                .bias = bias,
-                                                .to = to + oz * y.out * x.out,
-                                                .to_row = x.out,
-                                                .rows = y.out,
-                                                .n = x.out});
+    for (int64_t oz = 0; oz < s_.axis[0].out; ++oz)
+      kernels<ConvKernels>().of<T>().correlate(arguments(oz, weight, bias, to));
+  }
+  /// weight += the adjoint of correlate with `g` for `to`
+  void correlate_weight(T const* g, T* weight) {
+    for (int64_t oz = 0; oz < s_.axis[0].out; ++oz)
+      kernels<ConvKernels>().of<T>().correlate_weight(arguments(oz, nullptr, T(0), const_cast<T*>(g)), weight);
   }
 
  private:
+  CorrelateArgs<T> arguments(int64_t oz, T const* weight, T bias, T* to) {
+    WindowAxis const &z = s_.axis[0], &y = s_.axis[1], &x = s_.axis[2];
+    return {.from = data() + oz * z.stride * size_[1] * row_,
+            .from_row = y.stride * row_,
+            .offset = offset_.data(),
+            .weight = weight,
+            .taps = s_.taps(),
+            .bias = bias,
+            .to = to + oz * y.out * x.out,
+            .to_row = x.out,
+            .rows = y.out,
+            .n = x.out};
+  }
   T* data() { return static_cast<T*>(memory_.raw()); }
   int64_t column(int64_t i) const { return i % s_.axis[2].stride * phase_ + i / s_.axis[2].stride; }
 
@@ -251,33 +265,49 @@ void convolve_weight(ConvShape const& s, T const* x, T const* g, T* w) {
   Tensor const sums = buffer<T>(parts > 1 ? parts * size : 0);
   T* const base = parts > 1 ? static_cast<T*>(sums.raw()) : w;
   std::fill_n(base, parts * size, T(0));
-  parallel_for(parts * s.groups * pieces, grain_of(double(piece * taps * s.out * positions * images)),
-               [&](int64_t begin, int64_t end) {
-                 Tensor const memory = buffer<T>(t.gathers ? piece * taps * t.tile : 0);
-                 auto* const columns = static_cast<T*>(memory.raw());
-                 for (int64_t task = begin; task < end; ++task) {
-                   int64_t const part = task / (pieces * s.groups), group = task / pieces % s.groups;
-                   int64_t const c = task % pieces * piece, channels = std::min(piece, s.in - c);
-                   for (int64_t b = part * images; b < std::min(s.batch, (part + 1) * images); ++b)
-                     for (int64_t first = 0; first < positions; first += t.tile) {
-                       int64_t const image = b * s.groups + group, n = std::min(t.tile, positions - first);
-                       T const* const from = x + (image * s.in + c) * s.x_size();
-                       if (t.gathers) gather(s, channels, from, first, first + n, columns);
-                       gemm({.m = s.out,
-                             .n = channels * taps,
-                             .k = n,
-                             .a = g + image * s.out * positions + first,
-                             .a_row = positions,
-                             .a_col = 1,
-                             .b = t.gathers ? columns : from + first,
-                             .b_row = 1,
-                             .b_col = t.gathers ? n : positions,
-                             .c = base + part * size + group * s.out * rows + c * taps,
-                             .c_row = rows,
-                             .accumulate = true});
+  if (s.in == 1 && s.out <= 4 && t.gathers)
+    parallel_for(parts * s.groups, grain_of(double(taps * s.out * positions * images) * 4),
+                 [&](int64_t begin, int64_t end) {
+                   PaddedPlane<T> plane(s, {1, 1, 1});
+                   for (int64_t task = begin; task < end; ++task) {
+                     int64_t const part = task / s.groups, group = task % s.groups;
+                     for (int64_t b = part * images; b < std::min(s.batch, (part + 1) * images); ++b) {
+                       int64_t const image = b * s.groups + group;
+                       plane.fill(x + image * s.x_size());
+                       for (int64_t o = 0; o < s.out; ++o)
+                         plane.correlate_weight(g + (image * s.out + o) * positions,
+                                                base + part * size + (group * s.out + o) * taps);
                      }
-                 }
-               });
+                   }
+                 });
+  else
+    parallel_for(parts * s.groups * pieces, grain_of(double(piece * taps * s.out * positions * images)),
+                 [&](int64_t begin, int64_t end) {
+                   Tensor const memory = buffer<T>(t.gathers ? piece * taps * t.tile : 0);
+                   auto* const columns = static_cast<T*>(memory.raw());
+                   for (int64_t task = begin; task < end; ++task) {
+                     int64_t const part = task / (pieces * s.groups), group = task / pieces % s.groups;
+                     int64_t const c = task % pieces * piece, channels = std::min(piece, s.in - c);
+                     for (int64_t b = part * images; b < std::min(s.batch, (part + 1) * images); ++b)
+                       for (int64_t first = 0; first < positions; first += t.tile) {
+                         int64_t const image = b * s.groups + group, n = std::min(t.tile, positions - first);
+                         T const* const from = x + (image * s.in + c) * s.x_size();
+                         if (t.gathers) gather(s, channels, from, first, first + n, columns);
+                         gemm({.m = s.out,
+                               .n = channels * taps,
+                               .k = n,
+                               .a = g + image * s.out * positions + first,
+                               .a_row = positions,
+                               .a_col = 1,
+                               .b = t.gathers ? columns : from + first,
+                               .b_row = 1,
+                               .b_col = t.gathers ? n : positions,
+                               .c = base + part * size + group * s.out * rows + c * taps,
+                               .c_row = rows,
+                               .accumulate = true});
+                       }
+                   }
+                 });
   for (int64_t part = 0; parts > 1 && part < parts; ++part)
     for (int64_t i = 0; i < size; ++i) w[i] = (part ? w[i] : T(0)) + base[part * size + i];
 }

@@ -40,6 +40,10 @@ struct CorrelateArgs {
 template <class T>
 struct ConvKernelsOf {
   void (*correlate)(CorrelateArgs<T> const&);
+  /// The adjoint with respect to the weight: weight[t] += Σ over r, j of to[r, j]·from[offset[t] + r·from_row + j].
+  void (*correlate_weight)(CorrelateArgs<T> const&, T* weight);
+  /// Elements 0, 2, … and 1, 3, … of `rows` rows of n, from_row and to_row apart.
+  void (*split)(T const* from, int64_t from_row, int64_t rows, int64_t n, T* even, T* odd, int64_t to_row);
   /// columns[(c, t), p − begin] = x[c, where tap t of output position p reads], for begin ≤ p < end and `channels`
   /// channels.
   void (*gather)(ConvShape const&, int64_t channels, T const* x, int64_t begin, int64_t end, T* columns);

@@ -1,6 +1,8 @@
 #include <heed/engine/lane.h>
 #include <heed/engine/ops/conv.h>
 #include <heed/engine/ops/matmul_tile.h>
+#include <heed/engine/ops/rows.h>
+#include <heed/engine/ops/shuffle.h>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -9,8 +11,10 @@ namespace {
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-template <class T, int vectors>
-void correlate_block(CorrelateArgs<T> const& g, T const* from, T* to) {
+/// `vectors` registers, those of `from` and `to` so far apart.
+template <int vectors, class T, class Load, class Store>
+void correlate_block(CorrelateArgs<T> const& g, T const* from, int64_t from_step, T* to, int64_t to_step,
+                     Load const& load, Store const& store) {
   using V = Vec<T>;
   V sum[vectors];
 #pragma GCC unroll 4
@@ -19,10 +23,10 @@ void correlate_block(CorrelateArgs<T> const& g, T const* from, T* to) {
     V const w(g.weight[t]);
     T const* const row = from + g.offset[t];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sum[v] = fma(w, V::load(row + v * V::width), sum[v]);
+    for (int v = 0; v < vectors; ++v) sum[v] = fma(w, load(row + v * from_step), sum[v]);
   }
 #pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) sum[v].store(to + v * V::width);
+  for (int v = 0; v < vectors; ++v) store(sum[v], to + v * to_step);
 }
 
 template <class T>
@@ -31,17 +35,56 @@ void correlate(CorrelateArgs<T> const& g) {
   constexpr int width = V::width;
   int64_t const whole = g.n / width * width;
   Part<T> const part(g.n - whole);
+  auto const load = [](T const* from) { return V::load(from); };
+  auto const store = [](V x, T* to) { x.store(to); };
+  int64_t j = 0;
+  for (; j + 4 * width <= whole; j += 4 * width)
+    for (int64_t r = 0; r < g.rows; ++r)
+      correlate_block<4>(g, g.from + r * g.from_row + j, width, g.to + r * g.to_row + j, width, load, store);
+  // What is left of the rows, four at a time.
+  auto const column = [&](auto const& load, auto const& store) {
+    int64_t r = 0;
+    for (; r + 4 <= g.rows; r += 4)
+      correlate_block<4>(g, g.from + r * g.from_row + j, g.from_row, g.to + r * g.to_row + j, g.to_row, load, store);
+    for (; r < g.rows; ++r)
+      correlate_block<1>(g, g.from + r * g.from_row + j, 0, g.to + r * g.to_row + j, 0, load, store);
+  };
+  for (; j < whole; j += width) column(load, store);
+  if (whole < g.n) column([&](T const* from) { return part.load(from); }, [&](V x, T* to) { part.store(x, to); });
+}
+
+/// The sums of `taps` taps from t on.
+template <int taps, class T>
+void weigh_block(CorrelateArgs<T> const& g, int64_t t, Part<T> const& part, T* weight) {
+  using V = Vec<T>;
+  constexpr int width = V::width;
+  int64_t const whole = g.n / width * width;
+  V sum[taps];
+#pragma GCC unroll 8
+  for (int k = 0; k < taps; ++k) sum[k] = V(0);
   for (int64_t r = 0; r < g.rows; ++r) {
     T const* const from = g.from + r * g.from_row;
-    T* const to = g.to + r * g.to_row;
-    int64_t j = 0;
-    for (; j + 4 * width <= whole; j += 4 * width) correlate_block<T, 4>(g, from + j, to + j);
-    for (; j < whole; j += width) correlate_block<T, 1>(g, from + j, to + j);
+    T const* const to = g.to + r * g.to_row;
+    for (int64_t j = 0; j < whole; j += width) {
+      V const y = V::load(to + j);
+#pragma GCC unroll 8
+      for (int k = 0; k < taps; ++k) sum[k] = fma(y, V::load(from + g.offset[t + k] + j), sum[k]);
+    }
     if (whole == g.n) continue;
-    V sum(g.bias);
-    for (int64_t t = 0; t < g.taps; ++t) sum = fma(V(g.weight[t]), part.load(from + g.offset[t] + whole), sum);
-    part.store(sum, to + whole);
+    V const y = part.load(to + whole);
+#pragma GCC unroll 8
+    for (int k = 0; k < taps; ++k) sum[k] = fma(y, part.load(from + g.offset[t + k] + whole), sum[k]);
   }
+  for (int k = 0; k < taps; ++k) weight[t + k] += fold_lanes<Add, T>(sum[k]);
+}
+
+template <class T>
+void correlate_weight(CorrelateArgs<T> const& g, T* weight) {
+  Part<T> const part(g.n % Vec<T>::width);
+  int64_t t = 0;
+  for (; t + 8 <= g.taps; t += 8) weigh_block<8>(g, t, part, weight);
+  for (; t + 3 <= g.taps; t += 3) weigh_block<3>(g, t, part, weight);
+  for (; t < g.taps; ++t) weigh_block<1>(g, t, part, weight);
 }
 
 template <class T>
@@ -50,6 +93,43 @@ void copy(T const* from, T* to, int64_t n) {
   int64_t j = 0;
   for (; j + V::width <= n; j += V::width) V::load(from + j).store(to + j);
   if (j < n) Part<T>(n - j).store(Part<T>(n - j).load(from + j), to + j);
+}
+
+/// The first `count` elements of a register, none or all of them included.
+template <class T>
+struct UpTo {
+  explicit UpTo(int64_t n) : count(n), part(n % Vec<T>::width) {}
+  Vec<T> load(T const* from) const {
+    if (count == Vec<T>::width) return Vec<T>::load(from);
+    return count > 0 ? part.load(from) : Vec<T>(0);
+  }
+  void store(Vec<T> x, T* to) const {
+    if (count == Vec<T>::width)
+      x.store(to);
+    else if (count > 0)
+      part.store(x, to);
+  }
+  int64_t count;
+  Part<T> part;
+};
+
+template <class T>
+void split(T const* from, int64_t from_row, int64_t rows, int64_t n, T* even, T* odd, int64_t to_row) {
+  using V = Vec<T>;
+  constexpr int W = V::width;
+  int64_t const whole = n / (2 * W) * W, rest = n - 2 * whole;
+  UpTo<T> const first(smaller(rest, W)), second(larger(rest - W, 0)), evens((rest + 1) / 2), odds(rest / 2);
+  for (int64_t r = 0; r < rows; ++r, from += from_row, even += to_row, odd += to_row) {
+    for (int64_t i = 0; i < whole; i += W) {
+      V const a = V::load(from + 2 * i), b = V::load(from + 2 * i + W);
+      shuffled(a, b, Even<W>{}).store(even + i);
+      shuffled(a, b, Odd<W>{}).store(odd + i);
+    }
+    if (rest == 0) continue;
+    V const a = first.load(from + 2 * whole), b = second.load(from + 2 * whole + W);
+    evens.store(shuffled(a, b, Even<W>{}), even + whole);
+    odds.store(shuffled(a, b, Odd<W>{}), odd + whole);
+  }
 }
 
 template <class T>
@@ -126,7 +206,7 @@ void scatter(ConvShape const& s, int64_t channels, T const* columns, int64_t beg
 }
 
 template <class T>
-constexpr ConvKernelsOf<T> table_of{correlate<T>, gather<T>, scatter<T>};
+constexpr ConvKernelsOf<T> table_of{correlate<T>, correlate_weight<T>, split<T>, gather<T>, scatter<T>};
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 // lane. Real lines are transforms of half the length.
 #include <heed/engine/ops/fourier.h>
 #include <heed/engine/ops/rows.h>
+#include <heed/engine/ops/shuffle.h>
 
 #include <algorithm>
 #include <numbers>
@@ -177,31 +178,6 @@ void transform(Passes<T> const& passes, Load load, Rows<T> x, Rows<T> y, Store s
 
 // ---- registers reordered --------------------------------------------------------------------------------------------
 
-template <class T, class Index>
-[[gnu::always_inline]] inline Vec<T> shuffled(Vec<T> a, Vec<T> b, Index index) {
-  return [&]<size_t... i>(std::index_sequence<i...>) __attribute__((always_inline)) {
-    return Vec<T>(Batch<T>(__builtin_shufflevector(a.v.data, b.v.data, Index::at(int(i))...)));
-  }
-  (std::make_index_sequence<size_t(Vec<T>::width)>{});
-  (void)index;
-}
-
-template <int W>
-struct Even {
-  static constexpr int at(int i) { return 2 * i; }
-};
-template <int W>
-struct Odd {
-  static constexpr int at(int i) { return 2 * i + 1; }
-};
-template <int W>
-struct ZipLow {
-  static constexpr int at(int i) { return i / 2 + i % 2 * W; }
-};
-template <int W>
-struct ZipHigh {
-  static constexpr int at(int i) { return i / 2 + i % 2 * W + W / 2; }
-};
 template <int W>
 struct Backwards {
   static constexpr int at(int i) { return W - 1 - i; }
