@@ -1,6 +1,7 @@
 // Cholesky's factor and systems with it, and systems of triangular matrices.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/batch.h>
 #include <heed/engine/ops/factor.h>
@@ -19,6 +20,7 @@ Tensor lower_factor(Tensor const& x) {
   Tensor const whole = x.contiguous();
   Tensor y = whole.detach().clone();
   int64_t const n = x.size(-1), count = numel(lead_of(x));
+  Observed const watch("cholesky", {&whole}, {&y});
   if (y.numel() > 0)
     dispatch_floating("cholesky", x.dtype(), [&]<class T>(Type<T>) {
       std::vector<int64_t> minors(static_cast<size_t>(count));
@@ -83,6 +85,7 @@ Tensor solve_triangular(Tensor const& a, Tensor const& b, Triangle options) {
   Shape const lead = broadcast_lead("solve_triangular", a, b);
   Tensor const matrices = a.detach().expand(with_matrix(lead, n, n)).contiguous();
   Tensor y = b.detach().expand(with_matrix(lead, n, k)).clone();
+  Observed const watch("solve_triangular", {&matrices, &b}, {&y});
   if (y.numel() > 0)
     dispatch_floating("solve_triangular", a.dtype(), [&]<class T>(Type<T>) {
       for_each_matrix(numel(lead), double(n * n) * double(k), [&](int64_t i) {

@@ -1,6 +1,7 @@
 // The exponential of a matrix, and tensors read as matrices.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/batch.h>
 #include <heed/engine/ops/factor.h>
@@ -86,6 +87,7 @@ Tensor matrix_exp(Tensor const& x) {
   check_matrix("matrix_exp", x);
   int64_t const n = x.size(-1);
   Tensor const whole = x.detach().to(Dtype::f64).contiguous(), wide(x.shape(), Dtype::f64);
+  Observed const watch("matrix_exp", {&whole}, {&wide});
   if (n > 0)
     for_each_matrix(numel(lead_of(x)), 20 * double(n * n) * double(n), [&](int64_t i) {
       exponential(whole.data<double>() + i * n * n, wide.data<double>() + i * n * n, n);

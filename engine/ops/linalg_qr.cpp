@@ -1,6 +1,7 @@
 // QR by Householder's reflections.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/batch.h>
 #include <heed/engine/ops/factor.h>
@@ -40,6 +41,7 @@ Qr qr(Tensor const& x, QrMode mode) {
   Tensor const packed = x.detach().clone();
   std::array<Tensor, 2> y{Tensor(with_matrix(lead, m, columns), x.dtype()),
                           zeros(with_matrix(lead, columns, n), x.dtype())};
+  Observed const watch("qr", {&x}, {&y[0], &y[1]});
   dispatch_floating("qr", x.dtype(), [&]<class T>(Type<T>) {
     for_each_matrix(numel(lead), 4 * double(m * n) * double(k), [&](int64_t i) {
       T *const a = packed.data<T>() + i * m * n, *const q = y[0].data<T>() + i * m * columns;

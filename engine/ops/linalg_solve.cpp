@@ -1,6 +1,7 @@
 // LU with row pivoting, and what follows from it: systems, inverses, determinants.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/batch.h>
 #include <heed/engine/ops/factor.h>
@@ -78,6 +79,7 @@ LuFactor lu_factor(Tensor const& x) {
   rows.push_back(k);
   Tensor packed = x.detach().clone();
   Tensor const pivots(rows, Dtype::i32);
+  Observed const watch("lu_factor", {&x}, {&packed, &pivots});
   dispatch_floating("lu_factor", x.dtype(), [&]<class T>(Type<T>) {
     for_each_matrix(numel(lead), double(m * n) * double(k), [&](int64_t i) {
       int32_t* const swaps = pivots.data<int32_t>() + i * k;
@@ -136,6 +138,7 @@ Tensor solved(char const* op, Tensor const& a, Tensor const& b, bool lenient) {
   int64_t const n = a.size(-1), k = b.size(-1), count = numel(lead_of(a));
   Tensor const packed = a.detach().clone(), y = b.detach().clone();
   if (n == 0 || count == 0) return y;
+  Observed const watch(op, {&a, &b}, {&y});
   dispatch_floating(op, a.dtype(), [&]<class T>(Type<T>) {
     for_each_matrix_or_fail(
         op, count, double(n * n) * double(n + k),
@@ -229,6 +232,7 @@ Determinants determinants(char const* op, Tensor const& x) {
   int64_t const n = x.size(-1);
   Determinants const d{Tensor(lead, x.dtype()), Tensor(lead, x.dtype()), Tensor(lead, x.dtype())};
   Tensor const packed = x.detach().clone();
+  Observed const watch(op, {&x}, {&d.value, &d.sign, &d.logarithm});
   dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
     for_each_matrix(numel(lead), double(n * n) * double(n), [&](int64_t i) {
       T* const a = packed.data<T>() + i * n * n;

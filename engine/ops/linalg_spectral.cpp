@@ -1,12 +1,14 @@
 // Symmetric eigenvalues and singular values, computed in f64.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/batch.h>
 #include <heed/engine/ops/factor.h>
 #include <heed/engine/ops/square.h>
 #include <heed/engine/tape.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace heed {
@@ -30,6 +32,15 @@ void spectra(char const* op, Tensor const& x, F f) {
       });
 }
 
+/// In tiles, which cache holds.
+void transpose(double const* from, int64_t n, double* to) {
+  constexpr int64_t tile = 16;
+  for (int64_t r = 0; r < n; r += tile)
+    for (int64_t c = 0; c < n; c += tile)
+      for (int64_t i = r; i < std::min(n, r + tile); ++i)
+        for (int64_t j = c; j < std::min(n, c + tile); ++j) to[i * n + j] = from[j * n + i];
+}
+
 /// values, and vectors in columns if wanted
 Eigh eigen(char const* op, Tensor const& x, bool upper, bool vectors) {
   int64_t const n = x.size(-1);
@@ -37,6 +48,7 @@ Eigh eigen(char const* op, Tensor const& x, bool upper, bool vectors) {
   Shape rows = lead_of(x);
   rows.push_back(n);
   Tensor const values(rows, Dtype::f64), columns(vectors ? x.shape() : Shape{0}, Dtype::f64);
+  Observed const watch(op, {&whole}, {&values, &columns});
   if (n > 0)
     spectra(op, x, [&](int64_t i) -> int64_t {
       double const* const from = whole.data<double>() + i * n * n;
@@ -49,7 +61,7 @@ Eigh eigen(char const* op, Tensor const& x, bool upper, bool vectors) {
         std::fill_n(a + r * n, r, 0.0);
       }
       if (!factor::eigh(a, values.data<double>() + i * n, n, vectors)) return not_converged;
-      if (vectors) Tensor(columns).reshape({-1, n, n}).select(0, i).copy_(work.t());
+      if (vectors) transpose(a, n, columns.data<double>() + i * n * n);
       return 0;
     });
   return {values.to(x.dtype()), columns.to(x.dtype())};
@@ -105,6 +117,7 @@ Triple tall_svd(char const* op, Tensor const& x, bool vectors) {
   Tensor const none(Shape{0}, Dtype::f64);
   Triple const y{vectors ? Tensor(x.shape(), Dtype::f64) : none, Tensor(rows, Dtype::f64),
                  vectors ? Tensor(with_matrix(lead, n, n), Dtype::f64) : none};
+  Observed const watch(op, {&whole}, {&y.u, &y.s, &y.vh});
   spectra(op, x, [&](int64_t i) -> int64_t {
     double const* const a = whole.data<double>() + i * m * n;
     if (!all_finite(a, m * n)) return not_finite;
