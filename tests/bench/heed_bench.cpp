@@ -80,6 +80,56 @@ void bench_gemm(Settings const& settings, int threads, int64_t n) {
         number("gflops", gflops) + number("limit_share", gflops / bench::peak_gflops(isa(), threads)));
 }
 
+/// Operations with kernels of their own kind, nothing recorded.
+struct Kernel {
+  char const* name;
+  std::function<std::function<void()>()> prepare;
+};
+std::vector<Kernel> const& kernels_measured() {
+  static std::vector<Kernel> const all{
+      {"kernel/gather",
+       [] {
+         Tensor const x = randn({1000, 1000}), index = randint(0, 1000, {1000, 1000});
+         return [=] { gather(x, 1, index); };
+       }},
+      {"kernel/rfft_pair",
+       [] {
+         Tensor const x = randn({64, 4096});
+         return [=] { irfft(rfft(x)); };
+       }},
+      {"kernel/cummax",
+       [] {
+         Tensor const x = randn({1000, 1000});
+         return [=] { cummax(x, 1); };
+       }},
+      {"kernel/sum_i64",
+       [] {
+         Tensor const x = randint(0, 100, {1000, 1000});
+         return [=] { sum(x, {0}); };
+       }},
+      {"kernel/eigh",
+       [] {
+         Tensor const x = randn({128, 128}), symmetric = x + x.t();
+         return [=] { eigh(symmetric); };
+       }},
+      {"kernel/svd",
+       [] {
+         Tensor const x = randn({128, 128});
+         return [=] { svd(x, false); };
+       }},
+      {"kernel/depthwise",
+       [] {
+         Tensor const x = randn({8, 64, 56, 56}), w = randn({64, 1, 3, 3});
+         return [=] { conv2d(x, w, {}, {.stride = {2, 2}, .padding = {1, 1}, .groups = 64}); };
+       }},
+  };
+  return all;
+}
+void bench_kernel(Settings const& settings, int threads, Kernel const& kernel) {
+  NoGrad const off;
+  print(kernel.name, threads, measure(settings.seconds / 4, kernel.prepare()), 1, "ms");
+}
+
 /// y = x + x of one element, recorded; and a chain of 100 such adds with its backward.
 void bench_small(Settings const& settings, int threads) {
   Tensor x = ones({1}), other = ones({1});
@@ -166,7 +216,8 @@ void bench_gpt(Settings const& settings, int threads) {
 [[noreturn]] void usage(int code) {
   std::puts(
       "heed-bench [--filter TEXT] [--threads N[,N]] [--seconds S] [--text FILE]\n"
-      "  --filter TEXT   only measurements whose name begins so: peak, gemm, gemm/512, op, start, gpt (default: all)\n"
+      "  --filter TEXT   only measurements whose name begins so: peak, gemm, gemm/512, kernel, op, start, gpt "
+      "(default: all)\n"
       "  --threads N,N   thread counts (default 1,2)\n"
       "  --seconds S     length of a measurement (default 2)\n"
       "  --text FILE     what the GPT step trains on, at most 65 distinct characters (default: random tokens)\n"
@@ -218,6 +269,8 @@ int main(int argc, char** argv) try {
     for (int64_t n : {128, 512, 1024})
       if (std::string const each = "gemm/" + std::to_string(n); wanted("gemm") && each.starts_with(settings.filter))
         bench_gemm(settings, threads, n);
+    for (Kernel const& kernel : kernels_measured())
+      if (std::string(kernel.name).starts_with(settings.filter)) bench_kernel(settings, threads, kernel);
     if (wanted("op")) bench_small(settings, threads);
     if (wanted("gpt")) bench_gpt(settings, threads);
   }

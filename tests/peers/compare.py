@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "tests" / "peers"
+KERNELS = ["gather", "rfft_pair", "cummax", "sum_i64", "eigh", "svd", "depthwise"]
 GEMMS = [128, 512, 1024]
 GPT_TOKENS = 12 * 64
 
@@ -149,7 +150,7 @@ def main():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=4, help="turns of each side")
     parser.add_argument("--seconds", type=float, default=2, help="length of one turn")
-    parser.add_argument("--only", default="", help="only work whose name begins so: gpt, gemm, op, start")
+    parser.add_argument("--only", default="", help="only work whose name begins so: gpt, gemm, kernel, op, start")
     parser.add_argument("--json", help="also write the rows there")
     parser.add_argument("--heed-bench", default=ROOT / "build" / "release" / "bin" / "heed-bench", help="the program; built where missing")
     options = parser.parse_args()
@@ -161,7 +162,7 @@ def main():
     rows = []
     for threads in options.threads:
         torch = Torch(threads, options.text)
-        for name in ["gpt/step"] + [f"gemm/{n}" for n in GEMMS]:
+        for name in ["gpt/step"] + [f"gemm/{n}" for n in GEMMS] + [f"kernel/{k}" for k in KERNELS]:
             if not wanted(name):
                 continue
             ours, theirs = [], []

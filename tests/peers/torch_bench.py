@@ -38,6 +38,33 @@ def gemm(n):
     return body, calls
 
 
+def kernels():
+    """Name to the call that heed-bench makes under that name."""
+    x, index = torch.randn(1000, 1000), torch.randint(1000, (1000, 1000))
+    lines, integers = torch.randn(64, 4096), torch.randint(100, (1000, 1000))
+    square = torch.randn(128, 128)
+    symmetric, image, taps = square + square.T, torch.randn(8, 64, 56, 56), torch.randn(64, 1, 3, 3)
+    return {
+        "kernel/gather": lambda: torch.gather(x, 1, index),
+        "kernel/rfft_pair": lambda: torch.fft.irfft(torch.fft.rfft(lines)),
+        "kernel/cummax": lambda: torch.cummax(x, 1),
+        "kernel/sum_i64": lambda: integers.sum(0),
+        "kernel/eigh": lambda: torch.linalg.eigh(symmetric),
+        "kernel/svd": lambda: torch.linalg.svd(square, full_matrices=False),
+        "kernel/depthwise": lambda: F.conv2d(image, taps, stride=2, padding=1, groups=64),
+    }
+
+
+def kernel(name):
+    call = kernels()[name]
+
+    def body():
+        with torch.inference_mode():
+            call()
+
+    return body, 1
+
+
 def add_recorded():
     x, other = torch.ones(1, requires_grad=True), torch.ones(1)
 
@@ -103,6 +130,7 @@ def main():
     torch.set_num_threads(options.threads)
     works = {"op/add_recorded": add_recorded, "op/add_chain_backward": add_chain_backward, "gpt/step": lambda: gpt(options.text)}
     works |= {f"gemm/{n}": lambda n=n: gemm(n) for n in (128, 512, 1024)}
+    works |= {name: lambda name=name: kernel(name) for name in kernels()}
     ready = {}
     print(json.dumps({"peer": f"PyTorch {torch.__version__.split('+')[0]}"}), flush=True)
     for line in sys.stdin:
