@@ -57,6 +57,9 @@ Tensor eye(int64_t n, int64_t m = -1, Dtype dtype = Dtype::f32);
 Tensor linspace(double from, double to, int64_t steps, Dtype dtype = Dtype::f32);
 /// base to the powers linspace(from, to, steps)
 Tensor logspace(double from, double to, int64_t steps, double base = 10, Dtype dtype = Dtype::f32);
+/// The same between tensors, broadcast, along a new first axis.
+Tensor linspace(Tensor const& from, Tensor const& to, int64_t steps);
+Tensor logspace(Tensor const& from, Tensor const& to, int64_t steps, double base = 10);
 /// Indices [2, N] of the elements on or below (above) diagonal `offset` of a rows × columns matrix, row by row: i64.
 Tensor tril_indices(int64_t rows, int64_t columns, int64_t offset = 0);
 Tensor triu_indices(int64_t rows, int64_t columns, int64_t offset = 0);
@@ -187,6 +190,8 @@ Tensor copysign(Tensor const& a, Tensor const& b);
 Tensor nextafter(Tensor const& a, Tensor const& b);
 /// a·2ᵇ
 Tensor ldexp(Tensor const& a, Tensor const& b);
+/// m in ±[½, 1) and e (i32) with x = m·2ᵉ; 0 and what is not finite have e = 0. Differentiable in m.
+std::pair<Tensor, Tensor> frexp(Tensor const& x);
 /// log(eᵃ + eᵇ) and log₂(2ᵃ + 2ᵇ), without overflow
 Tensor logaddexp(Tensor const& a, Tensor const& b);
 Tensor logaddexp2(Tensor const& a, Tensor const& b);
@@ -195,6 +200,9 @@ Tensor xlogy(Tensor const& a, Tensor const& b);
 Tensor xlog1py(Tensor const& a, Tensor const& b);
 /// Hurwitz's ζ(a, b) = Σ_k (b + k)⁻ᵃ; differentiable by b.
 Tensor zeta(Tensor const& a, Tensor const& b);
+/// The incomplete gamma functions ∫₀ˣ tᵃ⁻¹·e⁻ᵗ dt/Γ(a) and 1 minus that; differentiable by x.
+Tensor igamma(Tensor const& a, Tensor const& x);
+Tensor igammac(Tensor const& a, Tensor const& x);
 /// 0 below 0, 1 above, b at a = 0
 Tensor heaviside(Tensor const& a, Tensor const& b);
 /// NaN if either is; equal operands share the gradient.
@@ -329,6 +337,17 @@ Tensor i0(Tensor const& x);
 Tensor i0e(Tensor const& x);
 Tensor i1(Tensor const& x);
 Tensor i1e(Tensor const& x);
+/// Bessel functions of the first and the second kind; the spherical one is sin(x)/x.
+Tensor bessel_j0(Tensor const& x);
+Tensor bessel_j1(Tensor const& x);
+Tensor bessel_y0(Tensor const& x);
+Tensor bessel_y1(Tensor const& x);
+Tensor spherical_bessel_j0(Tensor const& x);
+/// Modified Bessel functions of the second kind, plain and times eˣ.
+Tensor modified_bessel_k0(Tensor const& x);
+Tensor modified_bessel_k1(Tensor const& x);
+Tensor scaled_modified_bessel_k0(Tensor const& x);
+Tensor scaled_modified_bessel_k1(Tensor const& x);
 Tensor floor(Tensor const& x);
 Tensor ceil(Tensor const& x);
 /// To the nearest integer, halves to even.
@@ -373,6 +392,10 @@ Tensor threshold(Tensor const& x, double threshold, double value);
 /// x where x > 0, else weight·x: one weight, or one for each channel (axis 1) (He et al., 2015).
 Tensor prelu(Tensor const& x, Tensor const& weight);
 Tensor leaky_relu(Tensor const& x, double negative_slope = 0.01);
+/// x where x > 0, else slope·x: in training a slope for each element, uniform on [lower, upper), else their mean (Xu et
+/// al., 2015).
+Tensor rrelu(Tensor const& x, double lower = 1.0 / 8, double upper = 1.0 / 3, bool training = false,
+             Generator& generator = default_generator());
 /// x where x > 0, else alpha·(eˣ − 1) (Clevert et al., 2015); celu has e^(x/alpha) (Barron, 2017), selu fixed constants
 /// (Klambauer et al., 2017).
 Tensor elu(Tensor const& x, double alpha = 1);
@@ -404,6 +427,24 @@ Tensor glu(Tensor const& x, int axis = -1);
 Tensor reglu(Tensor const& x, int axis = -1);
 Tensor geglu(Tensor const& x, int axis = -1);
 Tensor swiglu(Tensor const& x, int axis = -1);
+
+// ---- orthogonal polynomials -----------------------------------------------------------------------------------------
+// Of degree 0 ≤ n ≤ 1000, by their three-term recurrences (Abramowitz and Stegun 22.7).
+/// Chebyshev's of the first to the fourth kind: cos nθ, sin (n + 1)θ/sin θ, cos (n + ½)θ/cos ½θ and sin (n + ½)θ/sin ½θ
+/// at x = cos θ; the shifted ones take 2x − 1 in place of x.
+Tensor chebyshev_polynomial_t(Tensor const& x, int64_t n);
+Tensor chebyshev_polynomial_u(Tensor const& x, int64_t n);
+Tensor chebyshev_polynomial_v(Tensor const& x, int64_t n);
+Tensor chebyshev_polynomial_w(Tensor const& x, int64_t n);
+Tensor shifted_chebyshev_polynomial_t(Tensor const& x, int64_t n);
+Tensor shifted_chebyshev_polynomial_u(Tensor const& x, int64_t n);
+Tensor shifted_chebyshev_polynomial_v(Tensor const& x, int64_t n);
+Tensor shifted_chebyshev_polynomial_w(Tensor const& x, int64_t n);
+/// Hermite's, orthogonal under e^(−x²) and e^(−x²/2); Laguerre's under e⁻ˣ on [0, ∞); Legendre's under 1 on [−1, 1].
+Tensor hermite_polynomial_h(Tensor const& x, int64_t n);
+Tensor hermite_polynomial_he(Tensor const& x, int64_t n);
+Tensor laguerre_polynomial_l(Tensor const& x, int64_t n);
+Tensor legendre_polynomial_p(Tensor const& x, int64_t n);
 
 // ---- reductions -----------------------------------------------------------------------------------------------------
 // Over all elements, or over one or more axes (none named: each element by itself); `keep` leaves them with size 1. As
@@ -474,6 +515,8 @@ inline Tensor norm(Tensor const& x, double p, Dims const& axes, bool keep = fals
 }
 /// norm(a − b)
 Tensor dist(Tensor const& a, Tensor const& b, double p = 2);
+/// x with each of its slices along `axis` scaled down to p-norm `most` where that is larger.
+Tensor renorm(Tensor const& x, double p, int axis, double most);
 /// log Σ eˣ, without overflow; integers as f32
 Tensor logsumexp(Tensor const& x, Dims const& axes, bool keep = false);
 inline Tensor logsumexp(Tensor const& x, std::integral auto axis, bool keep = false) {
@@ -515,6 +558,32 @@ Tensor corrcoef(Tensor const& x);
 /// Sums the axes that broadcasting `shape` would add: the adjoint of expand.
 Tensor sum_to(Tensor const& x, Shape const& shape);
 
+// ---- masked reductions ----------------------------------------------------------------------------------------------
+// As without a mask, of the elements where `mask` (bool, broadcast to x) is true. What has no such element: 0 for sums
+// and norms, 1 for products, ∓∞ (of integers the least, the largest) for amax and amin, −∞ for logsumexp, NaN for mean
+// and median.
+namespace masked {
+Tensor sum(Tensor const& x, Tensor const& mask, Dims const& axes, bool keep = false);
+Tensor prod(Tensor const& x, Tensor const& mask, Dims const& axes, bool keep = false);
+Tensor mean(Tensor const& x, Tensor const& mask, Dims const& axes, bool keep = false);
+Tensor median(Tensor const& x, Tensor const& mask, int axis, bool keep = false);
+Tensor amax(Tensor const& x, Tensor const& mask, Dims const& axes, bool keep = false);
+Tensor amin(Tensor const& x, Tensor const& mask, Dims const& axes, bool keep = false);
+Tensor argmax(Tensor const& x, Tensor const& mask, int axis, bool keep = false);
+Tensor argmin(Tensor const& x, Tensor const& mask, int axis, bool keep = false);
+Tensor var(Tensor const& x, Tensor const& mask, Dims const& axes, double correction = 1, bool keep = false);
+Tensor std(Tensor const& x, Tensor const& mask, Dims const& axes, double correction = 1, bool keep = false);
+Tensor logsumexp(Tensor const& x, Tensor const& mask, Dims const& axes, bool keep = false);
+Tensor norm(Tensor const& x, Tensor const& mask, double p, Dims const& axes, bool keep = false);
+/// In x's shape; hidden elements are 0, for log_softmax −∞. An axis that is hidden as a whole is NaN.
+Tensor softmax(Tensor const& x, Tensor const& mask, int axis = -1);
+Tensor log_softmax(Tensor const& x, Tensor const& mask, int axis = -1);
+Tensor normalize(Tensor const& x, Tensor const& mask, double p = 2, int axis = 1, double eps = 1e-12);
+/// Hidden elements count as 0 (as 1).
+Tensor cumsum(Tensor const& x, Tensor const& mask, int axis);
+Tensor cumprod(Tensor const& x, Tensor const& mask, int axis);
+}  // namespace masked
+
 // ---- scans, sorting, searching --------------------------------------------------------------------------------------
 /// Σ and Π of the elements up to each; integers and bools as i64, `dtype` converts first. f32 adds up in f64.
 Tensor cumsum(Tensor const& x, int axis, std::optional<Dtype> dtype = {});
@@ -532,6 +601,14 @@ Tensor trapezoid(Tensor const& y, Tensor const& x, int axis = -1);
 /// The partial sums of the same.
 Tensor cumulative_trapezoid(Tensor const& y, double dx = 1, int axis = -1);
 Tensor cumulative_trapezoid(Tensor const& y, Tensor const& x, int axis = -1);
+struct GradientOptions {
+  std::optional<Dims> axes = {};  // all if none
+  int edge_order = 1;             // 1 or 2: of the one-sided differences at both ends
+};
+/// The derivative of samples x along each of the axes, by second-order central differences: at equal distances, or at
+/// points [N], one tensor an axis (Fornberg, 1988).
+std::vector<Tensor> gradient(Tensor const& x, double spacing = 1, GradientOptions const& options = {});
+std::vector<Tensor> gradient(Tensor const& x, std::vector<Tensor> const& points, GradientOptions const& options = {});
 
 /// In ascending order, equals in the order they came in, NaN after all numbers (before them if `descending`).
 Indexed sort(Tensor const& x, int axis = -1, bool descending = false);
@@ -559,6 +636,20 @@ Tensor bincount(Tensor const& x, Tensor const& weights = {}, int64_t minlength =
 /// How many elements are in each of `bins` equal parts of [min, max], or of the range of x where those are equal; in
 /// x's type, without gradient.
 Tensor histc(Tensor const& x, int64_t bins = 100, double min = 0, double max = 0);
+struct HistogramOptions {
+  std::vector<double> range = {};  // {min, max} of each axis; those of the data if empty
+  Tensor weight = {};              // of each sample, in x's type
+  bool density = false;            // divided by the total and by the size of the bin
+};
+/// How many elements are in each bin, in x's type, and the edges between the bins; the last bin includes its upper
+/// edge. Without gradient.
+std::pair<Tensor, Tensor> histogram(Tensor const& x, int64_t bins = 100, HistogramOptions const& options = {});
+std::pair<Tensor, Tensor> histogram(Tensor const& x, Tensor const& edges, HistogramOptions const& options = {});
+/// The same of points x [.., D] in bins of D axes: [bins…], and the edges of each axis.
+std::pair<Tensor, std::vector<Tensor>> histogramdd(Tensor const& x, std::vector<int64_t> const& bins,
+                                                   HistogramOptions const& options = {});
+std::pair<Tensor, std::vector<Tensor>> histogramdd(Tensor const& x, std::vector<Tensor> const& edges,
+                                                   HistogramOptions const& options = {});
 struct Unique {
   Tensor values;   // each once, ascending
   Tensor inverse;  // i64: where each element is in `values`
@@ -859,6 +950,10 @@ enum class QrMode { reduced, complete, r };  // q [M, K], [M, M] or undefined; K
 Qr qr(Tensor const& x, QrMode mode = QrMode::reduced);
 /// H₁·H₂·…·H_K, the first N columns, Hᵢ = 1 − tauᵢ·v·vᵀ with v = (0, …, 1, x[i + 1:, i]): x [.., M, N], tau [.., K].
 Tensor householder_product(Tensor const& x, Tensor const& tau);
+/// LAPACK's form of qr: R with the vectors v below its diagonal, and tau. Without gradient.
+std::pair<Tensor, Tensor> geqrf(Tensor const& x);
+/// q·c, qᵀ·c if `transpose`, or c times those if not `left`, for the square q = H₁·H₂·…·H_K of x [.., M, K] and tau.
+Tensor ormqr(Tensor const& x, Tensor const& tau, Tensor const& c, bool left = true, bool transpose = false);
 
 struct Eigh {
   Tensor values;   // [.., N], ascending

@@ -30,7 +30,7 @@ Tensor leaf(std::vector<double> values) {
 
 using Values = std::vector<double>;
 Values values(Tensor const& t) { return t.to_vector<double>(); }
-Values gradient(Tensor const& t) { return t.grad().to_vector<double>(); }
+Values grad_of(Tensor const& t) { return t.grad().to_vector<double>(); }
 
 bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
@@ -80,22 +80,22 @@ TEST_CASE("shared subgraphs and diamonds count every path once") {
   Tensor const x = leaf({3});
   Tensor const a = x * x, b = a + a, c = a * b;  // 2x⁴
   sum(c).backward();
-  CHECK(gradient(x) == Values{8 * 27});
+  CHECK(grad_of(x) == Values{8 * 27});
   // A ladder of diamonds has 2³⁰ paths; the walk visits each node once.
   Tensor const z = leaf({1});
   Tensor y = z;
   for (int i = 0; i < 30; ++i) y = y + y;
   sum(y).backward();
-  CHECK(gradient(z) == Values{0x1p30});
+  CHECK(grad_of(z) == Values{0x1p30});
 }
 
 TEST_CASE("an operand used twice by one op gets both gradients") {
   Tensor const x = leaf({2, 3});
   sum(x * x).backward();
-  CHECK(gradient(x) == Values{4, 6});
+  CHECK(grad_of(x) == Values{4, 6});
   Tensor const m = tensor(Values{1, 2, 3, 4}, {2, 2}).requires_grad_();
   sum(matmul(m, m)).backward();
-  CHECK(gradient(m) == Values{1 + 2 + 1 + 3, 3 + 4 + 1 + 3, 1 + 2 + 2 + 4, 3 + 4 + 2 + 4});
+  CHECK(grad_of(m) == Values{1 + 2 + 1 + 3, 3 + 4 + 1 + 3, 1 + 2 + 2 + 4, 3 + 4 + 2 + 4});
 }
 
 TEST_CASE("unused inputs") {
@@ -159,16 +159,16 @@ TEST_CASE("retain_graph, and backward through a freed graph") {
   Tensor const x = leaf({2});
   Tensor const y = sum(exp(x * x));
   backward(y, {}, {.retain_graph = true});
-  Values const once = gradient(x);
+  Values const once = grad_of(x);
   y.backward();
-  CHECK(gradient(x) == Values{2 * once[0]});
+  CHECK(grad_of(x) == Values{2 * once[0]});
   for (auto again : {+[](Tensor const&y, Tensor const&) { y.backward(); },
                      +[](Tensor const&y, Tensor const&x) { grad({y}, {x}); }}) {
     auto const text = error_of([&] { again(y, x); });
     CHECK(contains(text, "freed by an earlier backward"));
     CHECK(contains(text, ".retain_graph = true"));
   }
-  CHECK(gradient(x) == Values{2 * once[0]});
+  CHECK(grad_of(x) == Values{2 * once[0]});
   // A part of the graph freed by another output.
   Tensor const shared = exp(x), left = sum(shared * 2.0), right = sum(shared * 3.0);
   left.backward();
@@ -231,7 +231,7 @@ TEST_CASE("an in-place change of a saved tensor is an error, never a wrong gradi
     u.zero_();
   }
   v.backward();
-  CHECK(gradient(x) == Values{1, 1});
+  CHECK(grad_of(x) == Values{1, 1});
 }
 
 TEST_CASE("in-place operations on tracked tensors are recorded") {
@@ -240,8 +240,8 @@ TEST_CASE("in-place operations on tracked tensors are recorded") {
   y.add_(w, 5);
   y.mul_(w);  // (2x + 5w)·w
   sum(y).backward();
-  CHECK(gradient(x) == Values{6, 8});
-  CHECK(gradient(w) == Values{2 * 1 + 10 * 3, 2 * 2 + 10 * 4});
+  CHECK(grad_of(x) == Values{6, 8});
+  CHECK(grad_of(w) == Values{2 * 1 + 10 * 3, 2 * 2 + 10 * 4});
   CHECK(values(y) == Values{(2 + 15) * 3, (4 + 20) * 4});
   Tensor d = x * 1.0;
   d.sub_(w);
@@ -445,7 +445,7 @@ TEST_CASE("grad() with respect to interior tensors, and without touching leaves"
 TEST_CASE("the gradient passed to backward") {
   Tensor const x = leaf({1, 2});
   (x * 3.0).backward(tensor(Values{10, 100}, {2}));
-  CHECK(gradient(x) == Values{30, 300});
+  CHECK(grad_of(x) == Values{30, 300});
   CHECK(contains(error_of([&] { (x * 3.0).backward(); }), "expected an output of one element, got shape [2]"));
   CHECK(contains(error_of([&] { (x * 3.0).backward(ones({3}, Dtype::f64)); }),
                  "expected a gradient of shape [2] f64, got [3] f64"));
@@ -457,12 +457,12 @@ TEST_CASE("gradients accumulate, and belong to their leaf alone") {
   Tensor const x = leaf({1, 2}), y = leaf({5, 6});
   sum(x + y).backward();
   sum(x * 2.0).backward();
-  CHECK(gradient(x) == Values{3, 3});
-  CHECK(gradient(y) == Values{1, 1});
+  CHECK(grad_of(x) == Values{3, 3});
+  CHECK(grad_of(y) == Values{1, 1});
   // add passes one gradient to both; they must not share storage.
   Tensor g = x.grad();
   g.fill_(100);
-  CHECK(gradient(y) == Values{1, 1});
+  CHECK(grad_of(y) == Values{1, 1});
   // Nor may a leaf own the gradient that the caller passed.
   Tensor const z = leaf({1, 2});
   Tensor const seed = tensor(Values{4, 5}, {2});
@@ -473,7 +473,7 @@ TEST_CASE("gradients accumulate, and belong to their leaf alone") {
   // A leaf may be the output.
   Tensor const w = leaf({3});
   w.backward();
-  CHECK(gradient(w) == Values{1});
+  CHECK(grad_of(w) == Values{1});
   w.set_grad(Tensor());
   CHECK_FALSE(w.grad().defined());
 }
@@ -507,7 +507,7 @@ TEST_CASE("create_graph: third derivatives") {
   Tensor const first = z.grad();
   z.set_grad(Tensor());
   sum(first).backward();
-  CHECK(gradient(z) == Values{12});
+  CHECK(grad_of(z) == Values{12});
   // Of a fused op: the twin's third derivative.
   Tensor const s = numbers({1, 4}, 9).requires_grad_();
   Tensor const c = numbers({1, 4}, 10);
@@ -539,7 +539,7 @@ TEST_CASE("a graph a million ops deep: forward, backward, and dropped without on
     CHECK(y.item() == depth + 1);
     if (walk) {
       y.backward();
-      CHECK(gradient(x) == Values{1});
+      CHECK(grad_of(x) == Values{1});
     }
   }
   double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -584,7 +584,7 @@ TEST_CASE("a graph a hundred times as deep costs as much per operation") {
         Tensor y = x;
         for (int i = 0; i < depth; ++i) y = y * x;  // saved tensors hold the chain
         y.backward();
-        CHECK(gradient(x) == Values{double(depth + 1)});
+        CHECK(grad_of(x) == Values{double(depth + 1)});
       }
       best = std::min(best, std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count());
     }
@@ -605,23 +605,23 @@ TEST_CASE("an exception in the middle of a walk leaves the tape usable") {
   w.set_grad(Tensor());
   broken = false;
   backward(y, {}, {.retain_graph = true});
-  CHECK(gradient(x)[0] == 12);
-  CHECK(gradient(w)[0] == doctest::Approx(4 + std::exp(3)));
+  CHECK(grad_of(x)[0] == 12);
+  CHECK(grad_of(w)[0] == doctest::Approx(4 + std::exp(3)));
   // Without retain_graph what the walk has used is gone, and the next one says so instead of giving half a gradient.
   broken = true;
   Tensor const z = sum(fragile(x * x, broken) * w);
   CHECK(error_of([&] { z.backward(); }) != "");
   broken = false;
-  Values const unchanged = gradient(x);
+  Values const unchanged = grad_of(x);
   CHECK(contains(error_of([&] { z.backward(); }), "freed by an earlier backward"));
-  CHECK(gradient(x) == unchanged);
+  CHECK(grad_of(x) == unchanged);
   // From another thread, whose walks have numbers of their own.
   broken = true;
   CHECK(error_of([&] { backward(y, {}, {.retain_graph = true}); }) != "");
   broken = false;
   x.set_grad(Tensor());
   std::thread([&] { backward(y, {}, {.retain_graph = true}); }).join();
-  CHECK(gradient(x)[0] == 12);
+  CHECK(grad_of(x)[0] == 12);
 }
 
 TEST_CASE("a failed walk does not poison a walk of another thread over the same graph") {
@@ -650,7 +650,7 @@ TEST_CASE("a failed walk does not poison a walk of another thread over the same 
       backward(y, {}, {.retain_graph = true});
     }).join();
     REQUIRE(x.grad().defined());
-    CHECK(gradient(x)[0] == 5);
+    CHECK(grad_of(x)[0] == 5);
   }
 }
 

@@ -109,6 +109,18 @@ Tensor logspace(double from, double to, int64_t steps, double base, Dtype dtype)
   return sequence("logspace", steps, dtype, [=](int64_t i) { return std::pow(base, spaced(from, to, steps, i)); });
 }
 
+Tensor linspace(Tensor const& from, Tensor const& to, int64_t steps) {
+  check_defined("linspace", from);
+  check_defined("linspace", to);
+  Dtype const common = result_type(from, to), dtype = is_floating(common) ? common : Dtype::f32;
+  Dims along_first = Dims::filled(1 + std::max(from.rank(), to.rank()), 1);
+  along_first[0] = steps;
+  return lerp(from.to(dtype), to.to(dtype), linspace(0, 1, steps, dtype).reshape(along_first));
+}
+Tensor logspace(Tensor const& from, Tensor const& to, int64_t steps, double base) {
+  return pow(base, linspace(from, to, steps));
+}
+
 namespace {
 
 Tensor triangle_indices(char const* op, int64_t rows, int64_t columns, int64_t offset, bool lower) {

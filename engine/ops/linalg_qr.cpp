@@ -98,4 +98,33 @@ Tensor householder_product(Tensor const& x, Tensor const& tau) {
   return y;
 }
 
+std::pair<Tensor, Tensor> geqrf(Tensor const& x) {
+  check_matrix("geqrf", x);
+  no_gradient("geqrf", {x});
+  int64_t const m = x.size(-2), n = x.size(-1), k = std::min(m, n);
+  Shape shape = lead_of(x);
+  int64_t const count = numel(shape);
+  shape.push_back(k);
+  Tensor const packed = x.detach().clone(), tau(shape, x.dtype());
+  dispatch_floating("geqrf", x.dtype(), [&]<class T>(Type<T>) {
+    for_each_matrix(count, 4 * double(m * n) * double(k),
+                    [&](int64_t i) { factor::qr(packed.data<T>() + i * m * n, tau.data<T>() + i * k, m, n); });
+  });
+  return {packed, tau};
+}
+
+Tensor ormqr(Tensor const& x, Tensor const& tau, Tensor const& c, bool left, bool transpose) {
+  check_matrix("ormqr", x);
+  check_matrix("ormqr", c);
+  int64_t const m = x.size(-2), n = x.size(-1);
+  check(c.size(left ? -2 : -1) == m && c.dtype() == x.dtype(), "ormqr", [&] {
+    return Complaint{fmt::format("reflections of {} do not go with {} {} from the {}", to_string(x.shape()),
+                                 name(c.dtype()), to_string(c.shape()), left ? "left" : "right"),
+                     "pass a matrix with as many rows (columns, from the right) as the reflections have"};
+  });
+  Tensor const vectors = n < m ? pad(x, {0, m - n}) : x.slice(-1, 0, m);
+  Tensor const whole = householder_product(vectors, tau), q = transpose ? whole.t() : whole;
+  return left ? matmul(q, c) : matmul(c, q);
+}
+
 }  // namespace heed

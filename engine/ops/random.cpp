@@ -140,6 +140,15 @@ Tensor alpha_dropout(Tensor const& x, double p, Generator& generator) {
   return alpha_dropout_of(x, ones(x.shape(), x.dtype()), p, generator);
 }
 
+Tensor rrelu(Tensor const& x, double lower, double upper, bool training, Generator& generator) {
+  check_defined("rrelu", x);
+  check(lower <= upper, "rrelu", [&] {
+    return Complaint{fmt::format("expected lower <= upper, got {} and {}", lower, upper), "swap them"};
+  });
+  if (!training) return leaky_relu(x, (lower + upper) / 2);
+  return where(x > 0.0, x, x * (rand(x.shape(), x.dtype(), generator) * (upper - lower) + lower));
+}
+
 Tensor feature_alpha_dropout(Tensor const& x, double p, Generator& generator) {
   Tensor const channels = channels_of("feature_alpha_dropout", x, false);
   check_share("feature_alpha_dropout", p);

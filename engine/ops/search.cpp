@@ -172,6 +172,125 @@ Tensor histc(Tensor const& x, int64_t bins, double min, double max) {
   return y;
 }
 
+namespace {
+
+/// The points x [.., D] as columns, after checks that all histograms share.
+std::vector<Tensor> columns_of(char const* op, Tensor const& x, size_t axes, HistogramOptions const& options) {
+  check_defined(op, x);
+  no_gradient(op, {x, options.weight});
+  if (x.dtype() != Dtype::f32 && x.dtype() != Dtype::f64) detail::unsupported_dtype(op, x.dtype(), "f32 or f64");
+  check(x.rank() >= 1 && axes > 0 && x.size(-1) == int64_t(axes), op, [&] {
+    return Complaint{fmt::format("bins of {} axes do not go with points {}", axes, to_string(x.shape())),
+                     "give bins for each of the numbers that make a point"};
+  });
+  check(options.range.empty() || options.range.size() == 2 * axes, op, [&] {
+    return Complaint{fmt::format("expected a range of {} numbers, got {}", 2 * axes, options.range.size()),
+                     "pass the least and the largest value of each axis"};
+  });
+  Shape const samples = reduced_shape(op, x, {-1});
+  check(!options.weight.defined() || (options.weight.shape() == samples && options.weight.dtype() == x.dtype()), op,
+        [&] {
+          return Complaint{fmt::format("{} weights {} do not go with points {} {}", name(options.weight.dtype()),
+                                       to_string(options.weight.shape()), name(x.dtype()), to_string(x.shape())),
+                           "pass one weight a point, in the type of the points"};
+        });
+  std::vector<Tensor> columns;
+  for (size_t d = 0; d < axes; ++d) columns.push_back(x.detach().select(-1, int64_t(d)).reshape({numel(samples)}));
+  return columns;
+}
+
+/// `bins` equal parts of the range that is given for an axis, or of the values there.
+Tensor even_edges(char const* op, Tensor const& values, int64_t bins, std::vector<double> const& range, size_t axis) {
+  check(bins > 0, op, [&] {
+    return Complaint{fmt::format("expected 1 bin or more, got {}", bins), "pass the number of bins"};
+  });
+  double low = 0, high = values.numel() ? 0 : 1;
+  if (!range.empty()) {
+    low = range[2 * axis], high = range[2 * axis + 1];
+  } else if (values.numel()) {
+    low = heed::min(values).item<double>(), high = heed::max(values).item<double>();
+  }
+  check(std::isfinite(low) && std::isfinite(high) && low <= high, op, [&] {
+    return Complaint{fmt::format("expected a finite range with min <= max, got {} to {}", low, high),
+                     "pass the range to count in"};
+  });
+  if (low == high) low -= 0.5, high += 0.5;
+  return linspace(low, high, bins + 1, values.dtype());
+}
+
+/// Counts of the columns' points in the cells between the edges.
+Tensor cells(std::vector<Tensor> const& columns, std::vector<Tensor> const& edges, HistogramOptions const& options) {
+  Dtype const dtype = columns[0].dtype();
+  Tensor cell = zeros(columns[0].shape(), Dtype::i64), inside = ones(columns[0].shape(), Dtype::boolean);
+  Shape shape;
+  for (size_t d = 0; d < columns.size(); ++d) {
+    int64_t const bins = edges[d].numel() - 1;
+    Tensor const at = searchsorted(edges[d], columns[d], {.right = true}) - 1;
+    inside = inside & (columns[d] >= edges[d].select(0, 0)) & (columns[d] <= edges[d].select(0, bins));
+    cell = cell * bins + clamp(at, 0, bins - 1);
+    shape.push_back(bins);
+  }
+  Tensor const weight =
+      options.weight.defined() ? options.weight.detach().reshape(cell.shape()) : ones(cell.shape(), dtype);
+  Tensor y = index_add(zeros({numel(shape)}, dtype), 0, cell, where(inside, weight, 0.0)).reshape(shape);
+  if (!options.density) return y;
+  y = y / sum(y);
+  for (size_t d = 0; d < edges.size(); ++d) {
+    Shape along = Dims::filled(y.rank(), 1);
+    along[int(d)] = shape[int(d)];
+    y = y / diff(edges[d]).reshape(along);
+  }
+  return y;
+}
+
+/// One list of edges as it was given.
+void check_edges(char const* op, Tensor const& edges, Tensor const& x) {
+  check_defined(op, edges);
+  no_gradient(op, {edges});
+  check(edges.rank() == 1 && edges.numel() >= 2 && edges.dtype() == x.dtype(), op, [&] {
+    return Complaint{fmt::format("expected ascending edges [2 or more] of {}, got {} {}", name(x.dtype()),
+                                 name(edges.dtype()), to_string(edges.shape())),
+                     "pass one edge more than bins"};
+  });
+}
+
+template <class Bins>
+std::pair<Tensor, std::vector<Tensor>> histogram_of(char const* op, Tensor const& x, std::vector<Bins> const& bins,
+                                                    HistogramOptions const& options) {
+  auto const columns = columns_of(op, x, bins.size(), options);
+  std::vector<Tensor> edges;
+  for (size_t d = 0; d < bins.size(); ++d) {
+    if constexpr (std::is_same_v<Bins, Tensor>) {
+      check_edges(op, bins[d], x);
+      edges.push_back(bins[d]);
+    } else {
+      edges.push_back(even_edges(op, columns[d], bins[d], options.range, d));
+    }
+  }
+  return {cells(columns, edges, options), edges};
+}
+
+}  // namespace
+
+std::pair<Tensor, std::vector<Tensor>> histogramdd(Tensor const& x, std::vector<int64_t> const& bins,
+                                                   HistogramOptions const& options) {
+  return histogram_of("histogramdd", x, bins, options);
+}
+std::pair<Tensor, std::vector<Tensor>> histogramdd(Tensor const& x, std::vector<Tensor> const& edges,
+                                                   HistogramOptions const& options) {
+  return histogram_of("histogramdd", x, edges, options);
+}
+std::pair<Tensor, Tensor> histogram(Tensor const& x, int64_t bins, HistogramOptions const& options) {
+  check_defined("histogram", x);
+  auto const [counts, edges] = histogram_of("histogram", x.unsqueeze(-1), std::vector{bins}, options);
+  return {counts, edges[0]};
+}
+std::pair<Tensor, Tensor> histogram(Tensor const& x, Tensor const& edges, HistogramOptions const& options) {
+  check_defined("histogram", x);
+  auto const [counts, same] = histogram_of("histogram", x.unsqueeze(-1), std::vector{edges}, options);
+  return {counts, same[0]};
+}
+
 Tensor isin(Tensor const& elements, Tensor const& tests, bool invert) {
   check_defined("isin", elements);
   check_defined("isin", tests);

@@ -168,6 +168,21 @@ Tensor dist(Tensor const& a, Tensor const& b, double p) {
   return vector_norm(a - b, p);
 }
 
+Tensor renorm(Tensor const& x, double p, int axis, double most) {
+  check_floating("renorm", x);
+  int const kept = normalize_axis("renorm", axis, x.rank());
+  check(p > 0 && most >= 0, "renorm", [&] {
+    return Complaint{fmt::format("expected p above 0 and a norm of 0 or more, got {} and {}", p, most),
+                     "pass the largest norm that a slice may have"};
+  });
+  if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return renorm(wide, p, axis, most); });
+  Dims others;
+  for (int a = 0; a < x.rank(); ++a)
+    if (a != kept) others.push_back(a);
+  Tensor const size = vector_norm(x, p, others, true), over = size > most;
+  return x * where(over, most / (where(over, size, 1.0) + 1e-7), 1.0);  // PyTorch's 1e-7
+}
+
 // ---- quantiles ------------------------------------------------------------------------------------------------------
 
 namespace {
@@ -327,6 +342,68 @@ Tensor cumulative_trapezoid(Tensor const& y, double dx, int axis) {
 Tensor cumulative_trapezoid(Tensor const& y, Tensor const& x, int axis) {
   Tensor const dx = distances("cumulative_trapezoid", y, x, axis);
   return cumsum(pair_sums(y, axis) * dx, axis < 0 ? axis : axis - y.rank()) * 0.5;
+}
+
+namespace {
+
+/// The derivative at every point, from the slopes of the intervals beside it, weighted so that parabolas are exact; at
+/// both ends the slope there, for order 2 extended in the same way. gap(from, to): the lengths of these intervals, a
+/// number or a tensor along the axis.
+template <class Gap>
+Tensor derivative(Tensor const& x, int axis, int edge_order, Gap const& gap) {
+  int64_t const n = x.size(axis);
+  Tensor const slopes = (x.slice(axis, 1, n) - x.slice(axis, 0, n - 1)) / gap(0, n - 1);
+  auto const slope = [&](int64_t from, int64_t to) { return slopes.slice(axis, from, to); };
+  auto const left = gap(0, n - 2), right = gap(1, n - 1);
+  Tensor const inside = slope(0, n - 2) * (right / (left + right)) + slope(1, n - 1) * (left / (left + right));
+  Tensor first = slope(0, 1), last = slope(n - 2, n - 1);
+  if (edge_order == 2) {
+    auto const a = gap(0, 1), b = gap(1, 2), c = gap(n - 3, n - 2), d = gap(n - 2, n - 1);
+    first = first + (first - slope(1, 2)) * (a / (a + b));
+    last = last + (last - slope(n - 3, n - 2)) * (d / (c + d));
+  }
+  return cat({first, inside, last}, axis);
+}
+
+Dims gradient_axes(Tensor const& x, GradientOptions const& options) {
+  check_defined("gradient", x);
+  check(options.edge_order == 1 || options.edge_order == 2, "gradient", [&] {
+    return Complaint{fmt::format("expected an edge order of 1 or 2, got {}", options.edge_order), "pass one of them"};
+  });
+  Dims const axes = options.axes.value_or(all_axes(x));
+  named("gradient", x, axes);
+  for (int64_t axis : axes)
+    check(x.size(int(axis)) > options.edge_order, "gradient", [&] {
+      return Complaint{fmt::format("expected {} elements or more along axis {}, got shape {}", options.edge_order + 1,
+                                   axis, to_string(x.shape())),
+                       "pass more samples, or name other axes"};
+    });
+  return axes;
+}
+
+}  // namespace
+
+std::vector<Tensor> gradient(Tensor const& x, double spacing, GradientOptions const& options) {
+  std::vector<Tensor> list;
+  for (int64_t axis : gradient_axes(x, options))
+    list.push_back(derivative(floating(x), int(axis), options.edge_order, [=](int64_t, int64_t) { return spacing; }));
+  return list;
+}
+
+std::vector<Tensor> gradient(Tensor const& x, std::vector<Tensor> const& points, GradientOptions const& options) {
+  Dims const axes = gradient_axes(x, options);
+  check(int(points.size()) == axes.rank(), "gradient", [&] {
+    return Complaint{fmt::format("{} lists of points do not go with {} axes", points.size(), axes.rank()),
+                     "pass the points along each axis"};
+  });
+  std::vector<Tensor> list;
+  for (int i = 0; i < axes.rank(); ++i) {
+    int const axis = normalize_axis("gradient", int(axes[i]), x.rank());
+    Tensor const gaps = floating(distances("gradient", x, points[size_t(i)], axis));
+    list.push_back(derivative(floating(x), axis, options.edge_order,
+                              [&](int64_t from, int64_t to) { return gaps.slice(axis - x.rank(), from, to); }));
+  }
+  return list;
 }
 
 }  // namespace heed

@@ -39,13 +39,38 @@ OpSuite const& suite() {
             },
         .f32 = 1e-5};
     powers.bad = {{[] { vander(scalar(1)); }, {"vander", "[]"}}, {[] { vander(ones({2}), -2); }, {"vander", "-2"}}};
+    OpCase even{.name = "linspace",
+                .covers = "linspace",
+                .inputs = {real(), real()},
+                .shapes = {{{3}, {3}}, {{}, {}}, {{2, 1}, {3}}, {{0}, {1}}},
+                .op =
+                    [](Tensors const& x) {
+                      return Tensors{linspace(x[0], x[1], 4), linspace(x[0], x[1], 1)};
+                    },
+                .twin =
+                    [](Tensors const& x) {
+                      Tensors rows;
+                      for (int i = 0; i < 4; ++i) rows.push_back(x[0] * (1 - i / 3.) + x[1] * (i / 3.));
+                      return Tensors{stack(rows), stack({x[0] + x[1] * 0.0})};
+                    }};
+    even.bad = {{[] { linspace(ones({2}), Tensor(), 3); }, {"linspace", "undefined"}},
+                {[] { linspace(ones({2}), ones({2}), -1); }, {"linspace", "-1"}}};
+    OpCase growing = even;
+    growing.name = growing.covers = "logspace";
+    growing.op = [](Tensors const& x) { return Tensors{logspace(x[0], x[1], 3), logspace(x[0], x[1], 2, 2)}; };
+    growing.twin = [](Tensors const& x) {
+      auto const at = [&](double base, double w) { return exp((x[0] * (1 - w) + x[1] * w) * std::log(base)); };
+      return Tensors{stack({at(10, 0), at(10, 0.5), at(10, 1)}), stack({at(2, 0), at(2, 1)})};
+    };
+    growing.f32 = 1e-5;
+    growing.bad = {{[] { logspace(ones({2}), Tensor(), 3); }, {"undefined"}},
+                   {[] { logspace(ones({2}), ones({2}), -1); }, {"-1"}}};
     return OpSuite{
         .sections = {"creation"},
-        .cases = {powers},
-        .not_differentiable = {"empty_like",      "full_like", "eye",          "linspace",     "logspace",
-                               "arange",          "arange_of", "tril_indices", "triu_indices", "general_cosine",
-                               "general_hamming", "hann",      "hamming",      "blackman",     "nuttall",
-                               "bartlett",        "cosine",    "kaiser",       "gaussian",     "exponential"},
+        .cases = {powers, even, growing},
+        .not_differentiable = {"empty_like", "full_like", "eye", "arange", "arange_of", "tril_indices", "triu_indices",
+                               "general_cosine", "general_hamming", "hann", "hamming", "blackman", "nuttall",
+                               "bartlett", "cosine", "kaiser", "gaussian", "exponential"},
         .elsewhere = {"empty", "full", "zeros", "ones", "zeros_like", "ones_like", "tensor", "scalar"}};
   }();
   return all;

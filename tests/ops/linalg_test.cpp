@@ -423,6 +423,44 @@ void qr_cases() {
         },
         {"[3]"}},
        {[] { householder_product(ones({3}), ones({3})); }, {"[3]"}}});
+  auto bad = bad_matrix([](Tensor const& x) { geqrf(x); });
+  bad.push_back({[] { geqrf(ones({3, 2}).requires_grad_()); }, {"gradient"}});
+  add(
+      "geqrf", "geqrf", {{{3, 2}}, {{2, 3}}, {{2, 3, 3}}, {{0, 3}}, {{3, 0}}},
+      [](Tensors const& x) {
+        auto const [packed, tau] = geqrf(x[0]);
+        int64_t const m = x[0].size(-2), n = x[0].size(-1);
+        if (m < n) return Tensors{ormqr(packed, tau, triu(packed))};
+        return Tensors{matmul(householder_product(packed, tau), triu(packed).slice(-2, 0, n))};
+      },
+      [](Tensors const& x) { return Tensors{x[0]}; }, bad)
+      .differentiable = false;
+  // With q as the product of the reflections, each written out.
+  add(
+      "ormqr", "ormqr",
+      {{{3, 2}, {2}, {3, 4}, {4, 3}}, {{3, 3}, {2}, {3, 1}, {2, 3}}, {{2, 2, 3}, {2, 1}, {2, 2, 2}, {2, 0, 2}}},
+      [](Tensors const& x) {
+        return Tensors{ormqr(x[0], x[1], x[2]), ormqr(x[0], x[1], x[2], true, true), ormqr(x[0], x[1], x[3], false),
+                       ormqr(x[0], x[1], x[3], false, true)};
+      },
+      [](Tensors const& x) {
+        int64_t const m = x[0].size(-2);
+        Tensor q = eye(m, Dtype::f64);
+        for (int64_t i = 0; i < x[1].size(-1); ++i) {
+          Tensor const below = (arange(m) > double(i)).to(Dtype::f64), at = (arange(m) == double(i)).to(Dtype::f64);
+          Tensor const v = (x[0].select(-1, i) * below + at).unsqueeze(-1);
+          q = matmul(q, eye(m, Dtype::f64) - x[1].select(-1, i).unsqueeze(-1).unsqueeze(-1) * v * v.t());
+        }
+        return Tensors{matmul(q, x[2]), matmul(q.t(), x[2]), matmul(x[3], q), matmul(x[3], q.t())};
+      },
+      {{[] {
+          ormqr(ones({3, 2}), ones({2}), ones({2, 3}));
+        },
+        {"[3, 2]", "[2, 3]", "left"}},
+       {[] {
+          ormqr(ones({3, 2}), ones({2}), ones({3, 2}), false);
+        },
+        {"right"}}});
 }
 
 void spectral_cases() {
@@ -673,7 +711,7 @@ OpSuite const& suite() {
     spectral_cases();
     inverse_like_cases();
     norm_cases();
-    return OpSuite{.sections = {"linear algebra"}, .cases = list(), .not_differentiable = {"matrix_rank"}};
+    return OpSuite{.sections = {"linear algebra"}, .cases = list(), .not_differentiable = {"matrix_rank", "geqrf"}};
   }();
   return all;
 }

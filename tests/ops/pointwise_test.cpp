@@ -320,7 +320,40 @@ void formula_cases() {
   unary("i1e", heed::i1e,
         [](double x) { return std::exp(-std::abs(x)) * std::copysign(std::cyl_bessel_i(1., std::abs(x)), x); },
         real(-4, 4, {0}), {{{-inf}, -0.}});
+  unary("bessel_j0", heed::bessel_j0, [](double x) { return std::cyl_bessel_j(0., std::abs(x)); }, real(-6, 6),
+        {{{0}, 1}, {{inf}, 0}, {{5}, -0.17759677131433830}});
+  unary("bessel_j1", heed::bessel_j1, [](double x) { return (x < 0 ? -1 : 1) * std::cyl_bessel_j(1., std::abs(x)); },
+        real(-6, 6, {0}), {{{0}, 0}, {{5}, -0.32757913759146522}});
+  unary("bessel_y0", heed::bessel_y0, [](double x) { return std::cyl_neumann(0., x); }, real(0.3, 6),
+        {{{0}, -inf}, {{-1}, nan_}, {{5}, -0.30851762524903376}});
+  unary("bessel_y1", heed::bessel_y1, [](double x) { return std::cyl_neumann(1., x); }, real(0.3, 6),
+        {{{0}, -inf}, {{-1}, nan_}, {{5}, 0.14786314339122683}});
+  unary("spherical_bessel_j0", heed::spherical_bessel_j0, [](double x) { return std::sin(x) / x; }, real(-6, 6, {0}),
+        {{{0}, 1}});
+  unary("modified_bessel_k0", heed::modified_bessel_k0, [](double x) { return std::cyl_bessel_k(0., x); }, real(0.3, 6),
+        {{{0}, inf}, {{-1}, nan_}, {{inf}, 0}, {{5}, 0.0036910983340425942}});
+  unary("modified_bessel_k1", heed::modified_bessel_k1, [](double x) { return std::cyl_bessel_k(1., x); }, real(0.3, 6),
+        {{{0}, inf}, {{-1}, nan_}, {{inf}, 0}, {{5}, 0.0040446134454521642}});
+  unary("scaled_modified_bessel_k0", heed::scaled_modified_bessel_k0,
+        [](double x) { return std::exp(x) * std::cyl_bessel_k(0., x); }, real(0.3, 6),
+        {{{0}, inf}, {{-1}, nan_}, {{inf}, 0}, {{1e4}, 0.012532984717699285}});
+  unary("scaled_modified_bessel_k1", heed::scaled_modified_bessel_k1,
+        [](double x) { return std::exp(x) * std::cyl_bessel_k(1., x); }, real(0.3, 6),
+        {{{0}, inf}, {{-1}, nan_}, {{inf}, 0}, {{1e4}, 0.012533611351270506}});
+  for (size_t i = list().size() - 9; i < list().size(); ++i) list()[i].f32 = 1e-5, list()[i].f64 = 1e-12;
   Input const off_halves = real(-3, 3, {-3, -2, -1, 0, 1, 2, 3});
+  unary(
+      "frexp", [](Tensor const& x) { return heed::frexp(x).first; },
+      [](double x) {
+        int e;
+        return std::frexp(x, &e);
+      },
+      real(-3, 3, {-2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2}), {{{0}, 0}, {{-0.}, -0.}, {{inf}, inf}, {{tiny}, 0.5}})
+      .bad.push_back({[] { heed::frexp(arange(3)); }, {"frexp", "i64"}});
+  unary(
+      "rrelu", [](Tensor const& x) { return rrelu(x, 0.1, 0.3); }, [](double x) { return x > 0 ? x : 0.2 * x; },
+      real(-2, 2, {0}))
+      .bad.push_back({[] { rrelu(ones({2}), 0.5, 0.25); }, {"rrelu", "0.5 and 0.25"}});
   unary("frac", heed::frac, [](double x) { return x - std::trunc(x); }, off_halves, {{{2.5}, 0.5}});
   unary(
       "round decimals", [](Tensor const& x) { return heed::round(x, 1); },
@@ -429,6 +462,34 @@ void formula_cases() {
         return sum + std::pow(y, 1 - s) / (s - 1) + 0.5 * std::pow(y, -s) + s * std::pow(y, -s - 1) / 12;
       },
       Input{Input::Kind::real, 2, 5, {}, false}, positive);
+  // By Simpson's rule, after t = s² where the integrand has a root.
+  auto lower_gamma = [](double a, double x) {
+    constexpr int n = 20000;
+    double const h = std::sqrt(x) / n;
+    double sum = 0;
+    for (int i = 0; i <= n; ++i) {
+      double const s = i * h;
+      sum += (i == 0 || i == n ? 1 : i % 2 ? 4 : 2) * 2 * std::pow(s, 2 * a - 1) * std::exp(-s * s);
+    }
+    return sum * h / 3 / std::tgamma(a);
+  };
+  static auto const lower = lower_gamma;
+  for (bool upper : {false, true}) {
+    OpCase& c = binary(
+        upper ? "igammac" : "igamma", upper ? "igammac" : "igamma", upper ? heed::igammac : heed::igamma,
+        upper ? +[](double a, double x) { return 1 - lower(a, x); } : +[](double a, double x) { return lower(a, x); },
+        Input{Input::Kind::real, 2, 5, {}, false}, positive,
+        {{{-1, 1}, nan_},
+         {{1, -1}, nan_},
+         {{0, 0}, nan_},
+         {{0, 1}, upper ? 0. : 1.},
+         {{1, 0}, upper ? 1. : 0.},
+         {{1, inf}, upper ? 0. : 1.},
+         {{inf, 1}, upper ? 1. : 0.},
+         {{inf, inf}, nan_}});
+    c.f64 = 1e-10;
+    c.bad.push_back({[upper] { (upper ? igammac : igamma)(ones({2}).requires_grad_(), ones({2})); }, {"no gradient"}});
+  }
   binary("heaviside", "heaviside", heed::heaviside, [](double a, double b) { return a == 0  ? b
                                                                                     : a > 0 ? 1.
                                                                                             : 0.; },
@@ -521,12 +582,61 @@ void formula_cases() {
   }
 }
 
+void polynomial_cases() {
+  auto const add = [](char const* name, Tensor (*f)(Tensor const&, int64_t), double (*fourth)(double), Input in) {
+    OpCase& c = unary(
+        name, [f](Tensor const& x) { return f(x, 4); }, fourth, in);
+    c.f32 = 3e-5, c.f64 = 1e-12;
+    c.gradient_f32 = 3e-4;
+    c.bad.push_back({[f] { f(ones({2}), -1); }, {name, "got -1"}});
+    c.bad.push_back({[f] { f(ones({2}), 1001); }, {name, "got 1001"}});
+    unary(
+        std::string(name) + " degree 0", [f](Tensor const& x) { return f(x, 0); }, [](double) { return 1.; }, in);
+  };
+  Input const inside = real(-0.9, 0.9), half = real(0.05, 0.95);
+  add(
+      "chebyshev_polynomial_t", chebyshev_polynomial_t, [](double x) { return std::cos(4 * std::acos(x)); }, inside);
+  add(
+      "chebyshev_polynomial_u", chebyshev_polynomial_u,
+      [](double x) { return std::sin(5 * std::acos(x)) / std::sin(std::acos(x)); }, inside);
+  add(
+      "chebyshev_polynomial_v", chebyshev_polynomial_v,
+      [](double x) { return std::cos(4.5 * std::acos(x)) / std::cos(0.5 * std::acos(x)); }, inside);
+  add(
+      "chebyshev_polynomial_w", chebyshev_polynomial_w,
+      [](double x) { return std::sin(4.5 * std::acos(x)) / std::sin(0.5 * std::acos(x)); }, inside);
+  add(
+      "shifted_chebyshev_polynomial_t", shifted_chebyshev_polynomial_t,
+      [](double x) { return std::cos(4 * std::acos(2 * x - 1)); }, half);
+  add(
+      "shifted_chebyshev_polynomial_u", shifted_chebyshev_polynomial_u,
+      [](double x) { return std::sin(5 * std::acos(2 * x - 1)) / std::sin(std::acos(2 * x - 1)); }, half);
+  add(
+      "shifted_chebyshev_polynomial_v", shifted_chebyshev_polynomial_v,
+      [](double x) { return std::cos(4.5 * std::acos(2 * x - 1)) / std::cos(0.5 * std::acos(2 * x - 1)); }, half);
+  add(
+      "shifted_chebyshev_polynomial_w", shifted_chebyshev_polynomial_w,
+      [](double x) { return std::sin(4.5 * std::acos(2 * x - 1)) / std::sin(0.5 * std::acos(2 * x - 1)); }, half);
+  add(
+      "hermite_polynomial_h", hermite_polynomial_h, [](double x) { return 16 * x * x * x * x - 48 * x * x + 12; },
+      inside);
+  add(
+      "hermite_polynomial_he", hermite_polynomial_he, [](double x) { return x * x * x * x - 6 * x * x + 3; }, inside);
+  add(
+      "laguerre_polynomial_l", laguerre_polynomial_l,
+      [](double x) { return (x * x * x * x - 16 * x * x * x + 72 * x * x - 96 * x + 24) / 24; }, real());
+  add(
+      "legendre_polynomial_p", legendre_polynomial_p,
+      [](double x) { return (35 * x * x * x * x - 30 * x * x + 3) / 8; }, inside);
+}
+
 OpSuite const& suite() {
   static OpSuite const all = [] {
     pointwise_cases();
     formula_cases();
+    polynomial_cases();
     return OpSuite{
-        .sections = {"pointwise, two operands", "pointwise, one operand"},
+        .sections = {"pointwise, two operands", "pointwise, one operand", "orthogonal polynomials"},
         .cases = list(),
         .not_differentiable = {
             "operator==",  "operator!=", "operator<",   "operator<=",  "operator>",          "operator>=",
@@ -542,6 +652,36 @@ OpSuite const& suite() {
 }  // namespace
 
 HEED_OP_SUITE(suite)
+
+TEST_CASE("frexp gives exponents, and 0 of what has none") {
+  auto const [mantissa, exponent] = heed::frexp(tensor({8, -0.75f, 0, float(inf), float(nan_)}));
+  CHECK(exponent.dtype() == Dtype::i32);
+  CHECK(exponent.to_vector<int>() == std::vector<int>{4, 0, 0, 0, 0});
+  CHECK(heed::frexp(ones({2}, Dtype::bf16)).first.dtype() == Dtype::bf16);
+}
+
+TEST_CASE("the incomplete gamma functions keep their digits far out") {
+  struct Point {
+    double a, x, lower, upper;
+  };
+  for (auto const& [a, x, lower, upper] : {Point{0.25, 0.125, 0.640157206083084111, 0.359842793916915889},
+                                           Point{100, 120, 0.97213626010947933852, 0.027863739890520661484},
+                                           Point{1e5, 1e5, 0.50042052211036517669, 0.49957947788963482331}}) {
+    Tensor const order = scalar(a, Dtype::f64), at = scalar(x, Dtype::f64);
+    CHECK(std::abs(igamma(order, at).item() / lower - 1) < 1e-13);
+    CHECK(std::abs(igammac(order, at).item() / upper - 1) < 1e-13);
+  }
+}
+
+TEST_CASE("rrelu draws a slope for each element in training, and scales the gradient by it") {
+  Generator generator(3);
+  Tensor x = full({1000}, -1.0, Dtype::f64).requires_grad_();
+  Tensor const y = rrelu(x, 0.25, 0.5, true, generator);
+  CHECK(heed::min(y).item() >= -0.5);
+  CHECK(heed::max(y).item() <= -0.25);
+  CHECK(std::abs(mean(y).item() + 0.375) < 0.01);
+  CHECK(same_bits(grad({sum(y)}, {x})[0], -y.detach()));
+}
 
 TEST_CASE("kinks: the gradient where an op has none") {
   struct Kink {

@@ -526,6 +526,32 @@ void more_cases() {
   distance.f32 = 1e-5;
   distance.bad = {{[] { dist(arange(3), arange(3)); }, {"dist", "i64"}}, {[] { dist(ones({2}), ones({3})); }, {"[2]"}}};
   list().push_back(distance);
+  OpCase shrunk{.name = "renorm",
+                .covers = "renorm",
+                .inputs = {real()},
+                .shapes = {{{2, 3}}, {{2, 3, 4}}, {{2, 0}}, {{4, 7}}},
+                .op =
+                    [](Tensors const& x) {
+                      return Tensors{renorm(x[0], 2, 1, 1.5), renorm(x[0], 1, 0, 2)};
+                    },
+                .twin =
+                    [](Tensors const& x) {
+                      auto const at_most = [&](int axis, double p, double most) {
+                        Tensor const lines = x[0].transpose(axis, 0).contiguous();
+                        Tensors parts;
+                        for (int64_t i = 0; i < lines.size(0); ++i) {
+                          double const size = norm_of(lines.select(0, i).to_vector<double>(), p);
+                          parts.push_back(lines.select(0, i) * (size > most ? most / (size + 1e-7) : 1));
+                        }
+                        return parts.empty() ? x[0] : stack(parts).transpose(axis, 0);
+                      };
+                      return Tensors{at_most(1, 2, 1.5), at_most(0, 1, 2)};
+                    }};
+  shrunk.f32 = 1e-5;
+  shrunk.bad = {{[] { renorm(ones({2}), 0, 0, 1); }, {"renorm", "got 0 and 1"}},
+                {[] { renorm(ones({2}), 2, 1, 1); }, {"renorm", "got 1"}},
+                {[] { renorm(arange(3), 2, 0, 1); }, {"renorm", "i64"}}};
+  list().push_back(shrunk);
   reduction(
       "logsumexp axes",
       [](Tensor const& x) {

@@ -208,6 +208,62 @@ std::vector<OpCase> scans() {
     c.bad.push_back({[=] { at(ones({2, 3, 4}), ones({3, 4}), 0); }, {name, "[3, 4]", "[2, 3, 4]"}});
     list.push_back(c);
   }
+  OpCase slopes{.name = "gradient",
+                .covers = "gradient",
+                .inputs = {real(), real(), real()},
+                .shapes = {{{4, 5}, {4}, {5}}, {{3, 3}, {3}, {3}}},
+                .op =
+                    [](Tensors const& x) {
+                      Tensor const rows = x[1] * 0.1 + arange(x[1].size(0)).to(x[1].dtype());
+                      Tensor const columns = x[2] * 0.1 + arange(x[2].size(0)).to(x[2].dtype());
+                      Tensors y = gradient(x[0], 0.5);
+                      for (Tensor const& more : gradient(x[0], {rows, columns}, {.edge_order = 2})) y.push_back(more);
+                      y.push_back(gradient(x[0], {columns}, {.axes = Dims{-1}})[0]);
+                      return y;
+                    },
+                .twin =
+                    [](Tensors const& x) {
+                      // The slope at each point of the parabola through three neighbours.
+                      auto const along = [](Tensor const& y, Tensor const& points, int axis, bool parabola) {
+                        Line const at = points.to_vector<double>();
+                        return lines(y, axis, [=](Line const& v) {
+                          Line d;
+                          size_t const n = v.size();
+                          for (size_t i = 0; i < n; ++i) {
+                            size_t const m = std::min(std::max(i, size_t{1}), n - 2);
+                            double const p = at[m - 1], q = at[m], r = at[m + 1], t = at[i];
+                            bool const edge = i == 0 || i == n - 1;
+                            if (edge && !parabola) {
+                              size_t const j = i ? n - 1 : 1;
+                              d.push_back((v[j] - v[j - 1]) / (at[j] - at[j - 1]));
+                              continue;
+                            }
+                            d.push_back(v[m - 1] * (2 * t - q - r) / ((p - q) * (p - r)) +
+                                        v[m] * (2 * t - p - r) / ((q - p) * (q - r)) +
+                                        v[m + 1] * (2 * t - p - q) / ((r - p) * (r - q)));
+                          }
+                          return d;
+                        });
+                      };
+                      Tensor const i = arange(x[1].size(0)).to(Dtype::f64), j = arange(x[2].size(0)).to(Dtype::f64);
+                      Tensor const rows = x[1] * 0.1 + i, columns = x[2] * 0.1 + j;
+                      return Tensors{along(x[0], i * 0.5, 0, false), along(x[0], j * 0.5, 1, false),
+                                     along(x[0], rows, 0, true), along(x[0], columns, 1, true),
+                                     along(x[0], columns, 1, false)};
+                    }};
+  slopes.f32 = 2e-5, slopes.f64 = 1e-12, slopes.gradient_f32 = 2e-4;
+  slopes.bad = {{[] {
+                   gradient(ones({3, 1}));
+                 },
+                 {"gradient", "2 elements", "[3, 1]"}},
+                {[] { gradient(ones({3}), 1, {.edge_order = 3}); }, {"gradient", "got 3"}},
+                {[] {
+                   gradient(ones({3, 3}), std::vector{arange(3)});
+                 },
+                 {"gradient", "1 lists", "2 axes"}},
+                {[] { gradient(ones({3}), std::vector{arange(4)}); }, {"gradient", "4 points"}},
+                {[] { gradient(Tensor()); }, {"gradient", "undefined"}}};
+  list.push_back(slopes);
   return list;
 }
 
@@ -402,28 +458,105 @@ std::vector<OpCase> searches() {
                 {[] { bincount(arange(3), {}, -1); }, {"bincount", "got -1"}},
                 {[] { bincount(arange(3), ones({3}).requires_grad_()); }, {"bincount"}}};
   list.push_back(counts);
-  OpCase histogram{.name = "histc",
-                   .covers = "histc",
-                   .inputs = {real()},
-                   .shapes = {{{7}}, {{3, 5}}, {{1}}},
-                   .op = [](Tensors const& x) { return Tensors{histc(x[0].detach(), 4, -1, 1)}; },
-                   .twin =
-                       [](Tensors const& x) {
-                         Line y(4);
-                         for (double v : x[0].to_vector<double>())
-                           if (v >= -1 && v <= 1) ++y[size_t(std::min(std::floor((v + 1) * 2), 3.0))];
-                         return Tensors{row(y)};
-                       }};
-  histogram.differentiable = false;
-  histogram.bad = {{[] { histc(ones({2}), 0); }, {"histc", "got 0"}},
-                   {[] { histc(ones({2}), 3, 2, 1); }, {"histc", "2 to 1"}},
-                   {[] {
-                      histc(tensor({1, float(inf)}), 3);
-                    },
-                    {"histc", "inf"}},
-                   {[] { histc(arange(3), 3); }, {"histc", "i64"}},
-                   {[] { histc(ones({2}).requires_grad_(), 3); }, {"histc"}}};
-  list.push_back(histogram);
+  OpCase equal_parts{.name = "histc",
+                     .covers = "histc",
+                     .inputs = {real()},
+                     .shapes = {{{7}}, {{3, 5}}, {{1}}},
+                     .op = [](Tensors const& x) { return Tensors{histc(x[0].detach(), 4, -1, 1)}; },
+                     .twin =
+                         [](Tensors const& x) {
+                           Line y(4);
+                           for (double v : x[0].to_vector<double>())
+                             if (v >= -1 && v <= 1) ++y[size_t(std::min(std::floor((v + 1) * 2), 3.0))];
+                           return Tensors{row(y)};
+                         }};
+  equal_parts.differentiable = false;
+  equal_parts.bad = {{[] { histc(ones({2}), 0); }, {"histc", "got 0"}},
+                     {[] { histc(ones({2}), 3, 2, 1); }, {"histc", "2 to 1"}},
+                     {[] {
+                        histc(tensor({1, float(inf)}), 3);
+                      },
+                      {"histc", "inf"}},
+                     {[] { histc(arange(3), 3); }, {"histc", "i64"}},
+                     {[] { histc(ones({2}).requires_grad_(), 3); }, {"histc"}}};
+  list.push_back(equal_parts);
+  auto const bin_of = [](double v, Line const& edges) {
+    size_t const n = edges.size() - 1;
+    for (size_t i = 0; i < n; ++i)
+      if (v >= edges[i] && (v < edges[i + 1] || (i == n - 1 && v == edges[n]))) return int(i);
+    return -1;
+  };
+  OpCase bins{.name = "histogram",
+              .covers = "histogram",
+              .inputs = {real(), real()},
+              .shapes = {{{3, 5}, {3, 5}}, {{7}, {7}}, {{1}, {1}}},
+              .op =
+                  [](Tensors const& x) {
+                    Tensor const v = x[0].detach(), w = x[1].detach();
+                    Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype());
+                    auto const [even, ends] = histogram(v, 4, {.range = {-1, 1}});
+                    return Tensors{even, ends, histogram(v, edges, {.weight = w}).first,
+                                   histogram(v, edges, {.density = true}).first * sum(histogram(v, edges).first)};
+                  },
+              .twin =
+                  [=](Tensors const& x) {
+                    Line const ends{-1, -0.5, 0, 0.5, 1}, edges{-1.5, -1, 0.25, 2};
+                    Line const v = x[0].to_vector<double>(), w = x[1].to_vector<double>();
+                    Line even(4), weighted(3), counts(3);
+                    for (size_t i = 0; i < v.size(); ++i) {
+                      if (int const at = bin_of(v[i], ends); at >= 0) ++even[size_t(at)];
+                      if (int const at = bin_of(v[i], edges); at >= 0)
+                        ++counts[size_t(at)], weighted[size_t(at)] += w[i];
+                    }
+                    double const total = counts[0] + counts[1] + counts[2];
+                    for (size_t i = 0; i < 3; ++i) counts[i] /= total == 0 ? 0 : edges[i + 1] - edges[i];
+                    return Tensors{row(even), row(ends), row(weighted), row(counts)};
+                  }};
+  bins.differentiable = false;
+  bins.bad = {{[] { histogram(ones({2}), 0); }, {"histogram", "got 0"}},
+              {[] { histogram(arange(3), 2); }, {"histogram", "i64"}},
+              {[] {
+                 histogram(ones({2}), 3, {.range = {2, 1}});
+               },
+               {"histogram", "2 to 1"}},
+              {[] { histogram(ones({2}), ones({1})); }, {"histogram", "[1]"}},
+              {[] { histogram(ones({2}), 3, {.weight = ones({3})}); }, {"histogram", "[3]"}},
+              {[] { histogram(ones({2}).requires_grad_(), 3); }, {"histogram"}}};
+  list.push_back(bins);
+  OpCase joint{.name = "histogramdd",
+               .covers = "histogramdd",
+               .inputs = {real()},
+               .shapes = {{{9, 2}}, {{2, 5, 2}}, {{1, 2}}},
+               .op =
+                   [](Tensors const& x) {
+                     Tensor const v = x[0].detach();
+                     Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype());
+                     auto const [counts, ends] = histogramdd(v, std::vector<int64_t>{4, 2}, {.range = {-1, 1, -2, 2}});
+                     return Tensors{counts, ends[0], ends[1], histogramdd(v, std::vector{edges, ends[1]}).first};
+                   },
+               .twin =
+                   [=](Tensors const& x) {
+                     Line const a{-1, -0.5, 0, 0.5, 1}, b{-2, 0, 2}, c{-1.5, -1, 0.25, 2};
+                     Line const v = x[0].to_vector<double>();
+                     Line even(8), given(6);
+                     for (size_t i = 0; i < v.size(); i += 2) {
+                       int const column = bin_of(v[i + 1], b), first = bin_of(v[i], a), second = bin_of(v[i], c);
+                       if (column < 0) continue;
+                       if (first >= 0) ++even[size_t(2 * first + column)];
+                       if (second >= 0) ++given[size_t(2 * second + column)];
+                     }
+                     return Tensors{tensor(even, {4, 2}), row(a), row(b), tensor(given, {3, 2})};
+                   }};
+  joint.differentiable = false;
+  joint.bad = {{[] {
+                  histogramdd(ones({2, 3}), std::vector<int64_t>{4, 2});
+                },
+                {"histogramdd", "2 axes", "[2, 3]"}},
+               {[] {
+                  histogramdd(ones({4, 1}), std::vector<int64_t>{4}, {.range = {1}});
+                },
+                {"histogramdd", "2 numbers, got 1"}}};
+  list.push_back(joint);
 
   OpCase once{.name = "unique",
               .covers = "unique",
@@ -501,8 +634,8 @@ OpSuite const& suite() {
   static OpSuite const all = [] {
     OpSuite s{.sections = {"scans, sorting, searching"},
               .cases = scans(),
-              .not_differentiable = {"argsort", "searchsorted", "bucketize", "bincount", "histc", "unique",
-                                     "unique_consecutive", "isin"}};
+              .not_differentiable = {"argsort", "searchsorted", "bucketize", "bincount", "histc", "histogram",
+                                     "histogramdd", "unique", "unique_consecutive", "isin"}};
     for (auto const& more : {orders(), searches()}) s.cases.insert(s.cases.end(), more.begin(), more.end());
     return s;
   }();

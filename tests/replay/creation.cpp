@@ -48,6 +48,11 @@ Outputs spaced(Case const& c) {
   bool const start_is_tensor = !c.has("start"), end_is_tensor = !c.has("end");
   double const from = bound(c, 0, "start"), to = bound(c, start_is_tensor && end_is_tensor ? 1 : -1, "end");
   Dtype const dtype = c.dtype("dtype", Dtype::f32);
+  if (start_is_tensor && end_is_tensor && is_floating(dtype) && !is_half(dtype)) {
+    Tensor const start = c(0, "start").to(dtype), end = c(1, "end").to(dtype);
+    if (c.op == "linspace") return linspace(start, end, c.integer("steps"));
+    return logspace(start, end, c.integer("steps"), c.real("base", 10));
+  }
   if (c.op == "linspace") return linspace(from, to, c.integer("steps"), dtype);
   return logspace(from, to, c.integer("steps"), c.real("base", 10), dtype);
 }

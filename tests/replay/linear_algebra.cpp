@@ -147,8 +147,10 @@ constexpr Row rows[] = {
        return {found.values, found.vectors};
      }},
     {"linalg.eigvalsh", [](Case const& c) -> Outputs { return eigvalsh(c(0), upper_triangle(c)); }},
+    {"geqrf", [](Case const& c) -> Outputs { return geqrf(c(0)); }},
     {"linalg.householder_product", [](Case const& c) -> Outputs { return householder_product(c(0), c(1, "tau")); }},
     {"linalg.inv", unary<inv>},
+    {"ormqr", [](Case const& c) -> Outputs { return ormqr(c(0), c(1, "tau"), c(2, "other"), c.flag("left", true), c.flag("transpose")); }},
     {"linalg.inv_ex", [](Case const& c) -> Outputs { return {inv(c(0)), success(c(0))}; }},
     {"linalg.lstsq", least_squares},
     {"linalg.lu", lu_of},

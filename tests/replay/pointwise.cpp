@@ -99,6 +99,17 @@ Outputs replaced(Case const& c) {
 /// PyTorch computes it in f64 whatever the types.
 Outputs power_in_f64(Case const& c) { return pow(c(0).to(Dtype::f64), c.operand(1, "exponent", c(0)).to(Dtype::f64)); }
 
+/// P_n(x), of one degree, or of one for each element; 0 below degree 0, as in PyTorch.
+template <Tensor (*f)(Tensor const&, int64_t)>
+Outputs of_degree(Case const& c) {
+  Tensor const x = c.operand(0, "x|input", c.maybe(1, "n|other")), n = trunc(c.operand(1, "n|other", x));
+  Dtype const dtype = is_floating(result_type(x, n)) ? result_type(x, n) : Dtype::f32;
+  Tensor y = zeros_like(x + n).to(dtype);
+  double const top = n.numel() ? max(n).to(Dtype::f64).item<double>() : -1;
+  for (int64_t k = 0; double(k) <= top; ++k) y = where(n == double(k), f(x.to(dtype), k), y);
+  return y;
+}
+
 // clang-format off
 constexpr Row rows[] = {
     {"__radd__", reversed<std::plus<>>},
@@ -158,11 +169,14 @@ constexpr Row rows[] = {
     {"fmod", binary<fmod>},
     {"frac", unary<frac>},
     {"gcd", binary<gcd>},
+    {"frexp", [](Case const& c) -> Outputs { return frexp(c(0)); }},
     {"ge", with_number<std::greater_equal<>>},
     {"gt", with_number<std::greater<>>},
     {"heaviside", [](Case const& c) -> Outputs { return heaviside(c(0), c.operand(1, "values", c(0))); }},
     {"hypot", binary<hypot>},
     {"i0", unary<i0>},
+    {"igamma", binary<igamma>},
+    {"igammac", binary<igammac>},
     {"isclose", [](Case const& c) -> Outputs {
        return isclose(c(0), c(1, "other"), c.real("rtol", 1e-5), c.real("atol", 1e-8), c.flag("equal_nan"));
      }},
@@ -212,14 +226,35 @@ constexpr Row rows[] = {
     {"sin", unary<sin>},
     {"sinc", unary<sinc>},
     {"sinh", unary<sinh>},
+    {"special.bessel_j0", unary<bessel_j0>},
+    {"special.bessel_j1", unary<bessel_j1>},
+    {"special.bessel_y0", unary<bessel_y0>},
+    {"special.bessel_y1", unary<bessel_y1>},
+    {"special.chebyshev_polynomial_t", of_degree<chebyshev_polynomial_t>},
+    {"special.chebyshev_polynomial_u", of_degree<chebyshev_polynomial_u>},
+    {"special.chebyshev_polynomial_v", of_degree<chebyshev_polynomial_v>},
+    {"special.chebyshev_polynomial_w", of_degree<chebyshev_polynomial_w>},
     {"special.entr", unary<entr>},
     {"special.erfcx", unary<erfcx>},
+    {"special.hermite_polynomial_h", of_degree<hermite_polynomial_h>},
+    {"special.hermite_polynomial_he", of_degree<hermite_polynomial_he>},
     {"special.i0e", unary<i0e>},
     {"special.i1", unary<i1>},
     {"special.i1e", unary<i1e>},
+    {"special.laguerre_polynomial_l", of_degree<laguerre_polynomial_l>},
+    {"special.legendre_polynomial_p", of_degree<legendre_polynomial_p>},
     {"special.log_ndtr", unary<log_ndtr>},
+    {"special.modified_bessel_k0", unary<modified_bessel_k0>},
+    {"special.modified_bessel_k1", unary<modified_bessel_k1>},
     {"special.ndtr", unary<ndtr>},
     {"special.ndtri", unary<ndtri>},
+    {"special.scaled_modified_bessel_k0", unary<scaled_modified_bessel_k0>},
+    {"special.scaled_modified_bessel_k1", unary<scaled_modified_bessel_k1>},
+    {"special.shifted_chebyshev_polynomial_t", of_degree<shifted_chebyshev_polynomial_t>},
+    {"special.shifted_chebyshev_polynomial_u", of_degree<shifted_chebyshev_polynomial_u>},
+    {"special.shifted_chebyshev_polynomial_v", of_degree<shifted_chebyshev_polynomial_v>},
+    {"special.shifted_chebyshev_polynomial_w", of_degree<shifted_chebyshev_polynomial_w>},
+    {"special.spherical_bessel_j0", unary<spherical_bessel_j0>},
     {"special.xlog1py", binary<xlog1py>},
     {"special.zeta", binary<zeta>},
     {"sqrt", unary<sqrt>},
@@ -245,6 +280,9 @@ constexpr Row rows[] = {
     {"prelu", [](Case const& c) -> Outputs { return prelu(c(0), c(1, "weight")); }},
     {"relu", unary<relu>},
     {"relu6", unary<relu6>},
+    {"rrelu", [](Case const& c) -> Outputs {
+       return rrelu(c(0), c.real("lower", 1. / 8), c.real("upper", 1. / 3), c.flag("training"));
+     }},
     {"selu", unary<selu>},
     {"silu", unary<silu>},
     {"softplus", [](Case const& c) -> Outputs { return softplus(c(0), c.real("beta", 1), c.real("threshold", 20)); }},

@@ -131,6 +131,66 @@ Outputs distinct(Case const& c) {
   return found;
 }
 
+/// PyTorch takes one distance, or numbers or points for each axis.
+Outputs derivatives(Case const& c) {
+  GradientOptions options{.edge_order = int(c.integer("edge_order", 1))};
+  if (c.has("dim")) options.axes = c.dims("dim");
+  std::vector<Tensor> const points = c.list("spacing");
+  if (!points.empty()) return gradient(c(0), points, options);
+  if (!c.is_list("spacing")) return gradient(c(0), c.real("spacing", 1), options);
+  std::vector<double> const each = c.reals("spacing");
+  Dims const along = c.axes("dim", c(0));
+  std::vector<Tensor> all;
+  for (int i = 0; i < along.rank(); ++i) {
+    options.axes = Dims{along[i]};
+    all.push_back(gradient(c(0), each[size_t(i)], options)[0]);
+  }
+  return all;
+}
+
+HistogramOptions histogram_options(Case const& c) {
+  HistogramOptions options{.weight = c.maybe("weight"), .density = c.flag("density")};
+  if (c.has("range")) options.range = c.reals("range");
+  return options;
+}
+Outputs one_histogram(Case const& c) {
+  Tensor const edges = c.maybe(1, "bins");
+  return edges.defined() ? histogram(c(0), edges, histogram_options(c))
+                         : histogram(c(0), c.integer("bins", 100), histogram_options(c));
+}
+Outputs joint_histogram(Case const& c) {
+  auto const [counts, edges] = c.has("bins") ? histogramdd(c(0), c.integers("bins"), histogram_options(c))
+                                             : histogramdd(c(0), c.list("bins"), histogram_options(c));
+  std::vector<Tensor> all{counts};
+  all.insert(all.end(), edges.begin(), edges.end());
+  return all;
+}
+
+// Under a mask, or all elements. PyTorch's results have the type of x, places and sums too.
+Tensor mask_of(Case const& c) {
+  Tensor const mask = c.maybe("mask");
+  return mask.defined() ? mask : ones(c(0).shape(), Dtype::boolean);
+}
+template <Tensor (*f)(Tensor const&, Tensor const&, Dims const&, bool)>
+Outputs seen(Case const& c) {
+  return f(c(0), mask_of(c), axes(c), keep(c)).to(c(0).dtype());
+}
+template <Tensor (*f)(Tensor const&, Tensor const&, Dims const&, double, bool)>
+Outputs seen_spread(Case const& c) {
+  Tensor const x = is_floating(c(0).dtype()) ? c(0) : c(0).to(Dtype::f32);
+  return f(x, mask_of(c), axes(c), correction(c), keep(c));
+}
+template <Tensor (*f)(Tensor const&, Tensor const&, int, bool)>
+Outputs seen_place(Case const& c) {
+  if (c.has("dim")) return f(c(0), mask_of(c), c.axis("dim"), keep(c)).to(c(0).dtype());
+  Tensor const y = f(c(0).reshape({-1}), mask_of(c).expand(c(0).shape()).reshape({-1}), 0, false).to(c(0).dtype());
+  return keep(c) ? y.reshape(Dims::filled(c(0).rank(), 1)) : y;
+}
+template <Tensor (*f)(Tensor const&, Tensor const&, int)>
+Outputs seen_along(Case const& c) {
+  return f(c(0), mask_of(c), c.axis("dim"));
+}
+
 // clang-format off
 constexpr Row rows[] = {
     {"all", over_axes<all>},
@@ -157,7 +217,10 @@ constexpr Row rows[] = {
        return diff(c(0), c.integer("n", 1), c.axis("dim", -1), c.maybe("prepend"), c.maybe("append"));
      }},
     {"dist", [](Case const& c) -> Outputs { return dist(c(0), c(1, "other"), c.real("p", 2)); }},
+    {"gradient", derivatives},
     {"histc", [](Case const& c) -> Outputs { return histc(c(0), c.integer("bins", 100), c.real("min", 0), c.real("max", 0)); }},
+    {"histogram", one_histogram},
+    {"histogramdd", joint_histogram},
     {"isin", [](Case const& c) -> Outputs { return isin(c(0, "elements"), c.operand(1, "test_elements|test_element", c(0, "elements")), c.flag("invert")); }},
     {"kthvalue", [](Case const& c) -> Outputs { return several(kthvalue(c(0), c.integer("k"), c.axis("dim", -1), keep(c))); }},
     {"linalg.matrix_norm", matrix_norm_of},
@@ -165,6 +228,26 @@ constexpr Row rows[] = {
     {"linalg.vector_norm", vector_norm_of},
     {"logcumsumexp", [](Case const& c) -> Outputs { return logcumsumexp(c(0), c.axis("dim")); }},
     {"logsumexp", over_axes<logsumexp>},
+    {"masked.amax", seen<masked::amax>},
+    {"masked.amin", seen<masked::amin>},
+    {"masked.argmax", seen_place<masked::argmax>},
+    {"masked.argmin", seen_place<masked::argmin>},
+    {"masked.cumprod", seen_along<masked::cumprod>},
+    {"masked.cumsum", seen_along<masked::cumsum>},
+    {"masked.log_softmax", seen_along<masked::log_softmax>},
+    {"masked.logsumexp", seen<masked::logsumexp>},
+    {"masked.mean", seen<masked::mean>},
+    {"masked.median", seen_place<masked::median>},
+    {"masked.norm", [](Case const& c) -> Outputs { return masked::norm(c(0), mask_of(c), c.real("ord", 2), axes(c), keep(c)); }},
+    {"masked.normalize", [](Case const& c) -> Outputs {
+       return masked::normalize(c(0), mask_of(c), c.real("ord"), c.axis("dim"), c.real("eps", 1e-12));
+     }},
+    {"masked.prod", seen<masked::prod>},
+    {"masked.softmax", seen_along<masked::softmax>},
+    {"masked.softmin", [](Case const& c) -> Outputs { return masked::softmax(-c(0), mask_of(c), c.axis("dim")); }},
+    {"masked.std", seen_spread<masked::std>},
+    {"masked.sum", seen<masked::sum>},
+    {"masked.var", seen_spread<masked::var>},
     {"max", extreme<maximum, max, max>},
     {"mean", typed<mean>},
     {"median", picked<median, median>},
@@ -178,6 +261,7 @@ constexpr Row rows[] = {
     {"norm", norm_of},
     {"prod", typed<prod>},
     {"quantile", at_rank<quantile>},
+    {"renorm", [](Case const& c) -> Outputs { return renorm(c(0), c.real("p"), c.axis("dim"), c.real("maxnorm")); }},
     {"searchsorted", searched},
     {"sort", [](Case const& c) -> Outputs { return several(sort(c(0), c.axis("dim", -1), c.flag("descending"))); }},
     {"std", spread<std>},
