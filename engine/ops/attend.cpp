@@ -500,10 +500,7 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
     return attend(autocast(q_in), autocast(k_in), autocast(v_in), given);
   check_operands(q_in, k_in, v_in, given);
   if (is_half(q_in.dtype())) {
-    Attended const y = [&] {
-      AutocastOff const off;
-      return attend(widened(q_in), widened(k_in), widened(v_in), given);
-    }();
+    Attended const y = product_in_f32([&](auto const&... wide) { return attend(wide..., given); }, q_in, k_in, v_in);
     return {y.out.to(q_in.dtype()), y.lse};
   }
   AttendOptions plain = given;

@@ -478,10 +478,9 @@ Tensor conv(char const* op, int axes, Tensor const& x, Tensor const& weight, Ten
   if (autocasts(x) || autocasts(weight) || autocasts(bias))
     return conv(op, axes, autocast(x), autocast(weight), autocast(bias), o);
   check_operands(op, x, weight, bias, axes);
-  if (is_half(x.dtype())) {
-    AutocastOff const off;
-    return conv(op, axes, widened(x), widened(weight), widened(bias), o).to(x.dtype());
-  }
+  if (is_half(x.dtype()))
+    return product_in_f32([&](auto const&... wide) { return conv(op, axes, wide..., o); }, x, weight, bias)
+        .to(x.dtype());
   int64_t const channels = x.size(-axes - 1);
   check(o.groups >= 1 && weight.size(0) % o.groups == 0 && weight.size(1) * o.groups == channels, op, [&] {
     return Complaint{fmt::format("{} groups of {} channels do not fit x {} and weight {}", o.groups, weight.size(1),
@@ -531,10 +530,9 @@ Tensor conv_transpose(char const* op, int axes, Tensor const& x, Tensor const& w
   if (autocasts(x) || autocasts(weight) || autocasts(bias))
     return conv_transpose(op, axes, autocast(x), autocast(weight), autocast(bias), o);
   check_operands(op, x, weight, bias, axes);
-  if (is_half(x.dtype())) {
-    AutocastOff const off;
-    return conv_transpose(op, axes, widened(x), widened(weight), widened(bias), o).to(x.dtype());
-  }
+  if (is_half(x.dtype()))
+    return product_in_f32([&](auto const&... wide) { return conv_transpose(op, axes, wide..., o); }, x, weight, bias)
+        .to(x.dtype());
   int64_t const channels = x.size(-axes - 1);
   check(o.groups >= 1 && weight.size(0) == channels && channels % o.groups == 0, op, [&] {
     return Complaint{fmt::format("{} groups do not fit x {} and weight {}", o.groups, to_string(x.shape()),

@@ -167,10 +167,7 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
   if (autocasts(a) || autocasts(b)) return matmul(autocast(a), autocast(b));
   Dtype const dtype = promote(a.dtype(), b.dtype());
   if (dtype == Dtype::boolean) detail::unsupported_dtype("matmul", dtype, "numbers");
-  if (is_half(dtype)) {
-    AutocastOff const off;
-    return matmul(a.to(Dtype::f32), b.to(Dtype::f32)).to(dtype);
-  }
+  if (is_half(dtype)) return product_in_f32(matmul, a, b).to(dtype);
   // [B, .., K]·[K, N]: one tall product instead of a batch of short ones.
   if (a.rank() > 2 && b.rank() == 2) {
     Shape shape = a.shape();
@@ -212,10 +209,7 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
     Tensor const y = matmul(x, one ? weight : weight.t());
     return bias.defined() ? y + bias : y;
   }
-  if (is_half(x.dtype())) {
-    AutocastOff const off;
-    return linear(widened(x), widened(weight), widened(bias)).to(x.dtype());
-  }
+  if (is_half(x.dtype())) return product_in_f32(linear, x, weight, bias).to(x.dtype());
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.size(0);
   int64_t rows = 1;
