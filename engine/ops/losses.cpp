@@ -52,25 +52,6 @@ Tensor self_information(Tensor const& t) {
   return where(zero, 0.0, t * log(where(zero, 1.0, t)));
 }
 
-/// √Σ x² along `axis` with gradient 0 where it is 0.
-Tensor length(Tensor const& x, int axis) {
-  Tensor const total = sum(square(x), {axis}, true), zero = total == 0.0;
-  return where(zero, 0.0, sqrt(where(zero, 1.0, total)));
-}
-
-/// (Σ |x|^p)^(1/p) along `axis`; elements of 0 have gradient 0.
-Tensor p_norm(Tensor const& x, double p, int axis) {
-  if (p == 2) return length(x, axis);
-  if (p == 0) return sum((x != 0.0).to(x.dtype()), {axis}, true);
-  Tensor const size = abs(x);
-  if (p == 1) return sum(size, {axis}, true);
-  if (std::isinf(p)) return p > 0 ? amax(size, {axis}, true) : amin(size, {axis}, true);
-  Tensor const zero = size == 0.0;
-  Tensor const total = sum(where(zero, std::pow(0., p), pow(where(zero, 1.0, size), p)), {axis}, true);
-  Tensor const limit = (total == 0.0) | (total == infinity);
-  return where(limit, pow(total.detach(), 1 / p), pow(where(limit, 1.0, total), 1 / p));
-}
-
 /// Elements x[n, index[n, i], i] of x [N, C, M] for index [N, M]; `index` lies in range.
 Tensor chosen(Tensor const& x, Tensor const& index) { return gather(x, 1, index.unsqueeze(1)).squeeze(1); }
 
@@ -296,7 +277,9 @@ Tensor cosine_similarity(Tensor const& a, Tensor const& b, int axis, double eps)
   axis = normalize_axis("cosine_similarity", axis, shape.rank());
   Tensor const x = a.to(dtype).expand(shape), y = b.to(dtype).expand(shape);
   // The gradient takes no notice of eps, as in PyTorch.
-  auto const unit = [&](Tensor const& v) { return v / at_least_straight("cosine_similarity", length(v, axis), eps); };
+  auto const unit = [&](Tensor const& v) {
+    return v / at_least_straight("cosine_similarity", vector_norm(v, 2, {axis}, true), eps);
+  };
   return sum(unit(x) * unit(y), {axis});
 }
 
@@ -306,8 +289,7 @@ Tensor pairwise_distance(Tensor const& a, Tensor const& b, double p, double eps,
   check(d.rank() > 0, "pairwise_distance", [] {
     return Complaint{"expected at least one axis, got scalars", "pass [.., C]"};
   });
-  Tensor const y = p_norm(d, p, -1);
-  return keep ? y : y.squeeze(-1);
+  return vector_norm(d, p, {-1}, keep);
 }
 
 Tensor triplet_margin_loss(Tensor const& anchor, Tensor const& positive, Tensor const& negative,
@@ -417,7 +399,7 @@ Tensor normalize(Tensor const& x, double p, int axis, double eps) {
     return normalize(x.unsqueeze(0), p, 0, eps).squeeze(0);
   }
   axis = normalize_axis("normalize", axis, x.rank());
-  return x / at_least(p_norm(x, p, axis), eps);
+  return x / at_least(vector_norm(x, p, {axis}, true), eps);
 }
 
 }  // namespace heed
