@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/graph.h>
+#include <heed/engine/io/html.h>
 #include <heed/engine/io/json.h>
 
 #include <algorithm>
@@ -131,19 +132,6 @@ std::string dot_text(std::string_view text) {
     if (c == '"' || c == '\\') out += '\\';
     if (c == '\n')
       out += "\\n";
-    else
-      out += c;
-  }
-  return out;
-}
-
-std::string html_text(std::string_view text) {
-  std::string out;
-  for (char c : text) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
     else
       out += c;
   }

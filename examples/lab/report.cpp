@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <heed/engine/io/file.h>
+#include <heed/engine/io/html.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,23 +10,6 @@
 
 namespace lab {
 namespace {
-
-std::string escape(std::string_view text) {
-  std::string out;
-  for (char c : text) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '"')
-      out += "&quot;";
-    else
-      out += c;
-  }
-  return out;
-}
 
 std::string base64(std::string_view bytes) {
   constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -183,7 +167,7 @@ std::string colour_scale() {
 void write_report(std::string const& path, Report const& r) {
   std::string facts;
   for (auto const& [name, value] : r.facts)
-    facts += fmt::format("<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(value));
+    facts += fmt::format("<tr><td>{}</td><td>{}</td></tr>", heed::html_text(name), heed::html_text(value));
   std::string const html = fmt::format(
       R"(<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{}</title><style>{}</style></head><body>
 <h1>{}</h1><p>{}</p><table class="facts"><tbody>{}</tbody></table>
@@ -198,8 +182,8 @@ large largest weight; a sink is a key that most queries give much of their weigh
 <h2>A sample</h2><pre>{}</pre>
 </body></html>
 )",
-      escape(r.title), style, escape(r.title), escape(r.checkpoint), facts, loss_curve(r), measures_table(r),
-      colour_scale(), maps(r), escape(r.window), escape(r.sample));
+      heed::html_text(r.title), style, heed::html_text(r.title), heed::html_text(r.checkpoint), facts, loss_curve(r),
+      measures_table(r), colour_scale(), maps(r), heed::html_text(r.window), heed::html_text(r.sample));
   heed::write_file_atomically(path, html);
 }
 
