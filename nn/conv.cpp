@@ -31,65 +31,38 @@ void check_groups(int64_t in, int64_t out, int64_t groups) {
   });
 }
 
-/// U(±1/√fan) with fan the product of all sizes of the weight but the first.
-void fill(Tensor& weight, Tensor& bias, Shape const& shape, int64_t channels, bool with_bias) {
-  weight = empty(shape);
-  double const bound = 1 / std::sqrt(double(weight.numel() / shape[0]));
-  init::uniform_(weight, -bound, bound);
-  weight.requires_grad_();
-  if (!with_bias) return;
-  bias = empty({channels});
-  init::uniform_(bias, -bound, bound);
-  bias.requires_grad_();
+/// Sizes of the weight's first two axes, and what the operation is told.
+std::pair<int64_t, int64_t> channels(ConvConfig const& c) { return {c.out, c.in / c.groups}; }
+std::pair<int64_t, int64_t> channels(ConvTransposeConfig const& c) { return {c.in, c.out / c.groups}; }
+ConvOptions options_of(ConvConfig const& c) { return {c.stride, c.padding, c.dilation, c.groups}; }
+ConvTransposeOptions options_of(ConvTransposeConfig const& c) {
+  return {c.stride, c.padding, c.output_padding, c.dilation, c.groups};
+}
+
+Tensor uniform_parameter(Shape const& shape, double bound) {
+  Tensor parameter = empty(shape);
+  init::uniform_(parameter, -bound, bound);
+  return parameter.requires_grad_();
 }
 
 }  // namespace
 
-template <int axes>
-Conv<axes>::Conv(ConvConfig const& c) : options{c.stride, c.padding, c.dilation, c.groups} {
+template <int axes, class Config, class Options,
+          Tensor (*op)(Tensor const&, Tensor const&, Tensor const&, Options const&)>
+ConvLayer<axes, Config, Options, op>::ConvLayer(Config const& c) : options(options_of(c)) {
   check_groups(c.in, c.out, c.groups);
-  fill(weight, bias, weight_shape(axes, c.out, c.in / c.groups, c.kernel), c.out, c.bias);
+  auto const [first, second] = channels(c);
+  Shape const shape = weight_shape(axes, first, second, c.kernel);
+  double const bound = 1 / std::sqrt(double(numel(shape) / first));  // of the weight's other sizes
+  weight = uniform_parameter(shape, bound);
+  if (c.bias) bias = uniform_parameter({c.out}, bound);
 }
 
-template <int axes>
-Tensor Conv<axes>::forward(Tensor const& x) const {
-  if constexpr (axes == 1) return conv1d(x, weight, bias, options);
-  if constexpr (axes == 2) return conv2d(x, weight, bias, options);
-  if constexpr (axes == 3) return conv3d(x, weight, bias, options);
-}
-
-template <int axes>
-void Conv<axes>::visit(Visitor& visitor) {
-  visitor.parameter("weight", weight);
-  visitor.parameter("bias", bias);
-}
-
-template class Conv<1>;
-template class Conv<2>;
-template class Conv<3>;
-
-template <int axes>
-ConvTranspose<axes>::ConvTranspose(ConvTransposeConfig const& c)
-    : options{c.stride, c.padding, c.output_padding, c.dilation, c.groups} {
-  check_groups(c.in, c.out, c.groups);
-  fill(weight, bias, weight_shape(axes, c.in, c.out / c.groups, c.kernel), c.out, c.bias);
-}
-
-template <int axes>
-Tensor ConvTranspose<axes>::forward(Tensor const& x) const {
-  if constexpr (axes == 1) return conv_transpose1d(x, weight, bias, options);
-  if constexpr (axes == 2) return conv_transpose2d(x, weight, bias, options);
-  if constexpr (axes == 3) return conv_transpose3d(x, weight, bias, options);
-}
-
-template <int axes>
-void ConvTranspose<axes>::visit(Visitor& visitor) {
-  visitor.parameter("weight", weight);
-  visitor.parameter("bias", bias);
-}
-
-template class ConvTranspose<1>;
-template class ConvTranspose<2>;
-template class ConvTranspose<3>;
+template class ConvLayer<1, ConvConfig, ConvOptions, conv1d>;
+template class ConvLayer<2, ConvConfig, ConvOptions, conv2d>;
+template class ConvLayer<3, ConvConfig, ConvOptions, conv3d>;
+template class ConvLayer<1, ConvTransposeConfig, ConvTransposeOptions, conv_transpose1d>;
+template class ConvLayer<2, ConvTransposeConfig, ConvTransposeOptions, conv_transpose2d>;
+template class ConvLayer<3, ConvTransposeConfig, ConvTransposeOptions, conv_transpose3d>;
 
 }  // namespace heed::nn

@@ -16,25 +16,6 @@ struct ConvConfig {
   bool bias = true;
 };
 
-/// conv1d, conv2d or conv3d: x [B, in, …] → [B, out, …]; weight [out, in/groups, kernel…], bias [out]. Initialised
-/// U(±1/√fan), fan = in/groups·taps, as PyTorch's: Conv2d({.in = 3, .out = 16, .kernel = 3, .padding = 1}).
-template <int axes>
-class Conv : public Layer<Conv<axes>> {
- public:
-  explicit Conv(ConvConfig const& config);
-  Tensor forward(Tensor const& x) const;
-  void visit(Visitor& visitor) override;
-
-  Tensor weight, bias;
-  ConvOptions options;
-};
-extern template class Conv<1>;
-extern template class Conv<2>;
-extern template class Conv<3>;
-using Conv1d = Conv<1>;
-using Conv2d = Conv<2>;
-using Conv3d = Conv<3>;
-
 struct ConvTransposeConfig {
   int64_t in = 1, out = 1;  // channels
   Spatial kernel = 1;
@@ -46,23 +27,37 @@ struct ConvTransposeConfig {
   bool bias = true;
 };
 
-/// conv_transpose1d, 2d or 3d: x [B, in, …] → [B, out, …]; weight [in, out/groups, kernel…], bias [out]. Initialised
-/// U(±1/√fan), fan = out/groups·taps, as PyTorch's.
-template <int axes>
-class ConvTranspose : public Layer<ConvTranspose<axes>> {
+/// op(x, weight, bias, options) over `axes` axes: x [B, in, …] → [B, out, …].
+template <int axes, class Config, class Options,
+          Tensor (*op)(Tensor const&, Tensor const&, Tensor const&, Options const&)>
+class ConvLayer : public Layer<ConvLayer<axes, Config, Options, op>> {
  public:
-  explicit ConvTranspose(ConvTransposeConfig const& config);
-  Tensor forward(Tensor const& x) const;
-  void visit(Visitor& visitor) override;
+  explicit ConvLayer(Config const& config);
+  Tensor forward(Tensor const& x) const { return op(x, weight, bias, options); }
+  void visit(Visitor& visitor) override {
+    visitor.parameter("weight", weight);
+    visitor.parameter("bias", bias);
+  }
 
   Tensor weight, bias;
-  ConvTransposeOptions options;
+  Options options;
 };
-extern template class ConvTranspose<1>;
-extern template class ConvTranspose<2>;
-extern template class ConvTranspose<3>;
-using ConvTranspose1d = ConvTranspose<1>;
-using ConvTranspose2d = ConvTranspose<2>;
-using ConvTranspose3d = ConvTranspose<3>;
+
+/// weight [out, in/groups, kernel…], bias [out]. Initialised U(±1/√fan), fan = in/groups·taps, as PyTorch's:
+/// Conv2d({.in = 3, .out = 16, .kernel = 3, .padding = 1}).
+using Conv1d = ConvLayer<1, ConvConfig, ConvOptions, conv1d>;
+using Conv2d = ConvLayer<2, ConvConfig, ConvOptions, conv2d>;
+using Conv3d = ConvLayer<3, ConvConfig, ConvOptions, conv3d>;
+extern template class ConvLayer<1, ConvConfig, ConvOptions, conv1d>;
+extern template class ConvLayer<2, ConvConfig, ConvOptions, conv2d>;
+extern template class ConvLayer<3, ConvConfig, ConvOptions, conv3d>;
+
+/// weight [in, out/groups, kernel…], bias [out]. Initialised U(±1/√fan), fan = out/groups·taps, as PyTorch's.
+using ConvTranspose1d = ConvLayer<1, ConvTransposeConfig, ConvTransposeOptions, conv_transpose1d>;
+using ConvTranspose2d = ConvLayer<2, ConvTransposeConfig, ConvTransposeOptions, conv_transpose2d>;
+using ConvTranspose3d = ConvLayer<3, ConvTransposeConfig, ConvTransposeOptions, conv_transpose3d>;
+extern template class ConvLayer<1, ConvTransposeConfig, ConvTransposeOptions, conv_transpose1d>;
+extern template class ConvLayer<2, ConvTransposeConfig, ConvTransposeOptions, conv_transpose2d>;
+extern template class ConvLayer<3, ConvTransposeConfig, ConvTransposeOptions, conv_transpose3d>;
 
 }  // namespace heed::nn

@@ -6,57 +6,39 @@
 
 namespace heed::nn {
 
-template <int axes>
-class MaxPool : public Layer<MaxPool<axes>> {
+/// op(x, kernel, options)
+template <class Options, Tensor (*op)(Tensor const&, Spatial const&, Options const&)>
+class Pool : public Layer<Pool<Options, op>> {
  public:
-  explicit MaxPool(Spatial const& kernel, MaxPoolOptions const& options = {}) : kernel(kernel), options(options) {}
-  Tensor forward(Tensor const& x) const {
-    if constexpr (axes == 1) return max_pool1d(x, kernel, options);
-    if constexpr (axes == 2) return max_pool2d(x, kernel, options);
-    if constexpr (axes == 3) return max_pool3d(x, kernel, options);
-  }
+  explicit Pool(Spatial const& kernel, Options const& options = {}) : kernel(kernel), options(options) {}
+  Tensor forward(Tensor const& x) const { return op(x, kernel, options); }
   void visit(Visitor&) override {}
 
   Spatial kernel;
-  MaxPoolOptions options;
+  Options options;
 };
-using MaxPool1d = MaxPool<1>;
-using MaxPool2d = MaxPool<2>;
-using MaxPool3d = MaxPool<3>;
+using MaxPool1d = Pool<MaxPoolOptions, max_pool1d>;
+using MaxPool2d = Pool<MaxPoolOptions, max_pool2d>;
+using MaxPool3d = Pool<MaxPoolOptions, max_pool3d>;
+using AvgPool1d = Pool<AvgPoolOptions, avg_pool1d>;
+using AvgPool2d = Pool<AvgPoolOptions, avg_pool2d>;
+using AvgPool3d = Pool<AvgPoolOptions, avg_pool3d>;
 
-template <int axes>
-class AvgPool : public Layer<AvgPool<axes>> {
+/// op(x, out), whatever the size of x
+template <Tensor (*op)(Tensor const&, Spatial const&)>
+class AdaptivePool : public Layer<AdaptivePool<op>> {
  public:
-  explicit AvgPool(Spatial const& kernel, AvgPoolOptions const& options = {}) : kernel(kernel), options(options) {}
-  Tensor forward(Tensor const& x) const {
-    if constexpr (axes == 1) return avg_pool1d(x, kernel, options);
-    if constexpr (axes == 2) return avg_pool2d(x, kernel, options);
-    if constexpr (axes == 3) return avg_pool3d(x, kernel, options);
-  }
-  void visit(Visitor&) override {}
-
-  Spatial kernel;
-  AvgPoolOptions options;
-};
-using AvgPool1d = AvgPool<1>;
-using AvgPool2d = AvgPool<2>;
-using AvgPool3d = AvgPool<3>;
-
-template <int axes>
-class AdaptiveAvgPool : public Layer<AdaptiveAvgPool<axes>> {
- public:
-  explicit AdaptiveAvgPool(Spatial const& out) : out(out) {}
-  Tensor forward(Tensor const& x) const {
-    if constexpr (axes == 1) return adaptive_avg_pool1d(x, out);
-    if constexpr (axes == 2) return adaptive_avg_pool2d(x, out);
-    if constexpr (axes == 3) return adaptive_avg_pool3d(x, out);
-  }
+  explicit AdaptivePool(Spatial const& out) : out(out) {}
+  Tensor forward(Tensor const& x) const { return op(x, out); }
   void visit(Visitor&) override {}
 
   Spatial out;
 };
-using AdaptiveAvgPool1d = AdaptiveAvgPool<1>;
-using AdaptiveAvgPool2d = AdaptiveAvgPool<2>;
-using AdaptiveAvgPool3d = AdaptiveAvgPool<3>;
+using AdaptiveAvgPool1d = AdaptivePool<adaptive_avg_pool1d>;
+using AdaptiveAvgPool2d = AdaptivePool<adaptive_avg_pool2d>;
+using AdaptiveAvgPool3d = AdaptivePool<adaptive_avg_pool3d>;
+using AdaptiveMaxPool1d = AdaptivePool<adaptive_max_pool1d>;
+using AdaptiveMaxPool2d = AdaptivePool<adaptive_max_pool2d>;
+using AdaptiveMaxPool3d = AdaptivePool<adaptive_max_pool3d>;
 
 }  // namespace heed::nn

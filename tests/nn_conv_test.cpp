@@ -53,6 +53,7 @@ TEST_CASE("pooling layers are their operations, and have no parameters") {
   CHECK(same_bits(most(x), max_pool2d(x, 2)));
   CHECK(same_bits(mean(x), avg_pool2d(x, 3, {.stride = 1, .padding = 1})));
   CHECK(same_bits(all(x), adaptive_avg_pool2d(x, 1)));
+  CHECK(same_bits(nn::AdaptiveMaxPool2d({2, 3})(x), adaptive_max_pool2d(x, {2, 3})));
   CHECK(nn::count_parameters(most) + nn::count_parameters(mean) + nn::count_parameters(all) == 0);
   CHECK(to_string(nn::MaxPool1d(2)(x.select(0, 0)).shape()) == "[3, 6, 3]");
   CHECK(to_string(nn::AdaptiveAvgPool3d({-1, 2, 1})(x.unsqueeze(2)).shape()) == "[2, 3, 1, 2, 1]");
