@@ -127,16 +127,18 @@ int64_t count_parameters(Module& root) {
 void load_state_dict(Module& root, std::vector<NamedTensor> const& state) {
   std::unordered_map<std::string_view, Tensor const*> given;
   for (auto const& [name, tensor] : state) given[name] = &tensor;
-  auto const own = state_dict(root);
+  std::vector<std::pair<Tensor, Tensor const*>> copies;
   std::string missing, unknown, different;
   auto append = [](std::string& list, std::string const& item) { list += (list.empty() ? "" : ", ") + item; };
-  for (auto const& [name, tensor] : own) {
+  for (auto const& [name, tensor] : state_dict(root)) {
     auto const found = given.find(name);
     if (found == given.end())
       append(missing, name);
     else if (!(found->second->shape() == tensor.shape()))
       append(different, fmt::format("{} (expected {}, got {})", name, to_string(tensor.shape()),
                                     to_string(found->second->shape())));
+    else
+      copies.emplace_back(tensor, found->second);
     given.erase(name);
   }
   for (auto const& [name, tensor] : state)
@@ -149,9 +151,7 @@ void load_state_dict(Module& root, std::vector<NamedTensor> const& state) {
     return Complaint{problem, "load it into a model of the same configuration"};
   });
   NoGrad const off;
-  for (auto const& [name, tensor] : state)
-    for (auto const& [own_name, target] : own)
-      if (own_name == name) Tensor(target).copy_(tensor);
+  for (auto& [target, source] : copies) target.copy_(*source);
 }
 
 void zero_grad(Module& root) {
