@@ -26,18 +26,41 @@ struct Draw {
   uint64_t seed, offset;
 };
 
+class DrawLog;
+
 /// Hands out draws; its whole state is two numbers, so that it can be saved and restored.
 class Generator {
  public:
   explicit Generator(uint64_t seed = 0, uint64_t offset = 0) : seed_(seed), offset_(offset) {}
-  Draw next() { return {seed_, offset_++}; }
+  /// A draw never handed out before, unless a DrawLog repeats one.
+  Draw next();
   /// Generators of streams unrelated to each other and to this one, which advances by one draw.
   std::vector<Generator> split(int count);
   uint64_t seed() const { return seed_; }
   uint64_t offset() const { return offset_; }
 
  private:
+  friend class DrawLog;
+  static Draw next_of(DrawLog* log, Generator& generator);
   uint64_t seed_, offset_;
+};
+
+/// While it lives, what the thread's generators hand out is noted in `draws`, or, for `repeat`, comes from there in the
+/// same order and leaves the generators as they are. Logs nest: a noting one asks the one around it.
+class DrawLog {
+ public:
+  DrawLog(std::vector<Draw>& draws, bool repeat);
+  ~DrawLog();
+  DrawLog(DrawLog const&) = delete;
+  DrawLog& operator=(DrawLog const&) = delete;
+
+ private:
+  friend class Generator;
+  Draw next(Generator& generator);
+  std::vector<Draw>& draws_;
+  DrawLog* outer_;
+  uint64_t at_ = 0;
+  bool repeat_;
 };
 
 /// The calling thread's generator, which random operations use where none is passed.

@@ -12,11 +12,11 @@ using Function = std::function<std::vector<Tensor>(std::vector<Tensor> const&)>;
 
 thread_local bool second_run = false;
 
-/// The thread as it was in the first run; afterwards as it is.
+/// Recording, with the draws of the first run; the default generator stays as it is even where f seeds it.
 class SecondRun {
  public:
-  explicit SecondRun(Generator const& generator) : generator_(default_generator()), before_(second_run) {
-    default_generator() = generator;
+  explicit SecondRun(std::vector<Draw>& draws)
+      : log_(draws, true), generator_(default_generator()), before_(second_run) {
     second_run = true;
   }
   ~SecondRun() {
@@ -28,6 +28,7 @@ class SecondRun {
 
  private:
   EnableGrad on_;
+  DrawLog log_;
   Generator generator_;
   bool before_;
 };
@@ -46,7 +47,7 @@ struct Recomputation {
   Function f;
   std::vector<Saved> inputs;
   std::vector<bool> wanted;  // the inputs that have edges
-  Generator generator;
+  mutable std::vector<Draw> draws;
   std::vector<Shape> shapes;
 
   std::vector<Tensor> operator()(Tensor const* g, Node const& node) const {
@@ -55,7 +56,7 @@ struct Recomputation {
     for (Saved const& input : inputs) given.push_back(input.get(node));
     std::vector<Tensor> outputs;
     {
-      SecondRun const run(generator);
+      SecondRun const run(draws);
       given = create ? twin_inputs(given) : leaves(given, wanted);
       outputs = f(given);
     }
@@ -86,7 +87,7 @@ std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tens
                               std::vector<Tensor> const& inputs) {
   Observed const watch("recompute");
   if (!recording()) return f(inputs);
-  Recomputation again{std::move(f), {}, {}, default_generator(), {}};
+  Recomputation again{std::move(f), {}, {}, {}, {}};
   std::vector<Edge> edges;
   for (Tensor const& input : inputs) {
     check_defined("recompute", input);
@@ -98,7 +99,11 @@ std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tens
   // the memory that backward needs for it later.
   uint32_t const epoch = next_epoch();
   std::vector<Tensor> const given = leaves(inputs, again.wanted);
-  std::vector<Tensor> outputs = again.f(given), tracked_outputs;
+  std::vector<Tensor> outputs, tracked_outputs;
+  {
+    DrawLog const log(again.draws, false);
+    outputs = again.f(given);
+  }
   bool any = false;
   for (Edge& edge : captured(outputs, epoch, given)) edges.push_back(std::move(edge));
   for (Tensor& y : outputs) {

@@ -10,9 +10,9 @@ namespace heed {
 
 /// f(inputs), of which only the inputs stay for backward; there f runs again, with recording (Chen, Xu, Zhang and
 /// Guestrin, "Training deep nets with sublinear memory cost", 2016). Gradients flow to the inputs and to every tensor
-/// that f captures, with the same bits as without. The thread's default generator stands where it stood in the first
-/// run, so that dropout repeats; a generator of f's own does not, so pass it a Draw. f must give the same results
-/// whenever it is called and outlives backward, as must what it refers to. Calls may be nested.
+/// that f captures, with the same bits as without. Draws are repeated, whichever generators they came from, so that
+/// dropout is the same in both runs. Apart from them f must give the same results whenever it is called; it outlives
+/// backward, as must what it refers to. Calls may be nested.
 std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tensor> const&)> f,
                               std::vector<Tensor> const& inputs);
 Tensor recompute(std::function<Tensor(Tensor const&)> f, Tensor const& input);

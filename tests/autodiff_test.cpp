@@ -10,6 +10,7 @@
 #include <heed/engine/tape.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 #include <thread>
@@ -258,6 +259,30 @@ TEST_CASE("recompute: nested, with captured interior tensors, create_graph, an i
   auto const g = grad({sum(through[0] * 2.0 + through[1] * 3.0)}, {x, w});
   CHECK(values(g[0]) == Values{2, 2});
   CHECK(values(g[1]) == Values{3, 3});
+}
+
+TEST_CASE("recompute: draws repeat, from whichever generators, nested or not") {
+  Tensor const x = full({64}, 1.0, Dtype::f64).requires_grad_();
+  Generator own(7);
+  auto const noisy = [&](Tensor const& t) {
+    Generator made(3);
+    Tensor const a = dropout(t, 0.5, own), b = dropout(a, 0.25) * rand({64}, Dtype::f64, made);
+    return dropout(b, 0.5, own.split(2)[1]);
+  };
+  auto const nested = [&](Tensor const& t) { return dropout(recompute(noisy, t), 0.5, own) + noisy(t); };
+  for (std::function<Tensor(Tensor const&)> const& f : {std::function<Tensor(Tensor const&)>(noisy), {nested}}) {
+    Tensor const y = recompute(f, x);  // linear in x, so that the gradient at ones shows the choices
+    uint64_t const offset = own.offset(), shared = default_generator().offset();
+    for (int again = 0; again < 2; ++again)
+      CHECK(differs(grad({sum(y)}, {x}, {}, {.retain_graph = true})[0], y.detach(), 1e-14) == "");
+    CHECK(own.offset() == offset);
+    CHECK(default_generator().offset() == shared);
+  }
+  bool more = false;
+  Tensor const y =
+      recompute([&](Tensor const& t) { return more ? dropout(dropout(t, 0.5), 0.5) : dropout(t, 0.5); }, x);
+  more = true;
+  CHECK(contains(error_of([&] { sum(y).backward(); }), "recompute: the second run draws more"));
 }
 
 TEST_CASE("recompute: buffers, generator, changed inputs, failures") {

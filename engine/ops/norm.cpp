@@ -6,6 +6,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/norm.h>
 #include <heed/engine/ops/widen.h>
+#include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -173,7 +174,7 @@ void update(Tensor const& running, Tensor const& now, double momentum) {
 
 /// Statistics over the last axis of `rows` [N, C, n], their mean over N, as the running ones take them.
 void update_running(Tensor const& rows, Tensor const& running_mean, Tensor const& running_var, double momentum) {
-  if (!running_mean.defined() && !running_var.defined()) return;
+  if (recomputing() || (!running_mean.defined() && !running_var.defined())) return;
   NoGrad const off;
   update(running_mean, mean(mean(rows, {-1}), {0}), momentum);
   update(running_var, mean(var(rows, {-1}), {0}), momentum);
