@@ -59,19 +59,20 @@ void keep_tensor(std::vector<Tensor>&, Other const&) {}
 }  // namespace detail
 
 /// Gives a layer its call operator: it opens the module's scope, so that errors, hooks and profiles know where they
-/// are, and calls forward().
-template <class Self>
-class Layer : public Module {
+/// are, and calls forward(). `Base` is what layers of one family share.
+template <class Self, class Base = Module>
+class Layer : public Base {
  public:
+  using Base::Base;
   template <class... Arguments>
   auto operator()(Arguments&&... arguments) const {
-    Scope const scope(path());
+    Scope const scope(this->path());
     Self const& self = static_cast<Self const&>(*this);
     if constexpr (std::is_same_v<decltype(self.forward(std::forward<Arguments>(arguments)...)), Tensor>) {
       if (detail::module_hooks_set) [[unlikely]] {
         std::vector<Tensor> inputs;
         (detail::keep_tensor(inputs, arguments), ...);
-        return detail::run_module_hooks(path(), inputs, self.forward(std::forward<Arguments>(arguments)...));
+        return detail::run_module_hooks(this->path(), inputs, self.forward(std::forward<Arguments>(arguments)...));
       }
     }
     return self.forward(std::forward<Arguments>(arguments)...);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/norm.h>
 
@@ -66,26 +67,20 @@ BatchNormOptions ChannelNorm::options_for(char const* name, Tensor const& x) con
         "use the layer for this number of axes"};
   });
   bool const own = training() || !running_mean.defined();
-  if (training() && num_batches_tracked.defined()) {
+  if (training() && num_batches_tracked.defined() && !recomputing()) {
     NoGrad const off;
     Tensor(num_batches_tracked).add_(ones({}, Dtype::i64));
   }
-  return {.training = own, .momentum = config.momentum, .eps = config.eps};
+  double momentum = config.momentum.value_or(0);
+  if (!config.momentum && training() && num_batches_tracked.defined()) momentum = 1 / num_batches_tracked.item();
+  return {.training = own, .momentum = momentum, .eps = config.eps};
 }
 
-Tensor BatchNorm::operator()(Tensor const& x) const {
-  Scope const scope(path());
-  return forward(x);
-}
 Tensor BatchNorm::forward(Tensor const& x) const {
   auto const options = options_for("BatchNorm", x);
   return batch_norm(x, running_mean, running_var, weight, bias, options);
 }
 
-Tensor InstanceNorm::operator()(Tensor const& x) const {
-  Scope const scope(path());
-  return forward(x);
-}
 Tensor InstanceNorm::forward(Tensor const& x) const {
   auto const options = options_for("InstanceNorm", x);
   if (x.rank() == max_rank_) return instance_norm(x, running_mean, running_var, weight, bias, options);

@@ -4,6 +4,8 @@
 #include <heed/engine/ops.h>
 #include <heed/nn/module.h>
 
+#include <optional>
+
 namespace heed::nn {
 
 /// (x − mean)/√(var + eps)·weight + bias (Ba, Kiros and Hinton, 2016)
@@ -43,8 +45,8 @@ class GroupNorm : public Layer<GroupNorm> {
 struct ChannelNormConfig {
   int64_t channels = 1;
   double eps = 1e-5;
-  double momentum = 0.1;  // share of the present batch in the running statistics
-  bool affine = true;     // with weight and bias
+  std::optional<double> momentum = 0.1;  // share of the present batch in the running statistics; none: their average
+  bool affine = true;                    // with weight and bias
   bool track_running_stats = true;
 };
 
@@ -67,10 +69,9 @@ class ChannelNorm : public Module {
 
 /// batch_norm with statistics of the batch in training, the running ones in evaluation (Ioffe and Szegedy, 2015): x
 /// [N, C] or [N, C, L].
-class BatchNorm : public ChannelNorm {
+class BatchNorm : public Layer<BatchNorm, ChannelNorm> {
  public:
-  using ChannelNorm::ChannelNorm;
-  Tensor operator()(Tensor const& x) const;
+  using Layer::Layer;
   Tensor forward(Tensor const& x) const;
 };
 struct BatchNorm1d : BatchNorm {
@@ -87,10 +88,9 @@ struct BatchNorm3d : BatchNorm {
 
 /// instance_norm (Ulyanov et al., 2016); PyTorch's layer has neither parameters nor running statistics by default. x
 /// [N, C, L] or [C, L].
-class InstanceNorm : public ChannelNorm {
+class InstanceNorm : public Layer<InstanceNorm, ChannelNorm> {
  public:
-  using ChannelNorm::ChannelNorm;
-  Tensor operator()(Tensor const& x) const;
+  using Layer::Layer;
   Tensor forward(Tensor const& x) const;
 };
 struct InstanceNorm1d : InstanceNorm {

@@ -75,16 +75,13 @@ RecurrentOptions RecurrentBase::options() const {
           .dropout = training() ? config.dropout : 0};
 }
 
-std::pair<Tensor, Tensor> RNN::operator()(Tensor const& x, Tensor const& h0) const {
-  Scope const scope(path());
+std::pair<Tensor, Tensor> RNN::forward(Tensor const& x, Tensor const& h0) const {
   return rnn(x, h0, weights, options());
 }
-std::tuple<Tensor, Tensor, Tensor> LSTM::operator()(Tensor const& x, Tensor const& h0, Tensor const& c0) const {
-  Scope const scope(path());
+std::tuple<Tensor, Tensor, Tensor> LSTM::forward(Tensor const& x, Tensor const& h0, Tensor const& c0) const {
   return lstm(x, h0, c0, weights, options());
 }
-std::pair<Tensor, Tensor> GRU::operator()(Tensor const& x, Tensor const& h0) const {
-  Scope const scope(path());
+std::pair<Tensor, Tensor> GRU::forward(Tensor const& x, Tensor const& h0) const {
   return gru(x, h0, weights, options());
 }
 
@@ -94,17 +91,10 @@ RecurrentCell::RecurrentCell(char const* name, int64_t input, int64_t hidden, bo
 }
 void RecurrentCell::visit(Visitor& visitor) { visit_weights(visitor, weights, ""); }
 
-Tensor RNNCell::operator()(Tensor const& x, Tensor const& h) const {
-  Scope const scope(path());
-  return rnn_cell(x, h, weights, relu);
-}
-std::pair<Tensor, Tensor> LSTMCell::operator()(Tensor const& x, Tensor const& h, Tensor const& c) const {
-  Scope const scope(path());
+Tensor RNNCell::forward(Tensor const& x, Tensor const& h) const { return rnn_cell(x, h, weights, relu); }
+std::pair<Tensor, Tensor> LSTMCell::forward(Tensor const& x, Tensor const& h, Tensor const& c) const {
   return lstm_cell(x, h, c, weights);
 }
-Tensor GRUCell::operator()(Tensor const& x, Tensor const& h) const {
-  Scope const scope(path());
-  return gru_cell(x, h, weights);
-}
+Tensor GRUCell::forward(Tensor const& x, Tensor const& h) const { return gru_cell(x, h, weights); }
 
 }  // namespace heed::nn

@@ -25,62 +25,60 @@ struct RecurrentConfig {
 /// U(±1/√hidden) as PyTorch's.
 class RecurrentBase : public Module {
  public:
+  RecurrentBase(char const* name, RecurrentConfig const& config, int64_t gates);
   void visit(Visitor& visitor) override;
 
   RecurrentConfig config;
   std::vector<RecurrentWeights> weights;
 
  protected:
-  RecurrentBase(char const* name, RecurrentConfig const& config, int64_t gates);
   RecurrentOptions options() const;
 };
 
 /// rnn() as a layer: x [T, B, input], h0 [layers·directions, B, hidden] or undefined → states, last h.
-class RNN : public RecurrentBase {
+class RNN : public Layer<RNN, RecurrentBase> {
  public:
-  explicit RNN(RecurrentConfig const& config) : RecurrentBase("RNN", config, 1) {}
-  std::pair<Tensor, Tensor> operator()(Tensor const& x, Tensor const& h0 = {}) const;
+  explicit RNN(RecurrentConfig const& config) : Layer("RNN", config, 1) {}
+  std::pair<Tensor, Tensor> forward(Tensor const& x, Tensor const& h0 = {}) const;
 };
 /// lstm() as a layer → states, last h, last c.
-class LSTM : public RecurrentBase {
+class LSTM : public Layer<LSTM, RecurrentBase> {
  public:
-  explicit LSTM(RecurrentConfig const& config) : RecurrentBase("LSTM", config, 4) {}
-  std::tuple<Tensor, Tensor, Tensor> operator()(Tensor const& x, Tensor const& h0 = {}, Tensor const& c0 = {}) const;
+  explicit LSTM(RecurrentConfig const& config) : Layer("LSTM", config, 4) {}
+  std::tuple<Tensor, Tensor, Tensor> forward(Tensor const& x, Tensor const& h0 = {}, Tensor const& c0 = {}) const;
 };
 /// gru() as a layer → states, last h.
-class GRU : public RecurrentBase {
+class GRU : public Layer<GRU, RecurrentBase> {
  public:
-  explicit GRU(RecurrentConfig const& config) : RecurrentBase("GRU", config, 3) {}
-  std::pair<Tensor, Tensor> operator()(Tensor const& x, Tensor const& h0 = {}) const;
+  explicit GRU(RecurrentConfig const& config) : Layer("GRU", config, 3) {}
+  std::pair<Tensor, Tensor> forward(Tensor const& x, Tensor const& h0 = {}) const;
 };
 
 /// Weights weight_ih, weight_hh, bias_ih, bias_hh of one step.
 class RecurrentCell : public Module {
  public:
+  RecurrentCell(char const* name, int64_t input, int64_t hidden, bool bias, int64_t gates);
   void visit(Visitor& visitor) override;
 
   RecurrentWeights weights;
-
- protected:
-  RecurrentCell(char const* name, int64_t input, int64_t hidden, bool bias, int64_t gates);
 };
-class RNNCell : public RecurrentCell {
+class RNNCell : public Layer<RNNCell, RecurrentCell> {
  public:
   RNNCell(int64_t input, int64_t hidden, bool bias = true, bool relu = false)
-      : RecurrentCell("RNNCell", input, hidden, bias, 1), relu(relu) {}
-  Tensor operator()(Tensor const& x, Tensor const& h = {}) const;
+      : Layer("RNNCell", input, hidden, bias, 1), relu(relu) {}
+  Tensor forward(Tensor const& x, Tensor const& h = {}) const;
 
   bool relu;
 };
-class LSTMCell : public RecurrentCell {
+class LSTMCell : public Layer<LSTMCell, RecurrentCell> {
  public:
-  LSTMCell(int64_t input, int64_t hidden, bool bias = true) : RecurrentCell("LSTMCell", input, hidden, bias, 4) {}
-  std::pair<Tensor, Tensor> operator()(Tensor const& x, Tensor const& h = {}, Tensor const& c = {}) const;
+  LSTMCell(int64_t input, int64_t hidden, bool bias = true) : Layer("LSTMCell", input, hidden, bias, 4) {}
+  std::pair<Tensor, Tensor> forward(Tensor const& x, Tensor const& h = {}, Tensor const& c = {}) const;
 };
-class GRUCell : public RecurrentCell {
+class GRUCell : public Layer<GRUCell, RecurrentCell> {
  public:
-  GRUCell(int64_t input, int64_t hidden, bool bias = true) : RecurrentCell("GRUCell", input, hidden, bias, 3) {}
-  Tensor operator()(Tensor const& x, Tensor const& h = {}) const;
+  GRUCell(int64_t input, int64_t hidden, bool bias = true) : Layer("GRUCell", input, hidden, bias, 3) {}
+  Tensor forward(Tensor const& x, Tensor const& h = {}) const;
 };
 
 }  // namespace heed::nn

@@ -118,6 +118,23 @@ TEST_CASE("batch norm: training moves the statistics that evaluation reads") {
   CHECK(test::differs(evaluated, (x - mean(x, {0})) * rsqrt(var(x, {0}) + 1e-5), 1e-5) == "");
   CHECK(error_of([&] { norm(ones({2, 3, 4, 5})); }).find("BatchNorm") != std::string::npos);
 
+  int calls = 0;
+  HookHandle seen = nn::on_forward("**", [&](nn::ModuleCall const&) { return ++calls, Tensor(); });
+  norm(x);
+  seen.remove();
+  CHECK(calls == 1);
+
+  // Without momentum the running statistics are the average of all batches, each counted once where it is recomputed.
+  nn::BatchNorm1d average({.channels = 3, .momentum = {}});
+  Tensor total = zeros({3});
+  for (int batch = 1; batch <= 3; ++batch) {
+    Tensor data = normal(Shape{8, 3}, batch, 1);
+    data.requires_grad_();
+    total = total + mean(data.detach(), {0});
+    sum(recompute([&](Tensor const& t) { return average(t); }, data)).backward();
+    CHECK(test::differs(average.running_mean, total / double(batch), 1e-6) == "");
+    CHECK(average.num_batches_tracked.item() == batch);
+  }
   nn::BatchNorm2d other({.channels = 3}), loaded({.channels = 3});
   other(some({2, 3, 4, 4}));
   nn::load_state_dict(loaded, nn::state_dict(other));
