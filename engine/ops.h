@@ -1552,6 +1552,36 @@ Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& 
 /// (Martins and Astudillo, 2016; Peters et al., 2019). Entries of −∞ get 0.
 Tensor entmax(Tensor const& x, double alpha = 1.5, int axis = -1);
 
+// ---- linear recurrence ----------------------------------------------------------------------------------------------
+enum class ScanMode { automatic, loop, chunked };
+/// Operands of scan() beside q, k, v. Every operand has H heads or a divisor G of them: head h reads ⌊h·G/H⌋.
+struct ScanOptions {
+  Tensor decay = {};      // log D_t: [B, G, T], or [B, G, T, D] for the rows of S; −∞ forgets; undefined: D = 1
+  Tensor a = {}, b = {};  // [B, G, T, D]: the term a_t(b_tᵀS_{t−1}), or none
+  Tensor initial = {};    // S_0 [B, H, D, E]; undefined: 0
+  double scale = 1;       // of q
+  bool inclusive = true;  // o_t reads S_t, else S_{t−1}
+  int64_t chunk = 0;      // steps of a chunk, and between states kept for backward; 0: by shape
+  ScanMode mode = ScanMode::automatic;
+};
+struct Scanned {
+  Tensor out;    // [B, H, T, E]
+  Tensor state;  // S_T [B, H, D, E], what `initial` of the next call takes; f32 beside 16-bit operands
+};
+/// S_t = D_t∘S_{t−1} + a_t(b_tᵀS_{t−1}) + k_t·v_tᵀ, o_t = scale·S_tᵀq_t, in time and memory O(T): q, k [B, G, T, D],
+/// v [B, G, T, E]. b reads the state before its decay. All modes give the same, but for rounding: `loop` is the
+/// formula, and with T = 1 a step of decoding; `chunked` takes `chunk` steps by matrix products, the rank-one terms by
+/// substitution in a unit triangle. Decays between two steps are multiplied up, never divided, so that none is too
+/// strong. Gradients of all operands and of the state. Linear attention: Katharopoulos et al., 2020; RetNet (a constant
+/// per head): Sun et al., 2023; GLA (per channel): Yang et al., 2023; Mamba-2 (per head; q, k of one head): Dao and Gu,
+/// 2024; RWKV-6 (!inclusive, plus (q·(u∘k))v): Peng et al., 2024; RWKV-7 (general a, b): Peng et al., 2025.
+Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {});
+/// scan() of the delta rule: S_t = (1 − β_t·k_t·k_tᵀ)(D_t∘S_{t−1}) + β_t·k_t·v_tᵀ, so that S_tᵀk_t moves towards v_t by
+/// the share β_t where |k_t| = 1: beta [B, G, T]; options without a and b (Schlag et al., 2021; gated: Yang et al.,
+/// 2025; D per channel: Kimi Team, 2025).
+Scanned delta_scan(Tensor const& q, Tensor const& k, Tensor const& v, Tensor const& beta,
+                   ScanOptions const& options = {});
+
 enum class Recurrence { tanh, relu, lstm, gru };
 
 /// The specifications of the fused operations above, as compositions: what a reader reads, what tests compare with, and
@@ -1574,6 +1604,7 @@ std::pair<Tensor, Tensor> recurrence(Recurrence kind, Tensor const& x, Tensor co
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
 /// Of options.score.
 Tensor score_sum(Tensor const& q, Tensor const& k, AttendOptions const& options, bool over_queries);
+Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {});
 }  // namespace naive
 
 }  // namespace heed

@@ -474,7 +474,7 @@ void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
   // By shape, never by the number of threads: few heads, each with much to do, are cut.
   bool const much = a.tq * a.tk * (a.d + a.dv) >= (int64_t{1} << 25);
   int64_t const splits = heads >= 8 || !much ? 1 : heads >= 4 ? 2 : 4;
-  Workspace parts(splits > 1 ? splits * a.batch * a.heads * a.tq * p.dp * int64_t(sizeof(T)) : vector_bytes);
+  Workspace parts(splits > 1 ? splits * a.batch * a.heads * a.tq * p.dp * int64_t(sizeof(T)) : 64);
   Backward<T> const task{p, g, splits, parts.take<T>(0)};
   int64_t const work = a.heads / attend_max(a.kv_heads, 1) * a.tq * attend_min(a.tk, 4 * p.tiles.keys) * (a.d + a.dv);
   int64_t const grain = attend_max(1, 200'000 / attend_max(work, 1));

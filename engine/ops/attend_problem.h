@@ -7,33 +7,10 @@
 #include <heed/engine/ops/attend_mods.h>
 #include <heed/engine/ops/attend_product.h>
 #include <heed/engine/ops/attend_tile.h>
-#include <heed/engine/storage.h>
+#include <heed/engine/ops/workspace.h>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
-
-inline constexpr int64_t vector_bytes = 64;
-
-/// Working memory of one task, from the caching allocator, carved into 64-byte aligned pieces.
-class Workspace {
- public:
-  explicit Workspace(int64_t bytes) : storage_(Storage::allocate(size_t(bytes))) {}
-
-  template <class U>
-  U* take(int64_t count) {
-    U* const piece = reinterpret_cast<U*>(storage_->data() + used_);
-    used_ += room<U>(count);
-    return piece;
-  }
-  template <class U>
-  static int64_t room(int64_t count) {
-    return round_up(count * int64_t(sizeof(U)), vector_bytes);
-  }
-
- private:
-  Ref<Storage> storage_;
-  int64_t used_ = 0;
-};
 
 template <class T>
 struct Problem {
@@ -108,16 +85,6 @@ void keep_seen(T const* seen, T* s, int64_t ld, int64_t lanes, int64_t keys, T w
   for (int64_t c = 0; c < keys; ++c)
     for (int64_t r = c * ld; r < c * ld + lanes; r += Vec<T>::width)
       select(Vec<T>::load(seen + r) == zero, other, Vec<T>::load(s + r)).store(s + r);
-}
-
-/// to[0 … columns) = scale·from, from padded to whole registers.
-template <class T>
-void write_row(T const* from, T scale, T* to, int64_t columns) {
-  constexpr int width = Vec<T>::width;
-  Vec<T> const factor = Batch<T>(scale);
-  int64_t c = 0;
-  for (; c + width <= columns; c += width) (Vec<T>::load(from + c) * factor).store(to + c);
-  if (c < columns) (Vec<T>::load(from + c) * factor).store_first(to + c, int(columns - c));
 }
 
 }  // namespace HEED_ISA_LEVEL

@@ -4,6 +4,7 @@
 
 #include <heed/engine/lane.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/workspace.h>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -51,7 +52,6 @@ template <class T>
 
 inline int64_t attend_min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t attend_max(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 enum class Cover { empty, partial, full };
 
@@ -211,6 +211,16 @@ void pack_rows(T const* from, int64_t row, int64_t rows, int64_t columns, T scal
     for (; c + width <= columns; c += width) (Vec<T>::load(f + c) * factor).store(t + c);
     if (c < columns) (Vec<T>::load_first(f + c, int(columns - c)) * factor).store(t + c);
   }
+}
+
+/// to[0 … columns) = scale·from, from padded to whole registers.
+template <class T>
+void write_row(T const* from, T scale, T* to, int64_t columns) {
+  constexpr int width = Vec<T>::width;
+  Vec<T> const factor = Batch<T>(scale);
+  int64_t c = 0;
+  for (; c + width <= columns; c += width) (Vec<T>::load(from + c) * factor).store(to + c);
+  if (c < columns) (Vec<T>::load(from + c) * factor).store_first(to + c, int(columns - c));
 }
 
 /// Online softmax of one tile: s becomes exp(s − m), m and l are updated, alpha = exp(m before − m after) is what

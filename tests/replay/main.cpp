@@ -186,7 +186,7 @@ class Pool {
   void listen(unsigned i) {
     Worker& worker = workers_[i];
     char buffer[1 << 16];
-    ssize_t const n = read(worker.pipe, buffer, sizeof buffer);
+    ssize_t const n = ::read(worker.pipe, buffer, sizeof buffer);
     if (n > 0) {
       worker.unread.append(buffer, size_t(n));
       while (take(worker.unread)) {
