@@ -50,7 +50,8 @@ void decays(ScanArgs<T> const& a, T const* logs, int64_t n, int64_t columns, T* 
 
 // ---- by steps ----
 
-/// Steps of one head, on columns of its state.
+/// Some steps of one head. A state is held in panels of a few registers' columns, [panel][D][N·width], so that a panel
+/// stays in the first-level cache while the steps pass over it.
 template <class T>
 struct Steps {
   T const *q, *k, *v, *a, *b;
@@ -60,31 +61,41 @@ struct Steps {
   T* out;
   int64_t out_row, n, d, e;
   T scale;
+  T* panels;
+  bool first;        // the panels are yet to be filled
+  T const* initial;  // [D][E]; null: 0
+  T *before, *after;  // [D][E]: where the states before and after these steps go; null: nowhere
 };
 
-/// N registers of columns, the last in part where Part; `from` is the state before the first step.
+/// One panel of N registers, the last in part where Part: from `column` on, the panels' columns beginning at `start`.
 template <class T, int N, bool Delta, bool Inclusive, bool Part>
-void run_columns(Steps<T> const& p, int64_t column, int count, T const* from, T* state) {
+void run_panel(Steps<T> const& p, int64_t start, int64_t column, int count) {
   using V = Vec<T>;
   constexpr int width = V::width;
   auto const load = [=](T const* at, int i) __attribute__((always_inline)) {
     return Part ? V::load_first(at + i * width, count) : V::load(at + i * width);
   };
-  auto const store = [=](T * at, int i, V x) __attribute__((always_inline)) {
+  auto const store = [=](T* at, int i, V x) __attribute__((always_inline)) {
     if constexpr (Part)
       x.store_first(at + i * width, count);
     else
       x.store(at + i * width);
   };
-  from += column;
-  state += column;
+  T* const state = p.panels + (column - start) * p.d;
+  auto const each_register = [&](auto const& f) {
+    for (int64_t d = 0; d < p.d; ++d)
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i) f(state + (d * N + i) * width, d * p.e + column, i);
+  };
+  if (p.first) each_register([&](T* s, int64_t at, int i) { (p.initial ? load(p.initial + at, i) : V(0)).store(s); });
+  if (p.before) each_register([&](T* s, int64_t at, int i) { store(p.before + at, i, V::load(s)); });
   V u[N], next[N], v[N], o[N];
 #pragma GCC unroll 4
   for (int i = 0; i < N; ++i) next[i] = V(0);
   if constexpr (Delta)
     for (int64_t d = 0; d < p.d; ++d)
 #pragma GCC unroll 4
-      for (int i = 0; i < N; ++i) next[i] = fma(V(p.b[d]), load(from + d * p.e, i), next[i]);
+      for (int i = 0; i < N; ++i) next[i] = fma(V(p.b[d]), V::load(state + (d * N + i) * width), next[i]);
   for (int64_t t = 0; t < p.n; ++t) {
     T const *const q = p.q + t * p.q_row, *const k = p.k + t * p.k_row, *const w = p.w + t * p.w_row;
     T const *const a = p.a + t * p.a_row, *const b = p.b + least(t + 1, p.n - 1) * p.b_row;
@@ -98,45 +109,48 @@ void run_columns(Steps<T> const& p, int64_t column, int count, T const* from, T*
       V const decay(w[d * p.w_col]), key(k[d]), query(q[d]), gain(Delta ? a[d] : T(0)), erase(Delta ? b[d] : T(0));
 #pragma GCC unroll 4
       for (int i = 0; i < N; ++i) {
-        V s = load(from + d * p.e, i);
+        T* const at = state + (d * N + i) * width;
+        V s = V::load(at);
         if constexpr (!Inclusive) o[i] = fma(query, s, o[i]);
         s = s * decay;
         if constexpr (Delta) s = fma(gain, u[i], s);
         s = fma(key, v[i], s);
-        store(state + d * p.e, i, s);
+        s.store(at);
         if constexpr (Inclusive) o[i] = fma(query, s, o[i]);
         if constexpr (Delta) next[i] = fma(erase, s, next[i]);
       }
     }
 #pragma GCC unroll 4
     for (int i = 0; i < N; ++i) store(p.out + t * p.out_row + column, i, o[i] * V(p.scale));
-    from = state;
   }
+  if (p.after) each_register([&](T* s, int64_t at, int i) { store(p.after + at, i, V::load(s)); });
 }
 
 template <class T, bool Delta, bool Inclusive>
-void run_steps(Steps<T> const& p, int64_t column, int64_t end, T const* from, T* state) {
-  constexpr int width = Vec<T>::width, N = Delta ? 2 : 4;
-  for (; column + N * width <= end; column += N * width)
-    run_columns<T, N, Delta, Inclusive, false>(p, column, 0, from, state);
-  for (; column + width <= end; column += width) run_columns<T, 1, Delta, Inclusive, false>(p, column, 0, from, state);
-  if (column < end) run_columns<T, 1, Delta, Inclusive, true>(p, column, int(end - column), from, state);
+void run_panels(Steps<T> const& p, int64_t start, int64_t end) {
+  constexpr int width = Vec<T>::width;
+  int64_t column = start;
+  auto const panels = [&]<int N>(std::integral_constant<int, N>) {
+    if (N > 1 && p.d * N * width * int64_t(sizeof(T)) > 32768) return;
+    for (; column + N * width <= end; column += N * width)
+      run_panel<T, N, Delta, Inclusive, false>(p, start, column, 0);
+  };
+  if constexpr (!Delta) panels(std::integral_constant<int, 4>{});  // else v, o, u and the next u take all registers
+  panels(std::integral_constant<int, 2>{});
+  panels(std::integral_constant<int, 1>{});
+  if (column < end) run_panel<T, 1, Delta, Inclusive, true>(p, start, column, int(end - column));
 }
 
 template <class T>
 void forward_by_steps(ScanArgs<T> const& a, int64_t b, int64_t h, int64_t column, int64_t end, ScanRows<T> out,
                       T* state, T* states) {
   int64_t const dp = a.channels ? round_up(a.d, Vec<T>::width) : Vec<T>::width;
-  Workspace space(Workspace::room<T>(a.chunk * dp));
+  int64_t const ep = round_up(end - column, Vec<T>::width);
+  Workspace space(Workspace::room<T>(a.chunk * dp) + Workspace::room<T>(a.d * ep));
   T* const w = space.take<T>(a.chunk * dp);
+  T* const panels = space.take<T>(a.d * ep);
   *w = 1;
-  T const* from = a.initial ? a.initial + (b * a.heads + h) * a.d * a.e : state;
-  if (!a.initial)
-    for (int64_t d = 0; d < a.d; ++d) fill_row(state + d * a.e + column, end - column, T(0));
   for (int64_t t = 0; t < a.steps; t += a.chunk) {
-    if (states)
-      for (int64_t d = 0; d < a.d; ++d)
-        for (int64_t c = column; c < end; ++c) states[t / a.chunk * a.d * a.e + d * a.e + c] = from[d * a.e + c];
     Steps<T> p{.q = a.q.at(b, h) + t * a.q.row,
                .k = a.k.at(b, h) + t * a.k.row,
                .v = a.v.at(b, h) + t * a.v.row,
@@ -155,16 +169,20 @@ void forward_by_steps(ScanArgs<T> const& a, int64_t b, int64_t h, int64_t column
                .n = least(a.chunk, a.steps - t),
                .d = a.d,
                .e = a.e,
-               .scale = a.scale};
+               .scale = a.scale,
+               .panels = panels,
+               .first = t == 0,
+               .initial = a.initial ? a.initial + (b * a.heads + h) * a.d * a.e : nullptr,
+               .before = states ? states + t / a.chunk * a.d * a.e : nullptr,
+               .after = t + a.chunk >= a.steps ? state : nullptr};
     if (a.decay.data) decays(a, a.decay.at(b, h) + t * a.decay.row, p.n, a.channels ? a.d : 1, w, dp);
     if (a.a.data) {
       p.a = a.a.at(b, h) + t * a.a.row;
       p.b = a.b.at(b, h) + t * a.b.row;
-      (a.inclusive ? run_steps<T, true, true> : run_steps<T, true, false>)(p, column, end, from, state);
+      (a.inclusive ? run_panels<T, true, true> : run_panels<T, true, false>)(p, column, end);
     } else {
-      (a.inclusive ? run_steps<T, false, true> : run_steps<T, false, false>)(p, column, end, from, state);
+      (a.inclusive ? run_panels<T, false, true> : run_panels<T, false, false>)(p, column, end);
     }
-    from = state;
   }
 }
 
