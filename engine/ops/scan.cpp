@@ -87,7 +87,7 @@ struct Plan {
 Plan plan_of(Operands const& in, ScanOptions const& options) {
   Tensor const &q = in[0], &v = in[2];
   int64_t const steps = q.size(2), heads = heads_of(q, in[1], v, options), all = q.size(0) * heads;
-  int64_t const chunk = std::min(options.chunk > 0 ? options.chunk : 32, steps);
+  int64_t const chunk = std::min(options.chunk > 0 ? options.chunk : q.size(3) * v.size(3) > 4096 ? 64 : 32, steps);
   // By shape, never by the number of threads: few heads, each with much to do, are cut.
   bool const much = steps * q.size(3) * v.size(3) >= (int64_t{1} << 20);
   int64_t const splits = much ? std::clamp<int64_t>(8 / all, 1, std::max<int64_t>(v.size(3) / 32, 1)) : 1;

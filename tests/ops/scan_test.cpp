@@ -210,3 +210,249 @@ OpSuite const& suite() {
 }  // namespace
 
 HEED_OP_SUITE(suite)
+
+namespace {
+
+/// What a test calls with: every operand tracked, the forms of the transition one after another.
+struct Call {
+  std::string name;
+  Tensor q, k, v;
+  ScanOptions options;
+
+  /// The operands that are there.
+  Tensors operands() const {
+    Tensors all;
+    for (Tensor const& t : {q, k, v, options.decay, options.a, options.b, options.initial})
+      if (t.defined()) all.push_back(t);
+    return all;
+  }
+};
+
+Tensor tracked_numbers(Shape const& shape, uint32_t key, Dtype dtype, double scale = 1, double shift = 0) {
+  Tensor t = (numbers(shape, key, dtype) * scale + shift).detach();
+  return t.requires_grad_();
+}
+
+std::vector<Call> calls(int64_t t, int64_t d, int64_t e, Dtype dtype = Dtype::f64, bool initial = true) {
+  std::vector<Call> all;
+  for (bool inclusive : {true, false})
+    for (int decay : {0, 1, 2})
+      for (bool rank_one : {false, true}) {
+        Call c{"decay " + std::to_string(decay) + (rank_one ? " rank one" : "") + (inclusive ? "" : " read before"),
+               tracked_numbers({1, 2, t, d}, 1, dtype), tracked_numbers({1, 2, t, d}, 2, dtype),
+               tracked_numbers({1, 2, t, e}, 3, dtype), ScanOptions{.inclusive = inclusive}};
+        if (decay == 1) c.options.decay = tracked_numbers({1, 2, t}, 4, dtype, 0.5, -0.5);
+        if (decay == 2) c.options.decay = tracked_numbers({1, 2, t, d}, 4, dtype, 0.5, -0.5);
+        if (rank_one) c.options.a = tracked_numbers({1, 2, t, d}, 5, dtype, 0.5);
+        if (rank_one) c.options.b = tracked_numbers({1, 2, t, d}, 6, dtype, 0.5);
+        if (initial) c.options.initial = tracked_numbers({1, 2, d, e}, 7, dtype);
+        all.push_back(c);
+      }
+  return all;
+}
+
+/// out, state, and gradients of both with respect to the operands of `c`.
+Tensors values_and_gradients(Call const& c, Scanned const& y) {
+  Tensors all{y.out.detach(), y.state.detach()};
+  for (Tensor const& g : grad({y.out, y.state}, c.operands(),
+                              {numbers(y.out.shape(), 8, y.out.dtype()), numbers(y.state.shape(), 9, y.out.dtype())}))
+    all.push_back(g);
+  return all;
+}
+
+void check_same(Tensors const& got, Tensors const& want, double tolerance) {
+  REQUIRE(got.size() == want.size());
+  for (size_t k = 0; k < got.size(); ++k) {
+    INFO("tensor ", k);
+    CHECK(differs(got[k], want[k], tolerance) == "");
+  }
+}
+
+Scanned run(Call const& c, ScanMode mode, int64_t chunk) {
+  ScanOptions o = c.options;
+  o.mode = mode, o.chunk = chunk;
+  return scan(c.q, c.k, c.v, o);
+}
+
+ScanOptions part_of(ScanOptions o, int64_t from, int64_t to) {
+  for (Tensor* t : {&o.decay, &o.a, &o.b})
+    if (t->defined()) *t = t->slice(2, from, to);
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("scan: loop and chunks of every size are one function, for every length, on every level") {
+  if (bench_filter()) return;
+  on_every_isa([&](Isa level) {
+    bool const best = int(level) + 1 == int(all_isas().size()) || !has_isa(Isa(int(level) + 1));
+    for (int64_t t : best ? std::vector<int64_t>{1, 2, 3, 15, 16, 17, 33, 65, 100} : std::vector<int64_t>{2, 37})
+      for (Call const& c : calls(t, 5, 7)) {
+        INFO(std::string(name(level)), " ", c.name, " T ", t);
+        Tensors const want = values_and_gradients(c, run(c, ScanMode::loop, t));
+        for (int64_t chunk : {1, 2, 3, 16, 64, 1000}) {
+          INFO("chunk ", chunk);
+          check_same(values_and_gradients(c, run(c, ScanMode::chunked, chunk)), want, 1e-11);
+          if (t == 33) check_same(values_and_gradients(c, run(c, ScanMode::loop, chunk)), want, 1e-11);
+        }
+      }
+  });
+}
+
+TEST_CASE("scan: a sequence split anywhere, the state handed on, is the whole one, in values and gradients") {
+  if (bench_filter()) return;
+  constexpr int64_t t = 21;
+  for (Call const& c : calls(t, 3, 4)) {
+    Tensors const want = values_and_gradients(c, scan(c.q, c.k, c.v, c.options));
+    for (ScanMode mode : {ScanMode::loop, ScanMode::chunked})
+      for (int64_t at = 0; at <= t; ++at) {
+        INFO(c.name, " split at ", at);
+        ScanOptions first = part_of(c.options, 0, at), second = part_of(c.options, at, t);
+        first.mode = second.mode = mode, first.chunk = 4, second.chunk = 8;
+        Scanned const a = scan(c.q.slice(2, 0, at), c.k.slice(2, 0, at), c.v.slice(2, 0, at), first);
+        second.initial = a.state;
+        Scanned const b = scan(c.q.slice(2, at, t), c.k.slice(2, at, t), c.v.slice(2, at, t), second);
+        check_same(values_and_gradients(c, {cat({a.out, b.out}, 2), b.state}), want, 1e-11);
+      }
+    INFO(c.name, " step by step");
+    Tensors out;
+    Tensor state = c.options.initial;
+    for (int64_t s = 0; s < t; ++s) {
+      ScanOptions o = part_of(c.options, s, s + 1);
+      o.initial = state;
+      Scanned const y = scan(c.q.slice(2, s, s + 1), c.k.slice(2, s, s + 1), c.v.slice(2, s, s + 1), o);
+      out.push_back(y.out);
+      state = y.state;
+    }
+    check_same(values_and_gradients(c, {cat(out, 2), state}), want, 1e-11);
+  }
+}
+
+TEST_CASE("scan: decays of any strength neither overflow nor blur their neighbours") {
+  if (bench_filter()) return;
+  for (double strong : {-50., -1e4, -inf})
+    for (Dtype dtype : {Dtype::f32, Dtype::f64})
+      for (bool everywhere : {false, true})
+        for (Call c : calls(70, 5, 7, dtype)) {
+          if (!c.options.decay.defined()) continue;
+          INFO(c.name, " ", strong, " ", std::string(name(dtype)), everywhere ? " everywhere" : "");
+          Tensor logs = c.options.decay.detach().clone();
+          for (int64_t t : {0, 1, 5, 16, 31, 40, 69}) logs.select(2, t).fill_(strong);
+          if (everywhere) logs.fill_(strong);
+          c.options.decay = logs.requires_grad_();
+          Call wide = c;
+          for (Tensor* t : {&wide.q, &wide.k, &wide.v, &wide.options.decay, &wide.options.a, &wide.options.b,
+                            &wide.options.initial})
+            if (t->defined()) {
+              *t = t->detach().to(Dtype::f64);
+              t->requires_grad_();
+            }
+          Scanned const twin = naive::scan(wide.q, wide.k, wide.v, wide.options);
+          Tensors outputs{numbers(twin.out.shape(), 8, dtype).to(Dtype::f64),
+                          numbers(twin.state.shape(), 9, dtype).to(Dtype::f64)};
+          Tensors want{twin.out, twin.state};
+          for (Tensor const& g : grad({twin.out, twin.state}, wide.operands(), outputs)) want.push_back(g);
+          double const tolerance = dtype == Dtype::f32 ? 2e-5 : 1e-12;
+          for (int64_t chunk : {16, 64}) {
+            for (ScanMode mode : {ScanMode::loop, ScanMode::chunked})
+              check_same(values_and_gradients(c, run(c, mode, chunk)), want, tolerance);
+          }
+        }
+}
+
+TEST_CASE("scan: NaN and Inf go where the recurrence takes them, never back in time") {
+  if (bench_filter()) return;
+  constexpr int64_t t = 40, at = 21;
+  for (double bad : {nan_, inf})
+    for (Call const& clean : calls(t, 5, 7))
+      for (int which = 0; which < 7; ++which) {
+        Call c = clean;
+        Tensor* const operands[] = {&c.q, &c.k, &c.v, &c.options.decay, &c.options.a, &c.options.b, nullptr};
+        Tensor* const operand = operands[which];
+        INFO(c.name, " ", bad, " in operand ", which);
+        auto const dirty = [&](Tensor const& x) {
+          Tensor y = x.detach().clone();
+          y.select(2, at).select(1, 1).fill_(bad);
+          return y;
+        };
+        if (operand && !operand->defined()) continue;
+        if (operand) *operand = dirty(*operand).requires_grad_();
+        for (int64_t chunk : {1, 16, 64}) {
+          Scanned const y = run(c, chunk == 1 ? ScanMode::loop : ScanMode::chunked, chunk);
+          Scanned const want = run(clean, ScanMode::loop, 0);
+          // Steps before it are clean; of a query, all but its own.
+          CHECK(differs(y.out.slice(2, 0, at), want.out.slice(2, 0, at), 1e-12) == "");
+          CHECK(differs(y.out.select(1, 0), want.out.select(1, 0), 1e-12) == "");
+          if (which == 0) {
+            CHECK(differs(y.out.slice(2, at + 1, t), want.out.slice(2, at + 1, t), 1e-12) == "");
+            CHECK(differs(y.state, want.state, 1e-12) == "");
+          }
+          if (which == 2 || (which == 1 && std::isnan(bad)))
+            CHECK(!std::isfinite(y.state.select(1, 1).to_vector<double>()[0]));
+          // A cotangent sends it back in time only.
+          Tensor const g = numbers(want.out.shape(), 8);
+          auto const d = grad({y.out}, c.operands(), {which == 6 ? dirty(g) : g}, {.allow_unused = true});
+          auto const clean_d = grad({want.out}, clean.operands(), {g}, {.allow_unused = true});
+          // Keys, values and decays of later steps know nothing of that cotangent, nor do other queries.
+          if (which == 6)
+            for (size_t k = 1; k + 1 < d.size(); ++k)
+              CHECK(differs(d[k].slice(2, at + 1, t), clean_d[k].slice(2, at + 1, t), 1e-11) == "");
+          if (which == 6 || which == 1 || which == 2)
+            CHECK(differs(d[0].slice(2, 0, at), clean_d[0].slice(2, 0, at), 1e-11) == "");
+        }
+      }
+}
+
+TEST_CASE("scan: what its special cases are") {
+  if (bench_filter()) return;
+  constexpr int64_t t = 50, d = 6, e = 5;
+  Tensor const q = numbers({2, 2, t, d}, 1), k = numbers({2, 2, t, d}, 2), v = numbers({2, 2, t, e}, 3);
+  for (ScanMode mode : {ScanMode::loop, ScanMode::chunked}) {
+    ScanOptions const plain{.mode = mode};
+    // Linear attention: the lower triangle of q·kᵀ.
+    Tensor const scores = matmul(q, k.t());
+    Tensor const seen = arange(t).unsqueeze(1) >= arange(t);
+    CHECK(differs(scan(q, k, v, plain).out, matmul(where(seen, scores, 0.0), v), 1e-12) == "");
+    // A decay of 1, and one number for all channels.
+    ScanOptions o = plain;
+    o.decay = zeros({2, 2, t}, Dtype::f64);
+    CHECK(differs(scan(q, k, v, o).out, scan(q, k, v, plain).out, 1e-13) == "");
+    o.decay = full({2, 2, t}, -0.3, Dtype::f64);
+    ScanOptions channels = plain;
+    channels.decay = full({2, 2, t, d}, -0.3, Dtype::f64);
+    CHECK(differs(scan(q, k, v, o).out, scan(q, k, v, channels).out, 1e-13) == "");
+    // Heads that share are heads repeated.
+    Tensor const one = k.slice(1, 0, 1);
+    CHECK(same_bits(scan(q, one, v, plain).out, scan(q, one.expand(k.shape()), v, plain).out));
+    // The delta rule with orthonormal keys recalls exactly, and beta = 0 is no change.
+    Tensor const basis = (arange(d).unsqueeze(1) == arange(d)).to(Dtype::f64).expand({2, 2, d, d});
+    Tensor const values = v.slice(2, 0, d), all = ones({2, 2, d}, Dtype::f64);
+    CHECK(differs(delta_scan(basis, basis, values, all, plain).out, values, 1e-15) == "");
+    Tensor const state = delta_scan(basis, basis, values, all, plain).state;
+    CHECK(differs(matmul(basis, state), values, 1e-15) == "");
+    ScanOptions later = plain;
+    later.initial = state;
+    CHECK(same_bits(delta_scan(basis, basis, values * 3., all * 0., later).state, state));
+    // Writing to the same key again and again keeps the last value, in f32, however long the chunk.
+    Tensor const key = normalize(numbers({1, 1, 1, d}, 4, Dtype::f32), 2, -1).expand({1, 1, 300, d});
+    Tensor const many = numbers({1, 1, 300, e}, 5, Dtype::f32);
+    ScanOptions long_chunk = plain;
+    long_chunk.chunk = 128;
+    CHECK(differs(delta_scan(key, key, many, ones({1, 1, 300}), long_chunk).out, many, 1e-5) == "");
+  }
+}
+
+TEST_CASE("scan: operands of 16 bits are computed in f32, and the state stays f32") {
+  if (bench_filter()) return;
+  for (Dtype half : {Dtype::bf16, Dtype::f16}) {
+    Tensor const q = numbers({1, 2, 9, 4}, 1).to(half), v = numbers({1, 2, 9, 3}, 2).to(half);
+    Tensor const decay = numbers({1, 2, 9}, 3, Dtype::f32) - 1.0;
+    Scanned const y = scan(q, q, v, {.decay = decay});
+    CHECK(y.out.dtype() == half);
+    CHECK(y.state.dtype() == Dtype::f32);
+    Scanned const wide = scan(q.to(Dtype::f32), q.to(Dtype::f32), v.to(Dtype::f32), {.decay = decay});
+    CHECK(same_bits(y.out, wide.out.to(half)));
+    CHECK(same_bits(y.state, wide.state));
+    CHECK(scan(q, q, v, {.initial = y.state}).out.dtype() == half);
+  }
+}
