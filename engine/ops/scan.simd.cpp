@@ -16,6 +16,7 @@ inline namespace HEED_ISA_LEVEL {
 namespace {
 
 constexpr int64_t block = 16;  // steps of a triangle's blocks: whole registers on every level
+constexpr int64_t small = 8;   // steps whose pairs are summed up one by one, where every channel has its decays
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -209,7 +210,7 @@ struct Chunk {
   T *value[2], *o;                 // [C][ep]: v, u, and what is read
   T* state;                        // [D][ep]
   T* turned;                       // something transposed
-  T *ux[2], *uy[2], *fx, *fy, *z;  // [C][dp], of channels: pairs across a middle; [16][dp]
+  T *ux[2], *uy[2], *fx, *fy, *z;  // [C][dp], of channels: pairs across a middle; [small][dp]
   // Of backward: gradients of pairs, readers, writers, logs of decays, values, state.
   T *dpair[2][2], *dx[2], *dy[2], *dg, *dvalue[2], *dstate;
   T *scratch, *flow;  // [C][dp]
@@ -244,7 +245,7 @@ struct Chunk {
     take(turned, most(most(a.d, gradients ? columns : 0) * ld, gradients ? columns * dp : 0));
     if (decayed()) take(w, c * dp), take(before, (c + 1) * dp), take(after, c * dp);
     if (decayed() && !a.channels) take(links, c * ld);
-    if (a.channels) take(fx, c * dp), take(fy, c * dp), take(z, block * dp);
+    if (a.channels) take(fx, c * dp), take(fy, c * dp), take(z, small * dp);
     if (!gradients) return;
     for (int i = 0; i < kinds; ++i) {
       take(dx[i], c * dp), take(dy[i], c * dp), take(dvalue[i], c * ep);
@@ -358,12 +359,12 @@ struct Chunk {
   /// s <= t once.
   template <class Inside, class Across>
   static void halves(int64_t lo, int64_t hi, Inside const& inside, Across const& across) {
-    if (hi - lo <= block) return inside(lo, hi);
-    int64_t half = block;
+    if (hi - lo <= small) return inside(lo, hi);
+    int64_t half = small;
     while (2 * half < hi - lo) half *= 2;
+    across(lo, lo + half, hi);
     halves(lo, lo + half, inside, across);
     halves(lo + half, hi, inside, across);
-    across(lo, lo + half, hi);
   }
 
   void pairs_inside(int64_t lo, int64_t hi) {
@@ -381,7 +382,7 @@ struct Chunk {
             if (t < rows(i)) pairs_of(i, j)[t * ld + s] = reduce_add(sum[i]);
         }
         for (int i = 0; i < kinds; ++i)
-          if (s < rows(i)) fill_row(pairs_of(i, j) + s * ld + s + 1, lo + block - s - 1, T(0));
+          if (s < rows(i)) fill_row(pairs_of(i, j) + s * ld + s + 1, round_up(s + 1, block) - s - 1, T(0));
       }
   }
 
@@ -397,13 +398,15 @@ struct Chunk {
         each<T>(dp, [&](int64_t c) { (at(y[i], s, c) * at(fy, s, c)).store(uy[i] + s * dp + c); });
     }
   }
+  /// It may spill zeros over columns [mid, round_up(mid, width)), which are written afterwards.
   void pairs_across(int64_t lo, int64_t mid, int64_t hi) {
+    int64_t const lanes = round_up(mid - lo, width);
     meet(lo, mid, hi);
     for (int j = 0; j < kinds; ++j) {
-      pack_transposed(uy[j] + lo * dp, dp, mid - lo, a.d, T(1), turned, ld, mid - lo);
+      pack_transposed(uy[j] + lo * dp, dp, mid - lo, a.d, T(1), turned, ld, lanes);
       for (int i = 0; i < kinds; ++i)
         product<T, false>(ux[i] + mid * dp, dp, turned, ld, pairs_of(i, j) + mid * ld + lo, ld,
-                          least(hi, rows(i)) - mid, mid - lo, a.d, false);
+                          least(hi, rows(i)) - mid, lanes, a.d, false);
     }
   }
 
