@@ -1582,6 +1582,12 @@ Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions cons
 Scanned delta_scan(Tensor const& q, Tensor const& k, Tensor const& v, Tensor const& beta,
                    ScanOptions const& options = {});
 
+/// y[b, c, t] = Σ over j of x[b, c, t − K + 1 + j]·weight[c, j] + bias[c], the short convolution of such layers: x
+/// [B, C, T], weight [C, K], bias [C] or undefined; `state` [B, C, K − 1] holds the inputs before x, undefined: 0.
+/// Gives y [B, C, T] and the state after x, what the next call takes; T = 1 is a step of decoding.
+std::pair<Tensor, Tensor> causal_conv1d(Tensor const& x, Tensor const& weight, Tensor const& bias = {},
+                                        Tensor const& state = {});
+
 enum class Recurrence { tanh, relu, lstm, gru };
 
 /// The specifications of the fused operations above, as compositions: what a reader reads, what tests compare with, and

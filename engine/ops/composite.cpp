@@ -41,6 +41,26 @@ Tensor reglu(Tensor const& x, int axis) { return gated("reglu", x, axis, relu); 
 Tensor geglu(Tensor const& x, int axis) { return gated("geglu", x, axis, gelu); }
 Tensor swiglu(Tensor const& x, int axis) { return gated("swiglu", x, axis, silu); }
 
+std::pair<Tensor, Tensor> causal_conv1d(Tensor const& x, Tensor const& weight, Tensor const& bias,
+                                        Tensor const& state) {
+  check_defined("causal_conv1d", x);
+  check_defined("causal_conv1d", weight);
+  check(x.rank() == 3 && weight.rank() == 2 && weight.size(0) == x.size(1) && weight.size(1) > 0, "causal_conv1d", [&] {
+    return Complaint{fmt::format("expected x [B, C, T] and weight [C, K], got {} and {}", to_string(x.shape()),
+                                 to_string(weight.shape())),
+                     "give each channel a filter of one tap or more"};
+  });
+  int64_t const steps = x.size(2), past = weight.size(1) - 1;
+  Shape const held{x.size(0), x.size(1), past};
+  check(!state.defined() || state.shape() == held, "causal_conv1d", [&] {
+    return Complaint{fmt::format("expected a state of shape {}, got {}", to_string(held), to_string(state.shape())),
+                     "pass what the call before gave, or none"};
+  });
+  Tensor const all = cat({state.defined() ? state : zeros(held, x.dtype()), x}, 2);
+  Tensor const y = x.numel() == 0 ? x : conv1d(all, weight.unsqueeze(1), bias, {.groups = x.size(1)});
+  return {y, all.slice(2, steps, steps + past).contiguous()};
+}
+
 namespace naive {
 
 /// log Σ exp x = m + log Σ exp(x − m); m = max x, or 0 where that is infinite or there is none. An empty sum gives −∞

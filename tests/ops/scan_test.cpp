@@ -199,9 +199,64 @@ void scan_cases() {
   }
 }
 
+void causal_conv_cases() {
+  for (bool state : {false, true}) {
+    OpCase c{.name = std::string("causal_conv1d") + (state ? " with a state" : ""),
+             .covers = "causal_conv1d",
+             .inputs = {real(), real(), real()},
+             .shapes = {{{1, 2, 3}, {2, 3}, {2}},
+                        {{2, 3, 17}, {3, 4}, {3}},
+                        {{1, 5, 1}, {5, 4}, {5}},
+                        {{2, 2, 5}, {2, 1}, {2}},
+                        {{1, 2, 3}, {2, 6}, {2}},
+                        {{1, 2, 0}, {2, 3}, {2}},
+                        {{0, 2, 3}, {2, 3}, {2}}},
+             .op =
+                 [=](Tensors const& x) {
+                   auto const [y, end] = causal_conv1d(x[0], x[1], x[2], state ? x[3] : Tensor());
+                   return Tensors{y, end};
+                 },
+             .twin =
+                 [=](Tensors const& x) {
+                   int64_t const t = x[0].size(2), past = x[1].size(1) - 1;
+                   Tensor const before = state ? x[3] : zeros({x[0].size(0), x[0].size(1), past}, x[0].dtype());
+                   Tensor const all = cat({before, x[0]}, 2);
+                   Tensor y = x[2].unsqueeze(-1) * ones_like(x[0]);
+                   for (int64_t j = 0; j <= past; ++j) y = y + all.slice(2, j, j + t) * x[1].slice(1, j, j + 1);
+                   return Tensors{y, all.slice(2, t, t + past)};
+                 },
+             .large = {{2, 64, 300}, {64, 4}, {64}}};
+    if (state) {
+      c.inputs.push_back(real());
+      for (Shapes& s : c.shapes) s.push_back({s[0][0], s[0][1], s[1][1] - 1});
+      c.large.push_back({2, 64, 3});
+    }
+    c.gradient_f32 = 2e-4;
+    list().push_back(c);
+  }
+  Tensor const x = ones({1, 2, 3});
+  list().back().bad = {{[=] {
+                          causal_conv1d(ones({2, 3}), ones({2, 4}));
+                        },
+                        {"causal_conv1d", "[2, 3]"}},
+                       {[=] {
+                          causal_conv1d(x, ones({3, 4}));
+                        },
+                        {"causal_conv1d", "[3, 4]"}},
+                       {[=] {
+                          causal_conv1d(x, ones({2, 0}));
+                        },
+                        {"causal_conv1d", "[2, 0]"}},
+                       {[=] {
+                          causal_conv1d(x, ones({2, 4}), {}, ones({1, 2, 4}));
+                        },
+                        {"causal_conv1d", "[1, 2, 3]"}}};
+}
+
 OpSuite const& suite() {
   static OpSuite const all = [] {
     scan_cases();
+    causal_conv_cases();
     return OpSuite{.sections = {"linear recurrence"}, .cases = list()};
   }();
   return all;
@@ -454,5 +509,17 @@ TEST_CASE("scan: operands of 16 bits are computed in f32, and the state stays f3
     CHECK(same_bits(y.out, wide.out.to(half)));
     CHECK(same_bits(y.state, wide.state));
     CHECK(scan(q, q, v, {.initial = y.state}).out.dtype() == half);
+  }
+}
+
+TEST_CASE("causal_conv1d: split anywhere, the state handed on, it is the whole") {
+  if (bench_filter()) return;
+  Tensor const x = numbers({2, 3, 9}, 1), w = numbers({3, 4}, 2), b = numbers({3}, 3);
+  auto const whole = causal_conv1d(x, w, b);
+  for (int64_t at = 0; at <= 9; ++at) {
+    auto const first = causal_conv1d(x.slice(2, 0, at), w, b);
+    auto const second = causal_conv1d(x.slice(2, at, 9), w, b, first.second);
+    CHECK(differs(cat({first.first, second.first}, 2), whole.first, 1e-13) == "");
+    CHECK(same_bits(second.second, whole.second));
   }
 }
