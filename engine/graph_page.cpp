@@ -27,7 +27,7 @@ svg{display:block;margin:0 auto;font:12px system-ui,sans-serif}svg text{fill:var
 constexpr char script[] = R"js(
 const {boxes, arrows, note} = graph, $ = id => document.getElementById(id);
 const kinds = {
-  product: ['products', /^(matmul|linear|attend|conv\w*|einsum|bmm|outer|tensordot|solve|inverse|cholesky|qr|svd)/],
+  product: ['products', /^(matmul|linear|attend|scan|conv\w*|einsum|bmm|outer|tensordot|solve|inverse|cholesky|qr|svd)/],
   loss: ['losses', /(cross_entropy|loss|ctc|nll)/],
   move: ['views and copies', /^(embedding|view|reshape|permute|transpose|squeeze|unsqueeze|expand|slice|unslice|select|clone|copy|to|cat|stack|gather|scatter|index\w*|flip|roll|pad|where|diagonal|unfold|tril|triu)_?$/],
   reduce: ['reductions and norms', /^(sum|mean|prod|amax|amin|max|min|var|std|norm|logsumexp|\w*softmax|\w*norm|cum\w+)$/],

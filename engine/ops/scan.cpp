@@ -183,6 +183,11 @@ Operands gradients(Operands const& in, Tensor const& states, Tensor const& dout,
           initial.defined() ? dinitial : Tensor()};
 }
 
+ScanOptions widened(ScanOptions options) {
+  for (Tensor* t : {&options.decay, &options.a, &options.b, &options.initial}) *t = heed::widened(*t);
+  return options;
+}
+
 /// x [B, G, ..] with each head repeated up to `heads`.
 Tensor spread(Tensor const& x, int64_t heads) {
   if (!x.defined() || x.size(1) == heads) return x;
@@ -198,9 +203,7 @@ Tensor spread(Tensor const& x, int64_t heads) {
 Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
   check_operands("scan", q, k, v, options);
   if (is_half(q.dtype())) {
-    ScanOptions wide = options;
-    for (Tensor* t : {&wide.decay, &wide.a, &wide.b, &wide.initial}) *t = widened(*t);
-    Scanned const y = scan(widened(q), widened(k), widened(v), wide);
+    Scanned const y = scan(widened(q), widened(k), widened(v), widened(options));
     return {y.out.to(q.dtype()), y.state};
   }
   int64_t const heads = heads_of(q, k, v, options);
@@ -262,6 +265,10 @@ Scanned delta_scan(Tensor const& q, Tensor const& k, Tensor const& v, Tensor con
                           to_string(beta.shape()), to_string(k.shape()), options.a.defined() ? " and a, b" : ""),
               "give each step of each head one share"};
         });
+  if (is_half(q.dtype())) {
+    Scanned const y = delta_scan(widened(q), widened(k), widened(v), widened(beta), widened(options));
+    return {y.out.to(q.dtype()), y.state};
+  }
   bool const same = beta.size(1) == k.size(1) && (!options.decay.defined() || options.decay.size(1) == k.size(1));
   int64_t const heads = same ? k.size(1) : all;
   Tensor const keys = spread(k, heads), written = keys * spread(beta, heads).unsqueeze(-1);

@@ -63,8 +63,8 @@ struct Steps {
   int64_t out_row, n, d, e;
   T scale;
   T* panels;
-  bool first;        // the panels are yet to be filled
-  T const* initial;  // [D][E]; null: 0
+  bool first;         // the panels are yet to be filled
+  T const* initial;   // [D][E]; null: 0
   T *before, *after;  // [D][E]: where the states before and after these steps go; null: nowhere
 };
 
@@ -76,7 +76,7 @@ void run_panel(Steps<T> const& p, int64_t start, int64_t column, int count) {
   auto const load = [=](T const* at, int i) __attribute__((always_inline)) {
     return Part ? V::load_first(at + i * width, count) : V::load(at + i * width);
   };
-  auto const store = [=](T* at, int i, V x) __attribute__((always_inline)) {
+  auto const store = [=](T * at, int i, V x) __attribute__((always_inline)) {
     if constexpr (Part)
       x.store_first(at + i * width, count);
     else
@@ -570,11 +570,9 @@ struct Chunk {
     for (int j = 0; j < kinds; ++j)
       for (int64_t s = lo; s < hi; ++s) {
         for (int64_t t = s; t < hi; ++t) {  // z[t] = y_s·(decays in (s, t])
-          T const* const before_it = z + (t - lo - 1) * dp;
-          T* const here = z + (t - lo) * dp;
           each<T>(dp, [&](int64_t c) {
-            Vec<T> const term = t == s ? at(y[j], s, c) : Vec<T>::load(before_it + c) * at(w, t, c);
-            term.store(here + c);
+            Vec<T> const term = t == s ? at(y[j], s, c) : at(z, t - lo - 1, c) * at(w, t, c);
+            term.store(z + (t - lo) * dp + c);
             for (int i = 0; i < kinds; ++i)
               if (t < rows(i)) add(dx[i] + skip[i] * dp, t, c, Vec<T>(dpair[i][j][(t + skip[i]) * ld + s]) * term);
           });

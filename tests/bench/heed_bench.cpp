@@ -154,6 +154,31 @@ void bench_small(Settings const& settings, int threads) {
         10 * chain, "ns");
 }
 
+/// scan() of eight heads of 64×64 over `steps`: forward, and with backward; no decay, one per head, one per channel,
+/// and one per head with a delta rule.
+void bench_scan(Settings const& settings, int threads, std::string const& kind, int64_t steps) {
+  Shape const rows{1, 8, steps, 64}, scalars{1, 8, steps};
+  Tensor q = randn(rows), k = normalize(randn(rows), 2, -1), v = randn(rows), beta = rand(scalars);
+  bool const delta = kind == "delta", channels = kind == "channels";
+  ScanOptions options;
+  if (kind != "linear") options.decay = rand(channels ? rows : scalars) * -0.1;
+  auto const run = [&] { return delta ? delta_scan(q, k, v, beta, options).out : scan(q, k, v, options).out; };
+  std::string const name = "/" + kind + "/" + std::to_string(steps);
+  auto const report = [&](std::string const& what, Times const& t) {
+    print((what + name).c_str(), threads, t, 1, "ms", number("tokens_per_second", double(steps) / t.least));
+  };
+  {
+    NoGrad const off;
+    report("scan", measure(settings.seconds / 4, run));
+  }
+  std::vector<Tensor> operands{q, k, v};
+  if (delta) operands.push_back(beta);
+  if (options.decay) operands.push_back(options.decay);
+  for (Tensor& t : operands) t.requires_grad_();
+  Tensor const cotangent = randn(rows);
+  report("scan_training", measure(settings.seconds / 4, [&] { grad({run()}, operands, {cotangent}); }));
+}
+
 /// From exec to the end of a process that multiplies two 64×64 matrices.
 void bench_start(Settings const& settings) {
   char program[] = "/proc/self/exe", command[] = "--start";
@@ -216,8 +241,10 @@ void bench_gpt(Settings const& settings, int threads) {
 [[noreturn]] void usage(int code) {
   std::puts(
       "heed-bench [--filter TEXT] [--threads N[,N]] [--seconds S] [--text FILE]\n"
-      "  --filter TEXT   only measurements whose name begins so: peak, gemm, gemm/512, kernel, op, start, gpt "
-      "(default: all)\n"
+      "  --filter TEXT   only measurements whose name begins so: peak, gemm, gemm/512, kernel, op, scan, start, gpt
+"
+      "                  (default: all)
+"
       "  --threads N,N   thread counts (default 1,2)\n"
       "  --seconds S     length of a measurement (default 2)\n"
       "  --text FILE     what the GPT step trains on, at most 65 distinct characters (default: random tokens)\n"
@@ -272,6 +299,9 @@ int main(int argc, char** argv) try {
     for (Kernel const& kernel : kernels_measured())
       if (std::string(kernel.name).starts_with(settings.filter)) bench_kernel(settings, threads, kernel);
     if (wanted("op")) bench_small(settings, threads);
+    if (wanted("scan"))
+      for (char const* kind : {"linear", "decay", "channels", "delta"})
+        for (int64_t steps : {512, 4096, 65536}) bench_scan(settings, threads, kind, steps);
     if (wanted("gpt")) bench_gpt(settings, threads);
   }
   if (wanted("start")) bench_start(settings);

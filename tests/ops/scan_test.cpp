@@ -3,6 +3,8 @@
 #include <heed/engine/backward.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/profile.h>
+#include <heed/engine/storage.h>
 #include <heed/engine/tape.h>
 #include <heed/tests/support/op_suite.h>
 
@@ -509,6 +511,7 @@ TEST_CASE("scan: operands of 16 bits are computed in f32, and the state stays f3
     CHECK(same_bits(y.out, wide.out.to(half)));
     CHECK(same_bits(y.state, wide.state));
     CHECK(scan(q, q, v, {.initial = y.state}).out.dtype() == half);
+    CHECK(delta_scan(q, q, v, decay, {.initial = y.state}).out.dtype() == half);
   }
 }
 
@@ -522,4 +525,31 @@ TEST_CASE("causal_conv1d: split anywhere, the state handed on, it is the whole")
     CHECK(differs(cat({first.first, second.first}, 2), whole.first, 1e-13) == "");
     CHECK(same_bits(second.second, whole.second));
   }
+}
+
+TEST_CASE("scan: its work counts multiply-adds of a state, whatever the mode, in O(T)") {
+  if (bench_filter()) return;
+  auto const flops = [](int64_t t, ScanOptions o) {
+    Tensor const q = ones({2, 3, t, 4}), v = ones({2, 3, t, 5});
+    Profile p = profile([&] { scan(q, q, v, o); });
+    for (ProfileRow const& row : p.by_op())
+      if (row.name == "scan") return row.flops;
+    return 0.;
+  };
+  CHECK(flops(10, {}) == 2 * 3 * 10 * 4 * 5 * 4);
+  CHECK(flops(20, {.chunk = 3, .mode = ScanMode::chunked}) == 2 * flops(10, {.mode = ScanMode::loop}));
+}
+
+TEST_CASE("scan: memory grows with T and T/chunk states, not with T times a state") {
+  if (bench_filter()) return;
+  auto const peak = [](int64_t t) {
+    Tensor q = ones({1, 1, t, 16}).requires_grad_(), v = ones({1, 1, t, 16}).requires_grad_();
+    size_t const before = memory_statistics().in_use;
+    reset_peak_memory();
+    sum(scan(q, q, v, {.mode = ScanMode::chunked}).out).backward();
+    return double(memory_statistics().peak - before) / double(t);
+  };
+  double const few = peak(512), many = peak(4096);
+  CHECK(many < 1.1 * few);
+  CHECK(many < 4 * 16 * 16);  // of f32: less than a state for each step
 }
