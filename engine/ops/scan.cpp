@@ -132,9 +132,12 @@ struct Gradient {
   Gradient(Tensor const& x, int64_t heads, int64_t count) {
     if (!x.defined()) return;
     shape = x.shape();
-    Shape whole{count, x.size(0), x.size(2), heads};  // memory [P, B, T, H, ..]: heads beside each other, as in `out`
+    // In memory [P, B, T, H, ..] unless x is contiguous: heads are then a view of the axis they were cut from.
+    bool const apart = x.is_contiguous();
+    Shape whole{count, x.size(0), apart ? heads : x.size(2), apart ? x.size(2) : heads};
     if (x.rank() == 4) whole.push_back(x.size(3));
-    parts = Tensor(whole, x.dtype()).transpose(2, 3);
+    parts = Tensor(whole, x.dtype());
+    if (!apart) parts = parts.transpose(2, 3);
   }
   template <class T>
   ScanRows<T> rows() const {

@@ -156,27 +156,27 @@ void bench_small(Settings const& settings, int threads) {
 
 /// scan() of eight heads of 64×64 over `steps`: forward, and with backward; no decay, one per head, one per channel,
 /// and one per head with a delta rule.
-void bench_scan(Settings const& settings, int threads, std::string const& kind, int64_t steps) {
+void bench_scan(Settings const& settings, int threads, std::string const& name, std::string const& kind,
+                int64_t steps) {
   Shape const rows{1, 8, steps, 64}, scalars{1, 8, steps};
   Tensor q = randn(rows), k = normalize(randn(rows), 2, -1), v = randn(rows), beta = rand(scalars);
   bool const delta = kind == "delta", channels = kind == "channels";
   ScanOptions options;
   if (kind != "linear") options.decay = rand(channels ? rows : scalars) * -0.1;
   auto const run = [&] { return delta ? delta_scan(q, k, v, beta, options).out : scan(q, k, v, options).out; };
-  std::string const name = "/" + kind + "/" + std::to_string(steps);
-  auto const report = [&](std::string const& what, Times const& t) {
-    print((what + name).c_str(), threads, t, 1, "ms", number("tokens_per_second", double(steps) / t.least));
+  auto const report = [&](std::string const& name, Times const& t) {
+    print(name.c_str(), threads, t, 1, "ms", number("tokens_per_second", double(steps) / t.least));
   };
   {
     NoGrad const off;
-    report("scan", measure(settings.seconds / 4, run));
+    report(name, measure(settings.seconds / 4, run));
   }
   std::vector<Tensor> operands{q, k, v};
   if (delta) operands.push_back(beta);
   if (options.decay) operands.push_back(options.decay);
   for (Tensor& t : operands) t.requires_grad_();
   Tensor const cotangent = randn(rows);
-  report("scan_training", measure(settings.seconds / 4, [&] { grad({run()}, operands, {cotangent}); }));
+  report(name + "/training", measure(settings.seconds / 4, [&] { grad({run()}, operands, {cotangent}); }));
 }
 
 /// From exec to the end of a process that multiplies two 64×64 matrices.
@@ -301,7 +301,10 @@ int main(int argc, char** argv) try {
     if (wanted("op")) bench_small(settings, threads);
     if (wanted("scan"))
       for (char const* kind : {"linear", "decay", "channels", "delta"})
-        for (int64_t steps : {512, 4096, 65536}) bench_scan(settings, threads, kind, steps);
+        for (int64_t steps : {512, 4096, 65536})
+          if (std::string const each = std::string("scan/") + kind + "/" + std::to_string(steps);
+              each.starts_with(settings.filter))
+            bench_scan(settings, threads, each, kind, steps);
     if (wanted("gpt")) bench_gpt(settings, threads);
   }
   if (wanted("start")) bench_start(settings);
