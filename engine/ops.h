@@ -873,6 +873,17 @@ Tensor diagonal_scatter(Tensor const& x, Tensor const& src, int64_t offset = 0, 
 Tensor matmul(Tensor const& a, Tensor const& b);
 /// x·weightᵀ + bias: x [.., K], weight [N, K], bias [N] or undefined; a weight [K] gives [..], with a bias of rank 0.
 Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias = {});
+/// A matrix stored in 8 bits, for inference: row o is scale[o]·values[o], values in −127 … 127.
+struct Int8Weight {
+  Tensor values;  // i8 [N, K]
+  Tensor scale;   // f32 [N]
+};
+/// Rounds each row of a floating matrix to multiples of its largest magnitude / 127; no gradient. A row with NaN or
+/// infinities is an Error.
+Int8Weight quantize_int8(Tensor const& weight);
+/// x·(scale∘values)ᵀ + bias in f32: x [.., K] → [.., N] of x's type; few rows of x read each weight once, as it is; no
+/// gradient.
+Tensor linear_int8(Tensor const& x, Int8Weight const& weight, Tensor const& bias = {});
 /// x1ᵀ·weight[o]·x2 + bias[o] for every o: x1 [.., N], x2 [.., M], weight [O, N, M], bias [O] or undefined → [.., O].
 Tensor bilinear(Tensor const& x1, Tensor const& x2, Tensor const& weight, Tensor const& bias = {});
 /// [M, K]·[K, N]
@@ -1453,6 +1464,12 @@ struct CrossEntropyOptions {
 /// weight·t·log softmax(logits), no row ignored.
 Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOptions options = {});
 
+/// cross_entropy(linear(x, weight, bias), targets) of class indices, block by block of rows: the logits [.., V] are
+/// never held, and with a mean or a sum their gradient is made in the same pass (Wijmans et al., "Cut your losses",
+/// 2024; Hsu et al., "Liger kernel", 2024). x [.., C], weight [V, C], bias [V] or undefined, targets i64 [..].
+Tensor linear_cross_entropy(Tensor const& x, Tensor const& targets, Tensor const& weight, Tensor const& bias = {},
+                            CrossEntropyOptions const& options = {});
+
 struct EmbeddingOptions {
   std::optional<int64_t> padding_idx = {};  // a row that gets no gradient; negative counts from the end
   bool scale_grad_by_freq = false;          // a row's gradient is divided by how often `index` names it
@@ -1548,6 +1565,15 @@ Tensor attention_received(Tensor const& q, Tensor const& k, Tensor const& lse, A
 Tensor dense_scores(Tensor const& q, Tensor const& k, AttendOptions const& options = {});
 /// The weights [B, H, T, S] that attend() applies to v: materialised, for looking and for second derivatives.
 Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options = {});
+/// bool of scores' shape: true for the `count` largest of each row, the last axis: with blocks() of score.h, a list of
+/// key blocks chosen from data, by the means of blocks of q and k say (Yuan et al., NSA, 2025; Lu et al., MoBA, 2025).
+Tensor top_blocks(Tensor const& scores, int64_t count);
+/// exp(scores) with rows and columns scaled in turn, `steps` times, to sums of 1: doubly stochastic in the limit, in
+/// the log domain (Sinkhorn, 1967; Sander et al., Sinkformers, 2022). scores [.., T, T].
+Tensor sinkhorn(Tensor const& scores, int64_t steps = 5);
+/// An approximate pseudo-inverse of a [.., M, M] by Z ← ¼·Z(13 − AZ(15 − AZ(7 − AZ))) from Aᵀ/(‖A‖₁·‖A‖_∞), which
+/// converges for every A (Razavi et al., 2014; Xiong et al., Nyströmformer, 2021).
+Tensor newton_schulz_pinv(Tensor const& a, int64_t steps = 6);
 /// max((α − 1)·x − τ, 0)^(1/(α−1)) with τ such that the sum along `axis` is 1: sparse for α > 1, sparsemax for 2
 /// (Martins and Astudillo, 2016; Peters et al., 2019). Entries of −∞ get 0.
 Tensor entmax(Tensor const& x, double alpha = 1.5, int axis = -1);

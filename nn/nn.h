@@ -9,5 +9,6 @@
 #include <heed/nn/module.h>
 #include <heed/nn/pool.h>
 #include <heed/nn/position/rope.h>
+#include <heed/nn/quantized.h>
 #include <heed/nn/recurrent.h>
 #include <heed/nn/transformer.h>

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/tape.h>
 
 #include <cmath>
 #include <limits>
@@ -59,6 +60,52 @@ std::pair<Tensor, Tensor> causal_conv1d(Tensor const& x, Tensor const& weight, T
   Tensor const all = cat({state.defined() ? state : zeros(held, x.dtype()), x}, 2);
   Tensor const y = x.numel() == 0 ? x : conv1d(all, weight.unsqueeze(1), bias, {.groups = x.size(1)});
   return {y, all.slice(2, steps, steps + past).contiguous()};
+}
+
+Tensor top_blocks(Tensor const& scores, int64_t count) {
+  check_defined("top_blocks", scores);
+  check(scores.rank() >= 1 && count >= 0 && count <= scores.size(-1), "top_blocks", [&] {
+    return Complaint{
+        fmt::format("expected a count from 0 to the length of a row, got {} of {}", count, to_string(scores.shape())),
+        "choose no more blocks than there are"};
+  });
+  NoGrad const off;
+  Tensor const none = zeros(scores.shape(), Dtype::boolean);
+  return count == 0 ? none : scatter(none, -1, topk(scores.detach(), count).indices, Number(true));
+}
+
+Tensor sinkhorn(Tensor const& scores, int64_t steps) {
+  check_defined("sinkhorn", scores);
+  check(scores.rank() >= 2 && scores.size(-1) == scores.size(-2) && steps >= 0, "sinkhorn", [&] {
+    return Complaint{fmt::format("expected square scores [.., T, T] and 0 or more steps, got {} and {}",
+                                 to_string(scores.shape()), steps),
+                     "rows and columns can both sum to 1 only where they are as many"};
+  });
+  Tensor x = scores;
+  for (int64_t step = 0; step < steps; ++step) {
+    x = x - logsumexp(x, -1, true);
+    x = x - logsumexp(x, -2, true);
+  }
+  return exp(x);
+}
+
+Tensor newton_schulz_pinv(Tensor const& a, int64_t steps) {
+  check_defined("newton_schulz_pinv", a);
+  check(a.rank() >= 2 && a.size(-1) == a.size(-2) && steps >= 0, "newton_schulz_pinv", [&] {
+    return Complaint{
+        fmt::format("expected square matrices and 0 or more steps, got {} and {}", to_string(a.shape()), steps),
+        "use pinv() for other shapes"};
+  });
+  if (a.numel() == 0) return a * 1.0;
+  Tensor const size = abs(a);
+  Tensor const rows = amax(sum(size, {-1}, true), {-2}, true), columns = amax(sum(size, {-2}, true), {-1}, true);
+  Tensor const one = eye(a.size(-1)).to(a.dtype());
+  Tensor z = a.t() / (rows * columns);
+  for (int64_t step = 0; step < steps; ++step) {
+    Tensor const az = matmul(a, z);
+    z = matmul(z, one * 13.0 - matmul(az, one * 15.0 - matmul(az, one * 7.0 - az))) * 0.25;
+  }
+  return z;
 }
 
 namespace naive {

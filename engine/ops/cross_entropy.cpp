@@ -5,6 +5,8 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/cross_entropy.h>
+#include <heed/engine/ops/matmul.h>
+#include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -164,6 +166,153 @@ Tensor naive::cross_entropy(Tensor const& logits, Tensor const& targets, CrossEn
   Tensor const wanted = one_hot * (1 - s) + (s / double(classes));
   Tensor const losses = where(targets == double(options.ignore_index), 0.0, -sum(wanted * log_p, {-1}));
   return reduced(losses, counted, options.reduction);
+}
+
+namespace {
+
+/// The losses of rows of x·weightᵀ + bias and, for row gradients g, all gradients, by blocks of rows whose logits stay
+/// in the second-level cache where the classes are few enough.
+struct LinearLosses {
+  Tensor losses;              // [rows]
+  Tensor dx, dweight, dbias;  // undefined without g
+};
+
+template <class T>
+LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const& weight, Tensor const& bias,
+                           CrossEntropyOptions const& options, T const* g) {
+  int64_t const rows = x.size(0), width = x.size(1), classes = weight.size(0);
+  int64_t const block =
+      std::min(std::max((int64_t{1} << 21) / std::max(classes, int64_t{1}), int64_t{64}), std::max(rows, int64_t{1}));
+  LinearLosses result{Tensor({rows}, x.dtype()), {}, {}, {}};
+  if (g) {
+    result.dx = Tensor(x.shape(), x.dtype());
+    result.dweight = zeros(weight.shape(), x.dtype());
+    if (bias.defined()) result.dbias = zeros(bias.shape(), x.dtype());
+  }
+  Tensor const logits({block, classes}, x.dtype()), lse({block}, x.dtype());
+  auto const& gemm = kernels<GemmKernels>().of<T>().gemm;
+  auto const& rows_of = kernels<CrossEntropyKernels>().of<T>();
+  T* const l = logits.data<T>();
+  T const* const w = weight.data<T>();
+  for (int64_t r = 0; r < rows; r += block) {
+    int64_t const n = std::min(block, rows - r);
+    T const* const from = x.data<T>() + r * width;
+    int64_t const* const target = targets.data<int64_t>() + r;
+    gemm({.m = n,
+          .n = classes,
+          .k = width,
+          .a = from,
+          .a_row = width,
+          .a_col = 1,
+          .b = w,
+          .b_row = 1,
+          .b_col = width,
+          .c = l,
+          .c_row = classes,
+          .bias = bias.defined() ? bias.data<T>() : nullptr});
+    rows_of.forward(l, target, options.ignore_index, options.label_smoothing, result.losses.template data<T>() + r,
+                    lse.data<T>(), n, classes);
+    if (!g) continue;
+    rows_of.backward(l, target, options.ignore_index, options.label_smoothing, lse.data<T>(), g + r, l, n, classes);
+    gemm({.m = n,
+          .n = width,
+          .k = classes,
+          .a = l,
+          .a_row = classes,
+          .a_col = 1,
+          .b = w,
+          .b_row = width,
+          .b_col = 1,
+          .c = result.dx.template data<T>() + r * width,
+          .c_row = width});
+    gemm({.m = classes,
+          .n = width,
+          .k = n,
+          .a = l,
+          .a_row = 1,
+          .a_col = classes,
+          .b = from,
+          .b_row = width,
+          .b_col = 1,
+          .c = result.dweight.template data<T>(),
+          .c_row = width,
+          .accumulate = true});
+    if (bias.defined()) result.dbias.add_(sum(logits.slice(0, 0, n), {0}));
+  }
+  return result;
+}
+
+}  // namespace
+
+Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor const& weight_in,
+                            Tensor const& bias_in, CrossEntropyOptions const& options) {
+  for (Tensor const* t : {&x_in, &targets_in, &weight_in}) check_defined("linear_cross_entropy", *t);
+  if (is_half(x_in.dtype()) || is_half(weight_in.dtype()))
+    return linear_cross_entropy(widened(x_in), targets_in, widened(weight_in), widened(bias_in), options);
+  check(weight_in.rank() == 2 && x_in.rank() >= 1 && x_in.size(-1) == weight_in.size(1) &&
+            x_in.dtype() == weight_in.dtype() && (!bias_in.defined() || bias_in.shape() == Shape{weight_in.size(0)}),
+        "linear_cross_entropy", [&] {
+          return Complaint{
+              fmt::format("expected x [.., C], weight [V, C] and bias [V] of one type, got {} {}, {} {}, {}",
+                          to_string(x_in.shape()), name(x_in.dtype()), to_string(weight_in.shape()),
+                          name(weight_in.dtype()), bias_in.defined() ? to_string(bias_in.shape()) : "no bias"),
+              "give the last layer's weight"};
+        });
+  if (options.axis != -1 || options.weight.defined() || targets_in.dtype() != Dtype::i64)
+    return cross_entropy(linear(x_in, weight_in, bias_in), targets_in, options);
+  Shape outer = x_in.shape();
+  outer.erase(outer.rank() - 1);
+  Shape logits = outer;
+  logits.push_back(weight_in.size(0));
+  Tensor const targets = targets_in.contiguous().reshape({-1});
+  int64_t const width = x_in.size(-1), rows = targets.numel();
+  // check_targets looks at shapes alone: a tensor without memory stands for the logits.
+  int64_t const counted = check_targets(zeros({}, x_in.dtype()).expand(logits), targets_in.contiguous(), options);
+  Tensor const x = x_in.contiguous().reshape({rows, width}), weight = weight_in.contiguous(),
+               bias = bias_in.defined() ? bias_in.contiguous() : bias_in;
+  bool const at_once = options.reduction != Reduction::none, wanted = tracked(x, weight, bias);
+  CrossEntropyOptions plain = options;
+  plain.reduction = Reduction::none;
+  double const share = options.reduction == Reduction::mean ? 1 / double(counted) : 1;
+  LinearLosses all;
+  Tensor losses;
+  {
+    NoGrad const off;
+    Observed const watch("linear_cross_entropy", {&x, &targets, &weight, &bias}, {&losses},
+                         [&] { return (wanted && at_once ? 6. : 2.) * double(x.numel()) * double(weight.size(0)); });
+    dispatch_floating("linear_cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
+      Tensor const g = full({rows}, share).to(x.dtype());
+      all = linear_losses<T>(x.detach(), targets, weight.detach(), bias.defined() ? bias.detach() : bias, options,
+                             wanted && at_once ? g.data<T>() : nullptr);
+    });
+    losses = at_once ? sum(all.losses) * share : all.losses.reshape(outer);
+  }
+  if (!wanted) return losses;
+  record("linear_cross_entropy", losses, {&x, &weight, &bias},
+         [x = Saved(x), weight = Saved(weight), bias = Saved(bias), targets, plain, share, at_once, rows,
+          made = std::array{Saved(all.dx), Saved(all.dweight), Saved(all.dbias)}](
+             Tensor const& g, Node const& node) -> std::array<Tensor, 3> {
+           if (recording()) {
+             auto const in = twin_inputs({x.get(node), weight.get(node), bias.get(node)});
+             Tensor const each = cross_entropy(linear(in[0], in[1], in[2]), targets, plain);
+             auto const d = at_once ? twin_gradients({sum(each) * share}, in, {g})
+                                    : twin_gradients({each}, in, {g.reshape({rows})});
+             return {d[0], d[1], d[2]};
+           }
+           if (at_once) {
+             Tensor const db = made[2].get(node);
+             return {made[0].get(node) * g, made[1].get(node) * g, db.defined() ? db * g : db};
+           }
+           std::array<Tensor, 3> d;
+           Tensor const each = g.contiguous();
+           dispatch_floating("linear_cross_entropy", each.dtype(), [&]<class T>(Type<T>) {
+             auto const again =
+                 linear_losses<T>(x.get(node), targets, weight.get(node), bias.get(node), plain, each.data<T>());
+             d = {again.dx, again.dweight, again.dbias};
+           });
+           return d;
+         });
+  return losses;
 }
 
 }  // namespace heed

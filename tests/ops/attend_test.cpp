@@ -505,13 +505,80 @@ void probe_cases() {
   list().push_back(dense);
 }
 
+void mixing_cases() {
+  OpCase doubly{.name = "sinkhorn",
+                .covers = "sinkhorn",
+                .inputs = {real()},
+                .shapes = {{{3, 3}}, {{2, 1, 5, 5}}, {{1, 1}}, {{0, 2, 2}}},
+                .op = [](Tensors const& x) { return Tensors{sinkhorn(x[0], 4)}; },
+                .twin = [](Tensors const& x) -> Tensors {
+                  // In the domain of weights, row by row.
+                  Tensor w = exp(x[0]);
+                  for (int step = 0; step < 4; ++step) {
+                    w = w / sum(w, {-1}, true);
+                    w = w / sum(w, {-2}, true);
+                  }
+                  return {w};
+                }};
+  doubly.f32 = 1e-5, doubly.f64 = 1e-12, doubly.gradient_f32 = 1e-4;
+  doubly.bad = {{[] {
+                   sinkhorn(ones({2, 3}));
+                 },
+                 {"sinkhorn", "[2, 3]"}},
+                {[] {
+                   sinkhorn(ones({2, 2}), -1);
+                 },
+                 {"sinkhorn", "-1"}}};
+  list().push_back(doubly);
+  OpCase inverse{
+      .name = "newton_schulz_pinv",
+      .covers = "newton_schulz_pinv",
+      .inputs = {real()},
+      .shapes = {{{3, 3}}, {{2, 4, 4}}, {{1, 1}}, {{0, 2, 2}}},
+      // Rows of a softmax with a strong diagonal, as landmarks give.
+      .op = [](Tensors const& x) { return Tensors{newton_schulz_pinv(softmax(x[0] + eye(x[0].size(-1)) * 4.0), 14)}; },
+      .twin = [](Tensors const& x) { return Tensors{inv(softmax(x[0] + eye(x[0].size(-1)) * 4.0))}; }};
+  inverse.f32 = 1e-4, inverse.f64 = 1e-9, inverse.gradient_f32 = 1e-2;
+  inverse.bad = {{[] {
+                    newton_schulz_pinv(ones({2, 3}));
+                  },
+                  {"newton_schulz_pinv", "[2, 3]"}},
+                 {[] {
+                    newton_schulz_pinv(ones({2, 2}), -2);
+                  },
+                  {"-2"}}};
+  list().push_back(inverse);
+  OpCase chosen{.name = "top_blocks",
+                .covers = "top_blocks",
+                .inputs = {real()},
+                .shapes = {{{4, 6}}, {{2, 1, 3, 2}}, {{0, 2}}},
+                .op = [](Tensors const& x) { return Tensors{top_blocks(x[0], 2)}; },
+                .twin =
+                    [](Tensors const& x) {
+                      // What fewer than two others of the row exceed.
+                      Tensor const above = x[0].unsqueeze(-1) < x[0].unsqueeze(-2);
+                      return Tensors{sum(above, {-1}) < int64_t{2}};
+                    },
+                .differentiable = false};
+  chosen.bad = {{[] {
+                   top_blocks(ones({2, 3}), 4);
+                 },
+                 {"top_blocks", "4 of [2, 3]"}},
+                {[] {
+                   top_blocks(ones({2, 3}), -1);
+                 },
+                 {"-1"}}};
+  list().push_back(chosen);
+}
+
 OpSuite const& suite() {
   static OpSuite const all = [] {
     attend_cases();
     modified_cases();
     normaliser_cases();
     probe_cases();
-    return OpSuite{.sections = {"attention"}, .cases = list()};
+    mixing_cases();
+    return OpSuite{.sections = {"attention"}, .cases = list(), .not_differentiable = {"top_blocks"}};
   }();
   return all;
 }

@@ -587,6 +587,44 @@ void embedding_cases() {
         }
 }
 
+void linear_cross_entropy_cases() {
+  for (Reduction const reduction : {Reduction::mean, Reduction::none, Reduction::sum}) {
+    CrossEntropyOptions const options{.ignore_index = 1, .label_smoothing = 0.1, .reduction = reduction};
+    OpCase c{.name = "linear_cross_entropy " + std::to_string(int(reduction)),
+             .covers = "linear_cross_entropy",
+             .inputs = {real(), index(5), real(), real()},
+             .shapes = {{{4, 3}, {4}, {5, 3}, {5}}, {{2, 3, 2}, {2, 3}, {5, 2}, {5}}, {{1, 1}, {1}, {7, 1}, {7}}},
+             .op = [=](Tensors const& x) { return Tensors{linear_cross_entropy(x[0], x[1], x[2], x[3], options)}; },
+             .twin =
+                 [=](Tensors const& x) {
+                   return Tensors{naive::cross_entropy(matmul(x[0], x[2].t()) + x[3], x[1], options)};
+                 }};
+    c.large = {{150, 6}, {150}, {40000, 6}, {40000}};  // three blocks of rows
+    c.f32 = 1e-5, c.f64 = 1e-12, c.gradient_f32 = 1e-4;
+    c.bad = {{[] {
+                linear_cross_entropy(ones({2, 3}), zeros({2}, Dtype::i64), ones({4, 5}));
+              },
+              {"[2, 3]", "[4, 5]"}},
+             {[] {
+                linear_cross_entropy(ones({2, 3}), zeros({3}, Dtype::i64), ones({4, 3}));
+              },
+              {"[2] i64", "[3]"}},
+             {[] {
+                linear_cross_entropy(ones({2, 3}), full({2}, 4, Dtype::i64), ones({4, 3}));
+              },
+              {"target 4 of row 0"}}};
+    list().push_back(c);
+    c.name += " without a bias";
+    c.op = [=](Tensors const& x) { return Tensors{linear_cross_entropy(x[0], x[1], x[2], {}, options)}; };
+    c.twin = [=](Tensors const& x) { return Tensors{naive::cross_entropy(matmul(x[0], x[2].t()), x[1], options)}; };
+    c.bad = {};
+    for (Shapes& shapes : c.shapes) shapes.pop_back();
+    c.inputs.pop_back();
+    c.large.pop_back();
+    list().push_back(c);
+  }
+}
+
 OpSuite const& suite() {
   static OpSuite const all = [] {
     neural_cases();
@@ -594,6 +632,7 @@ OpSuite const& suite() {
     cross_entropy_cases();
     embedding_cases();
     dropout_cases();
+    linear_cross_entropy_cases();
     return OpSuite{.sections = {"fused neural primitives, each with a naive twin below"}, .cases = list()};
   }();
   return all;

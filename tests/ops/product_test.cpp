@@ -562,6 +562,45 @@ void composed_cases() {
       "linear");
 }
 
+void int8_cases() {
+  auto const weight = [](Tensor const& w) { return quantize_int8(w); };
+  OpCase c{.name = "linear_int8",
+           .covers = "linear_int8",
+           .inputs = {real(), real(), real()},
+           .shapes = {{{1, 70}, {9, 70}, {9}},
+                      {{3, 5}, {4, 5}, {4}},
+                      {{2, 3, 33}, {17, 33}, {17}},
+                      {{40, 16}, {50, 16}, {50}},
+                      {{0, 3}, {2, 3}, {2}},
+                      {{2, 0}, {3, 0}, {3}}},
+           .op = [=](Tensors const& x) { return Tensors{linear_int8(x[0], weight(x[1]), x[2])}; },
+           .twin =
+               [=](Tensors const& x) {
+                 Int8Weight const w = weight(x[1].to(Dtype::f32));
+                 Tensor const whole = w.values.to(Dtype::f64) * w.scale.to(Dtype::f64).unsqueeze(1);
+                 return Tensors{matmul(x[0], whole.t()) + x[2]};
+               },
+           .differentiable = false};
+  c.f32 = 1e-5, c.f64 = 1e-5;  // computed in f32
+  c.bad = {{[=] {
+              linear_int8(ones({2, 3}), weight(ones({4, 5})));
+            },
+            {"linear_int8", "[.., 5]", "[2, 3]"}},
+           {[=] {
+              linear_int8(ones({2, 5}), weight(ones({4, 5})), ones({5}));
+            },
+            {"bias [4]", "[5]"}},
+           {[=] {
+              linear_int8(ones({2, 5}), {ones({4, 5}), ones({4})});
+            },
+            {"i8 [N, K]", "f32 [4, 5]"}},
+           {[=] {
+              linear_int8(ones({2, 5}).requires_grad_(), weight(ones({4, 5})));
+            },
+            {"linear_int8", "gradient"}}};
+  list().push_back(c);
+}
+
 OpSuite const& suite() {
   static OpSuite const all = [] {
     product_cases();
@@ -569,7 +608,8 @@ OpSuite const& suite() {
     added_cases();
     einsum_cases();
     composed_cases();
-    return OpSuite{.sections = {"products"}, .cases = list()};
+    int8_cases();
+    return OpSuite{.sections = {"products"}, .cases = list(), .not_differentiable = {"linear_int8", "quantize_int8"}};
   }();
   return all;
 }
@@ -623,4 +663,18 @@ TEST_CASE("einsum contracts the cheap pairs first") {
   // Left to right this chain would need an intermediate of 10^10 elements.
   Tensor const long_one = ones({100000}), y = einsum("i,j,j,i->", {long_one, long_one, long_one, long_one});
   CHECK(y.item() == doctest::Approx(1e10));
+}
+
+TEST_CASE("quantize_int8: each row to 127 steps of its largest magnitude") {
+  Tensor const w = tensor({{1.f, -2.f, 0.5f}, {0.f, 0.f, 0.f}, {1e-40f, 0.f, 0.f}});
+  Int8Weight const q = quantize_int8(w);
+  CHECK(q.values.to_vector<double>() == std::vector<double>{64, -127, 32, 0, 0, 0, 0, 0, 0});
+  CHECK(q.scale.to_vector<double>()[0] == doctest::Approx(2. / 127));
+  Tensor const big = numbers({50, 64}, 3, Dtype::f32);
+  Int8Weight const r = quantize_int8(big);
+  Tensor const back = r.values.to(Dtype::f32) * r.scale.unsqueeze(1);
+  CHECK(all(abs(back - big) <= r.scale.unsqueeze(1) * 0.5001).item<bool>());
+  for (Tensor const& bad : {w * nan_, w * inf}) CHECK_THROWS_AS(quantize_int8(bad), Error);
+  CHECK_THROWS_AS(quantize_int8(ones({3})), Error);
+  CHECK_THROWS_AS(quantize_int8(zeros({3, 3}, Dtype::i64)), Error);
 }
