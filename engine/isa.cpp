@@ -54,7 +54,7 @@ int detail::choose_isa() {
 void set_isa(Isa level) { detail::current_isa.store(int(requested(name(level))), std::memory_order_relaxed); }
 
 bool has_isa(Isa level) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(HEED_LOWEST_LEVEL)
   if (level == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (level == Isa::avx512)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <type_traits>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(HEED_LOWEST_LEVEL)
 #define HEED_FOR_EACH_ISA(apply, ...) apply(baseline, __VA_ARGS__) apply(avx2, __VA_ARGS__) apply(avx512, __VA_ARGS__)
 #elif defined(__aarch64__)
 #define HEED_FOR_EACH_ISA(apply, ...) apply(neon, __VA_ARGS__)

@@ -167,7 +167,7 @@ leg_asan() {
 
 leg_tsan() {
   local targets
-  configure tsan -DHEED_BUILD_TESTS=ON -DHEED_BUILD_EXAMPLES=OFF || { bad "configures with ThreadSanitizer"; return; }
+  configure tsan -DHEED_LOWEST_LEVEL=ON -DHEED_BUILD_TESTS=ON -DHEED_BUILD_EXAMPLES=OFF || { bad "configures with ThreadSanitizer"; return; }
   targets=$(ctest --test-dir build/tsan -N -R "$threaded" | sed -nE 's/^ *Test +#[0-9]+: //p')
   if [ -z "$targets" ]; then
     bad "the threaded subset is empty"
