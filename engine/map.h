@@ -12,12 +12,38 @@
 
 namespace heed {
 
+#define HEED_SYMBOL_FUNCTIONS(apply)                                                                                 \
+  apply(abs) apply(sqrt) apply(rsqrt) apply(exp) apply(expm1) apply(exp2) apply(log) apply(log1p) apply(log2)        \
+      apply(log10) apply(sin) apply(cos) apply(tanh) apply(tan) apply(sinh) apply(cosh) apply(asinh) apply(acosh)    \
+          apply(atanh) apply(sigmoid) apply(softplus) apply(atan) apply(asin) apply(acos) apply(erf) apply(erfc)     \
+              apply(erfcx) apply(erfinv) apply(lgamma) apply(digamma) apply(i0e) apply(i1e) apply(floor) apply(ceil) \
+                  apply(round) apply(trunc)
+
 /// A number of a formula that is being recorded. Literals convert; + − · / , comparisons with select, and the functions
 /// below make new ones. It lives no longer than the call of map().
 class Symbol {
  public:
   template <class T>
   requires std::is_arithmetic_v<T> Symbol(T constant) : constant_(double(constant)) {}
+
+  // Found by their argument alone, so that heed::exp as a value stays the one of tensors.
+#define HEED_SYMBOL_FUNCTION(name) friend Symbol name(Symbol x);
+  HEED_SYMBOL_FUNCTIONS(HEED_SYMBOL_FUNCTION)
+#undef HEED_SYMBOL_FUNCTION
+  /// a > b ? a : b, so that a NaN in b stays and one in a goes; min likewise.
+  friend Symbol max(Symbol a, Symbol b);
+  friend Symbol min(Symbol a, Symbol b);
+  friend Symbol pow(Symbol a, Symbol b);
+  friend Symbol copysign(Symbol x, Symbol sign);
+  friend Symbol atan2(Symbol y, Symbol x);
+  friend Symbol hypot(Symbol a, Symbol b);
+  friend Symbol fmod(Symbol a, Symbol b);
+  friend Symbol nextafter(Symbol a, Symbol b);
+  /// The n-th derivative of digamma.
+  friend Symbol polygamma(Symbol n, Symbol x);
+  /// Hurwitz's ζ(s, x)
+  friend Symbol zeta(Symbol s, Symbol x);
+  friend struct SymbolMask isnan(Symbol x);
 
  private:
   friend class Recorder;
@@ -52,32 +78,6 @@ SymbolMask operator|(SymbolMask a, SymbolMask b);
 SymbolMask operator!(SymbolMask a);
 /// mask ? a : b; the branch not taken has derivative 0 wherever its value is finite or not.
 Symbol select(SymbolMask mask, Symbol a, Symbol b);
-/// a > b ? a : b, so that a NaN in b stays and one in a goes; min likewise.
-Symbol max(Symbol a, Symbol b);
-Symbol min(Symbol a, Symbol b);
-SymbolMask isnan(Symbol x);
-
-Symbol pow(Symbol a, Symbol b);
-Symbol copysign(Symbol x, Symbol sign);
-Symbol atan2(Symbol y, Symbol x);
-Symbol hypot(Symbol a, Symbol b);
-Symbol fmod(Symbol a, Symbol b);
-Symbol nextafter(Symbol a, Symbol b);
-/// The n-th derivative of digamma.
-Symbol polygamma(Symbol n, Symbol x);
-/// Hurwitz's ζ(s, x)
-Symbol zeta(Symbol s, Symbol x);
-
-#define HEED_SYMBOL_FUNCTION(name) Symbol name(Symbol x);
-#define HEED_SYMBOL_FUNCTIONS(apply)                                                                                 \
-  apply(abs) apply(sqrt) apply(rsqrt) apply(exp) apply(expm1) apply(exp2) apply(log) apply(log1p) apply(log2)        \
-      apply(log10) apply(sin) apply(cos) apply(tanh) apply(tan) apply(sinh) apply(cosh) apply(asinh) apply(acosh)    \
-          apply(atanh) apply(sigmoid) apply(softplus) apply(atan) apply(asin) apply(acos) apply(erf) apply(erfc)     \
-              apply(erfcx) apply(erfinv) apply(lgamma) apply(digamma) apply(i0e) apply(i1e) apply(floor) apply(ceil) \
-                  apply(round) apply(trunc)
-HEED_SYMBOL_FUNCTIONS(HEED_SYMBOL_FUNCTION)
-#undef HEED_SYMBOL_FUNCTION
-
 /// x's kind of number with value c: a formula that is read over several kinds uses it for constants. The 0 of a Symbol
 /// vanishes from the program, and so does what it is multiplied with.
 Symbol constant_like(Symbol x, double c);

@@ -37,7 +37,7 @@ Tensor gated(char const* op, Tensor const& x, int axis, Gate gate) {
   return x.slice(axis, 0, n / 2) * gate(x.slice(axis, n / 2, n));
 }
 }  // namespace
-Tensor glu(Tensor const& x, int axis) { return gated("glu", x, axis, static_cast<Tensor (*)(Tensor const&)>(sigmoid)); }
+Tensor glu(Tensor const& x, int axis) { return gated("glu", x, axis, sigmoid); }
 Tensor reglu(Tensor const& x, int axis) { return gated("reglu", x, axis, relu); }
 Tensor geglu(Tensor const& x, int axis) { return gated("geglu", x, axis, gelu); }
 Tensor swiglu(Tensor const& x, int axis) { return gated("swiglu", x, axis, silu); }
