@@ -281,7 +281,7 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
     Observed const watch("linear_cross_entropy", {&x, &targets, &weight, &bias}, {&losses},
                          [&] { return (wanted && at_once ? 6. : 2.) * double(x.numel()) * double(weight.size(0)); });
     dispatch_floating("linear_cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
-      Tensor const g = full({rows}, share).to(x.dtype());
+      Tensor const g = full({rows}, share, x.dtype());
       all = linear_losses<T>(x.detach(), targets, weight.detach(), bias.defined() ? bias.detach() : bias, options,
                              wanted && at_once ? g.data<T>() : nullptr);
     });

@@ -241,10 +241,8 @@ void bench_gpt(Settings const& settings, int threads) {
 [[noreturn]] void usage(int code) {
   std::puts(
       "heed-bench [--filter TEXT] [--threads N[,N]] [--seconds S] [--text FILE]\n"
-      "  --filter TEXT   only measurements whose name begins so: peak, gemm, gemm/512, kernel, op, scan, start, gpt
-"
-      "                  (default: all)
-"
+      "  --filter TEXT   only measurements whose name begins so: peak, gemm, gemm/512, kernel, op, scan, start, gpt\n"
+      "                  (default: all)\n"
       "  --threads N,N   thread counts (default 1,2)\n"
       "  --seconds S     length of a measurement (default 2)\n"
       "  --text FILE     what the GPT step trains on, at most 65 distinct characters (default: random tokens)\n"
