@@ -593,7 +593,7 @@ void linear_cross_entropy_cases() {
     OpCase c{.name = "linear_cross_entropy " + std::to_string(int(reduction)),
              .covers = "linear_cross_entropy",
              .inputs = {real(), index(5), real(), real()},
-             .shapes = {{{4, 3}, {4}, {5, 3}, {5}}, {{2, 3, 2}, {2, 3}, {5, 2}, {5}}, {{3, 1}, {3}, {7, 1}, {7}}},
+             .shapes = {{{4, 3}, {4}, {5, 3}, {5}}, {{2, 3, 2}, {2, 3}, {5, 2}, {5}}, {{9, 1}, {9}, {7, 1}, {7}}},
              .op = [=](Tensors const& x) { return Tensors{linear_cross_entropy(x[0], x[1], x[2], x[3], options)}; },
              .twin =
                  [=](Tensors const& x) {
