@@ -1,311 +1,226 @@
-// heed-bench: how fast heed is here, one JSON object a line. tests/peers/compare.py runs it beside PyTorch.
+// heed-bench: how fast heed is here, as a table or JSON; tests/peers/compare.py runs it beside its peers.
+#include <fmt/format.h>
 #include <heed/engine/engine.h>
-#include <heed/nn/nn.h>
-#include <heed/optim/optim.h>
-#include <spawn.h>
-#include <sys/wait.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
-#include <functional>
-#include <iterator>
-#include <optional>
+#include <iostream>
+#include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "peak.h"
-
-extern char** environ;
+#include "works.h"
 
 namespace {
 
 using namespace heed;
+using bench::Work;
 
-struct Settings {
-  std::string filter;
-  std::vector<int> threads{1, 2};
-  double seconds = 2;  // a measurement
-  std::string text;    // for the GPT step; random tokens where empty
+bool by_processor = false;  // time is the processor's, for machines that are busy
+
+double now() {
+  if (by_processor) return double(std::clock()) / CLOCKS_PER_SEC;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+struct Result {
+  double least, median;  // milliseconds a piece
+  int count;             // turns measured
+  double limit;          // milliseconds that the machine's peak or bandwidth, whichever binds, would take; 0: unknown
 };
 
-struct Times {
-  double least, median;  // seconds
-  int count;
-};
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-/// Calls `body` for about `seconds`, after a first call that is not counted.
-Times measure(double seconds, std::function<void()> const& body) {
-  body();
-  std::vector<double> times;
-  for (double const end = now() + seconds; times.size() < 5 || now() < end;) {
-    double const start = now();
-    body();
-    times.push_back(now() - start);
-  }
-  std::sort(times.begin(), times.end());
-  return {times.front(), times[times.size() / 2], int(times.size())};
-}
-
-/// Prints one measurement; `extra` is more JSON, beginning with a comma.
-void print(char const* name, int threads, Times const& t, double per_call, char const* unit,
-           std::string const& extra = {}) {
-  double const scale = (std::string(unit) == "ns" ? 1e9 : 1e3) / per_call;
-  std::printf(R"({"name":"%s","threads":%d,"unit":"%s","min":%.6g,"median":%.6g,"count":%d%s})"
-              "\n",
-              name, threads, unit, t.least * scale, t.median * scale, t.count, extra.c_str());
-  std::fflush(stdout);
-}
-
-std::string number(char const* key, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, R"(,"%s":%.4g)", key, value);
-  return text;
-}
-
-/// [n, n]·[n, n] in f32, nothing recorded.
-void bench_gemm(Settings const& settings, int threads, int64_t n) {
-  NoGrad const off;
-  Tensor const a = randn({n, n}), b = randn({n, n});
-  int const calls = int(std::max<int64_t>(1, 512 * 512 * 512 / (n * n * n)));
-  Times const t = measure(settings.seconds, [&] {
-    for (int i = 0; i < calls; ++i) matmul(a, b);
-  });
-  double const gflops = 2e-9 * double(n * n * n) * calls / t.least;
-  print(("gemm/" + std::to_string(n)).c_str(), threads, t, calls, "ms",
-        number("gflops", gflops) + number("limit_share", gflops / bench::peak_gflops(isa(), threads)));
-}
-
-/// Operations with kernels of their own kind, nothing recorded.
-struct Kernel {
-  char const* name;
-  std::function<std::function<void()>()> prepare;
-};
-std::vector<Kernel> const& kernels_measured() {
-  static std::vector<Kernel> const all{
-      {"kernel/gather",
-       [] {
-         Tensor const x = randn({1000, 1000}), index = randint(0, 1000, {1000, 1000});
-         return [=] { gather(x, 1, index); };
-       }},
-      {"kernel/rfft_pair",
-       [] {
-         Tensor const x = randn({64, 4096});
-         return [=] { irfft(rfft(x)); };
-       }},
-      {"kernel/cummax",
-       [] {
-         Tensor const x = randn({1000, 1000});
-         return [=] { cummax(x, 1); };
-       }},
-      {"kernel/sum_i64",
-       [] {
-         Tensor const x = randint(0, 100, {1000, 1000});
-         return [=] { sum(x, {0}); };
-       }},
-      {"kernel/eigh",
-       [] {
-         Tensor const x = randn({128, 128}), symmetric = x + x.t();
-         return [=] { eigh(symmetric); };
-       }},
-      {"kernel/svd",
-       [] {
-         Tensor const x = randn({128, 128});
-         return [=] { svd(x, false); };
-       }},
-      {"kernel/depthwise",
-       [] {
-         Tensor const x = randn({8, 64, 56, 56}), w = randn({64, 1, 3, 3});
-         return [=] { conv2d(x, w, {}, {.stride = {2, 2}, .padding = {1, 1}, .groups = 64}); };
-       }},
-  };
-  return all;
-}
-void bench_kernel(Settings const& settings, int threads, Kernel const& kernel) {
-  NoGrad const off;
-  print(kernel.name, threads, measure(settings.seconds / 4, kernel.prepare()), 1, "ms");
-}
-
-/// y = x + x of one element, recorded; and a chain of 100 such adds with its backward.
-void bench_small(Settings const& settings, int threads) {
-  Tensor x = ones({1}), other = ones({1});
-  x.requires_grad_();
-  constexpr int adds = 1000, chain = 100;
-  print("op/add_recorded", threads,
-        measure(settings.seconds / 4,
-                [&] {
-                  for (int i = 0; i < adds; ++i) x + other;
-                }),
-        adds, "ns");
-  print("op/add_chain_backward", threads,
-        measure(settings.seconds / 4,
-                [&] {
-                  for (int r = 0; r < 10; ++r) {
-                    Tensor y = x;
-                    for (int i = 0; i < chain; ++i) y = y + other;
-                    x.set_grad({});
-                    y.backward();
-                  }
-                }),
-        10 * chain, "ns");
-}
-
-/// scan() of eight heads of 64×64 over `steps`: forward, and with backward; no decay, one per head, one per channel,
-/// and one per head with a delta rule.
-void bench_scan(Settings const& settings, int threads, std::string const& name, std::string const& kind,
-                int64_t steps) {
-  Shape const rows{1, 8, steps, 64}, scalars{1, 8, steps};
-  Tensor q = randn(rows), k = normalize(randn(rows), 2, -1), v = randn(rows), beta = rand(scalars);
-  bool const delta = kind == "delta", channels = kind == "channels";
-  ScanOptions options;
-  if (kind != "linear") options.decay = rand(channels ? rows : scalars) * -0.1;
-  auto const run = [&] { return delta ? delta_scan(q, k, v, beta, options).out : scan(q, k, v, options).out; };
-  auto const report = [&](std::string const& name, Times const& t) {
-    print(name.c_str(), threads, t, 1, "ms", number("tokens_per_second", double(steps) / t.least));
-  };
-  {
-    NoGrad const off;
-    report(name, measure(settings.seconds / 4, run));
-  }
-  std::vector<Tensor> operands{q, k, v};
-  if (delta) operands.push_back(beta);
-  if (options.decay) operands.push_back(options.decay);
-  for (Tensor& t : operands) t.requires_grad_();
-  Tensor const cotangent = randn(rows);
-  report(name + "/training", measure(settings.seconds / 4, [&] { grad({run()}, operands, {cotangent}); }));
-}
-
-/// From exec to the end of a process that multiplies two 64×64 matrices.
-void bench_start(Settings const& settings) {
-  char program[] = "/proc/self/exe", command[] = "--start";
-  char* const arguments[] = {program, command, nullptr};
-  print("start/first_matmul", 1,
-        measure(settings.seconds / 4,
-                [&] {
-                  pid_t child = 0;
-                  if (posix_spawn(&child, program, nullptr, nullptr, arguments, environ) != 0) std::exit(1);
-                  int status = 0;
-                  waitpid(child, &status, 0);
-                }),
-        1, "ms");
-}
-
-/// One training step of nanoGPT's CPU configuration: forward, loss, gradients cleared, backward, AdamW.
-void bench_gpt(Settings const& settings, int threads) {
-  constexpr int64_t batch = 12, batches = 16;
-  seed(1);
-  nn::GPTConfig const config{.vocabulary = 65, .layers = 4, .heads = 4, .dim = 128, .block = 64};
-  std::vector<int64_t> tokens;
-  if (settings.text.empty()) {
-    tokens = randint(0, config.vocabulary, {100'000}).to_vector<int64_t>();
-  } else {
-    std::ifstream file(settings.text, std::ios::binary);
-    std::string const text{std::istreambuf_iterator<char>(file), {}};
-    auto const vocabulary = optim::CharacterVocabulary::of(text);
-    if (vocabulary.size() > config.vocabulary || text.empty()) {
-      std::fprintf(stderr, "heed-bench: '%s' must hold 1 to 65 distinct characters\n", settings.text.c_str());
-      std::exit(2);
+/// Turns for about `seconds`, at least one; before them one that is not counted, unless it is long and was there
+/// before.
+class Measured {
+ public:
+  explicit Measured(Work work) : work_(std::move(work)) {}
+  Result operator()(double seconds, int threads) {
+    set_thread_count(threads);
+    double begin = now();
+    if (last_ < seconds / 4) {
+      work_.run();
+      last_ = now() - begin;
     }
-    tokens = vocabulary.encode(text);
+    std::vector<double> times;
+    for (double const end = now() + seconds; times.empty() || now() + last_ / 2 < end;) {
+      begin = now();
+      work_.run();
+      times.push_back(last_ = now() - begin);
+    }
+    std::sort(times.begin(), times.end());
+    double const scale = 1e3 / work_.pieces;
+    return {times.front() * scale, times[times.size() / 2] * scale, int(times.size()), limit(threads)};
   }
-  optim::TokenDataset const data(std::move(tokens), config.block, 0.1);
-  Generator draw(2);
-  std::vector<optim::Batch> prepared;
-  for (int64_t i = 0; i < batches; ++i) prepared.push_back(data.random_batch(batch, draw));
 
-  nn::GPT model(config);
-  optim::AdamW optimizer(optim::decay_matrices_only(model, 0.1), {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.99});
-  size_t next = 0;
-  double last_loss = 0;
-  Times const t = measure(settings.seconds, [&] {
-    optim::Batch const& b = prepared[next++ % batches];
-    Tensor const loss = cross_entropy(model(b.inputs), b.targets);
-    optimizer.zero_grad();
-    loss.backward();
-    optimizer.step();
-    last_loss = loss.item();
-  });
-  // 6·(N − T·d)·B·T for the weights, 6·L·d·T·B·T for causal attention.
-  double const n = double(nn::count_parameters(model)), positions = double(batch * config.block);
-  double const gflop = 1e-9 * (6 * (n - double(config.block * config.dim)) * positions +
-                               6 * double(config.layers * config.dim * config.block) * positions);
-  print("gpt/step", threads, t, 1, "ms",
-        number("tokens_per_second", positions / t.least) + number("gflops", gflop / t.least) +
-            number("limit_share", gflop / t.least / bench::peak_gflops(isa(), threads)) + number("loss", last_loss));
+ private:
+  double limit(int threads) const {
+    double ms = 0;
+    if (work_.flop > 0) ms = std::max(ms, 1e-6 * work_.flop / bench::peak_gflops(isa(), threads));
+    if (work_.bytes > 0) ms = std::max(ms, 1e-6 * work_.bytes / bench::peak_gbytes(work_.bytes, threads));
+    return ms;
+  }
+  Work work_;
+  double last_ = 0;  // seconds of a turn
+};
+
+std::string json(std::string const& name, int threads, Result const& r) {
+  return fmt::format(
+      R"({{"name": "{}", "threads": {}, "min": {:.6g}, "median": {:.6g}, "count": {}, "limit": {:.6g}}})", name,
+      threads, r.least, r.median, r.count, r.limit);
+}
+
+std::string duration(double ms) {
+  return ms < 1e-3 ? fmt::format("{:.0f} ns", ms * 1e6)
+         : ms < 1  ? fmt::format("{:.1f} µs", ms * 1e3)
+                   : fmt::format("{:.2f} ms", ms);
+}
+
+/// Kilobytes that /proc/self/status names `key`.
+double resident(std::string const& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(key)) return std::atof(line.c_str() + key.size());
+  return 0;
+}
+
+/// Megabytes by which the first turn raises the process's resident memory at its peak.
+double growth(Work const& work, int threads) {
+  set_thread_count(threads);
+  std::ofstream("/proc/self/clear_refs") << "5";
+  double const before = resident("VmRSS:");
+  work.run();
+  return (resident("VmHWM:") - before) / 1024;
+}
+
+bench::NamedWork const* find(std::string const& name) {
+  for (auto const& work : bench::works())
+    if (work.name == name) return &work;
+  return nullptr;
+}
+
+/// Answers "name threads seconds" lines, each with a JSON line: what compare.py drives.
+void serve() {
+  std::map<std::string, Measured> ready;
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    std::string name;
+    int threads = 1;
+    double seconds = 1;
+    words >> name >> threads >> seconds;
+    auto const* const work = find(name);
+    if (!work) {
+      std::puts("{}");
+    } else if (seconds == 0) {
+      std::puts(fmt::format(R"({{"name": "{}", "growth": {:.4g}}})", name, growth(work->make(), threads)).c_str());
+    } else {
+      auto at = ready.find(name);
+      if (at == ready.end()) {
+        ready.clear();  // the last one's inputs would stay in memory
+        at = ready.emplace(name, Measured(work->make())).first;
+      }
+      std::puts(json(name, threads, at->second(seconds, threads)).c_str());
+    }
+    std::fflush(stdout);
+  }
 }
 
 [[noreturn]] void usage(int code) {
   std::puts(
-      "heed-bench [--filter TEXT] [--threads N[,N]] [--seconds S] [--text FILE]\n"
-      "  --filter TEXT   only measurements whose name begins so: peak, gemm, gemm/512, kernel, op, scan, start, gpt\n"
-      "                  (default: all)\n"
+      "heed-bench [--filter TEXT] [--threads N[,N]] [--seconds S] [--json] [--cpu]\nheed-bench --serve [--cpu]\n"
+      "  --filter TEXT   only work whose name begins so: peak, gemm, gemm/512, attention, gpt, conv3x3 … (default: "
+      "all)\n"
       "  --threads N,N   thread counts (default 1,2)\n"
-      "  --seconds S     length of a measurement (default 2)\n"
-      "  --text FILE     what the GPT step trains on, at most 65 distinct characters (default: random tokens)\n"
-      "One JSON object a line; times are the minimum and the median of repeated calls.");
+      "  --seconds S     length of a measurement (default 1)\n"
+      "  --json          one JSON list in place of a table\n"
+      "  --cpu           processor time in place of time that passed\n"
+      "  --serve         answer lines \"name threads seconds\" from standard input; 0 seconds: growth of memory\n"
+      "Times are the minimum and the median of repeated calls; \"of limit\" is the share of what the multiply-add "
+      "units\n"
+      "or the memory, whichever binds, could do.");
   std::exit(code);
 }
+
+struct Settings {
+  std::string filter;
+  std::vector<int> threads{1, 2};
+  double seconds = 1;
+  bool json = false;
+};
 
 Settings parse(int argc, char** argv) {
   Settings settings;
   for (int i = 1; i < argc; ++i) {
     std::string const key = argv[i];
+    if (key == "--json" || key == "--cpu") {
+      (key == "--json" ? settings.json : by_processor) = true;
+      continue;
+    }
     if (key == "--help" || i + 1 == argc) usage(key == "--help" ? 0 : 2);
     std::string const value = argv[++i];
-    if (key == "--filter")
+    if (key == "--filter") {
       settings.filter = value;
-    else if (key == "--seconds")
+    } else if (key == "--seconds") {
       settings.seconds = std::atof(value.c_str());
-    else if (key == "--text")
-      settings.text = value;
-    else if (key == "--threads") {
+    } else if (key == "--threads") {
       settings.threads.clear();
-      for (size_t from = 0; from < value.size(); from = std::min(value.find(',', from), value.size() - 1) + 1)
-        settings.threads.push_back(std::max(1, std::atoi(value.c_str() + from)));
-    } else
+      std::istringstream list(value);
+      for (std::string each; std::getline(list, each, ',');)
+        settings.threads.push_back(std::max(1, std::atoi(each.c_str())));
+    } else {
       usage(2);
+    }
   }
   return settings;
+}
+
+void show(Settings const& settings) {
+  std::vector<std::string> lines;
+  if (!settings.json) fmt::print("{:<28}{:>8}{:>12}{:>12}{:>10}\n", "work", "threads", "minimum", "median", "of limit");
+  for (auto const& work : bench::works()) {
+    if (!work.name.starts_with(settings.filter)) continue;
+    Measured measured(work.make());
+    for (int threads : settings.threads) {
+      Result const r = measured(settings.seconds, threads);
+      if (settings.json)
+        lines.push_back(json(work.name, threads, r));
+      else
+        fmt::print("{:<28}{:>8}{:>12}{:>12}{:>10}\n", work.name, threads, duration(r.least), duration(r.median),
+                   r.limit > 0 ? fmt::format("{:.0f} %", 100 * r.limit / r.least) : "");
+      std::fflush(stdout);
+    }
+  }
+  if (settings.json) fmt::print("[{}]\n", fmt::join(lines, ",\n "));
+  if (settings.json || !std::string("peak").starts_with(settings.filter)) return;
+  for (int threads : settings.threads)
+    for (Isa level : all_isas())
+      if (has_isa(level))
+        fmt::print("peak/{:<23}{:>8}{:>16.1f} GFLOP/s\n", name(level), threads, bench::peak_gflops(level, threads));
+  for (int threads : settings.threads)
+    for (double bytes : {1e5, 4e6, 2e8})
+      fmt::print("bandwidth/{:<18g}{:>8}{:>16.1f} GB/s\n", bytes, threads, bench::peak_gbytes(bytes, threads));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc == 2 && std::string(argv[1]) == "--start") {
+  std::string const first = argc > 1 ? argv[1] : "";
+  if (first == "--start") {
     Tensor const a = ones({64, 64});
     return matmul(a, a).at(0, 0).item() == 64 ? 0 : 1;
   }
-  Settings const settings = parse(argc, argv);
-  auto wanted = [&](std::string const& name) {
-    return name.starts_with(settings.filter) || settings.filter.starts_with(name + "/");
-  };
-  for (int threads : settings.threads) {
-    set_thread_count(threads);
-    if (wanted("peak"))
-      for (Isa level : all_isas())
-        if (has_isa(level))
-          std::printf(R"({"name":"peak/%s","threads":%d,"unit":"GFLOP/s","max":%.4g})"
-                      "\n",
-                      std::string(name(level)).c_str(), threads, bench::peak_gflops(level, threads));
-    for (int64_t n : {128, 512, 1024})
-      if (std::string const each = "gemm/" + std::to_string(n); wanted("gemm") && each.starts_with(settings.filter))
-        bench_gemm(settings, threads, n);
-    for (Kernel const& kernel : kernels_measured())
-      if (std::string(kernel.name).starts_with(settings.filter)) bench_kernel(settings, threads, kernel);
-    if (wanted("op")) bench_small(settings, threads);
-    if (wanted("scan"))
-      for (char const* kind : {"linear", "decay", "channels", "delta"})
-        for (int64_t steps : {512, 4096, 65536})
-          if (std::string const each = std::string("scan/") + kind + "/" + std::to_string(steps);
-              each.starts_with(settings.filter))
-            bench_scan(settings, threads, each, kind, steps);
-    if (wanted("gpt")) bench_gpt(settings, threads);
+  if (first == "--serve") {
+    by_processor = argc > 2 && std::string(argv[2]) == "--cpu";
+    serve();
+  } else {
+    show(parse(argc, argv));
   }
-  if (wanted("start")) bench_start(settings);
   return 0;
 } catch (std::exception const& error) {
   std::fprintf(stderr, "heed-bench: %s\n", error.what());

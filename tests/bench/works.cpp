@@ -1,0 +1,285 @@
+#include "works.h"
+
+#include <heed/engine/engine.h>
+#include <heed/nn/nn.h>
+#include <heed/optim/optim.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <memory>
+#include <stdexcept>
+
+extern char** environ;
+
+namespace heed::bench {
+namespace {
+
+constexpr double element = sizeof(float);
+
+double count(Shape const& shape) { return double(numel(shape)); }
+
+Tensor variable(Shape const& shape) {
+  Tensor x = randn(shape);
+  x.requires_grad_();
+  return x;
+}
+
+/// f once a turn, nothing recorded; its result lives until the next.
+template <class F>
+std::function<void()> forward(F f) {
+  return [f, y = Tensor()]() mutable {
+    NoGrad const off;
+    y = {};
+    y = f();
+  };
+}
+
+/// f and its gradients by a random cotangent, those of `leaves` cleared first.
+template <class F>
+std::function<void()> with_backward(std::vector<Tensor> leaves, F f) {
+  Tensor cotangent;
+  {
+    NoGrad const off;
+    cotangent = randn_like(f());
+  }
+  return [leaves, f, cotangent] {
+    for (Tensor const& leaf : leaves) leaf.set_grad({});
+    f().backward(cotangent);
+  };
+}
+
+/// [m, k]·[k, n], small ones many times a turn.
+Work product(int64_t m, int64_t k, int64_t n, Dtype dtype = Dtype::f32) {
+  Tensor const a = randn({m, k}).to(dtype), b = randn({k, n}).to(dtype);
+  double const work = double(m * n * k);
+  int const calls = int(std::clamp(2e6 / work, 1.0, 2000.0));
+  return {.run =
+              [=] {
+                NoGrad const off;
+                for (int i = 0; i < calls; ++i) matmul(a, b);
+              },
+          .flop = 2 * work,
+          .bytes = double(size_of(dtype)) * double(m * k + k * n + m * n),
+          .pieces = double(calls)};
+}
+
+Work batched_product() {
+  Tensor const a = randn({64, 128, 64}), b = randn({64, 64, 128});
+  return {.run = forward([=] { return matmul(a, b); }),
+          .flop = 2.0 * 64 * 128 * 128 * 64,
+          .bytes = element * 64 * (128 * 64 * 2 + 128 * 128)};
+}
+
+Work pointwise(int64_t n, Tensor (*f)(Tensor const&)) {
+  Tensor const x = randn({n});
+  return {.run = forward([=] { return f(x); }), .bytes = element * 2 * double(n)};
+}
+
+Work large_add() {
+  Tensor const a = randn({1 << 24}), b = randn({1 << 24});
+  return {.run = forward([=] { return a + b; }), .bytes = element * 3 * (1 << 24)};
+}
+
+Work transpose_copy() {
+  Tensor const x = randn({4096, 4096});
+  return {.run = forward([=] { return x.t().contiguous(); }), .bytes = element * 2 * 4096 * 4096};
+}
+
+/// A normalisation of rows: forward x → y, backward g and x or y → dx.
+template <class F>
+Work rows(F f) {
+  Tensor const x = variable({4096, 1024}), w = variable({1024}), b = variable({1024});
+  return {.run = with_backward({x, w, b}, [=] { return f(x, w, b); }), .bytes = element * 5 * 4096 * 1024};
+}
+
+Work cross_entropy_work() {
+  Tensor const logits = variable({4096, 32000}), targets = randint(0, 32000, {4096});
+  return {.run =
+              [=] {
+                logits.set_grad({});
+                cross_entropy(logits, targets).backward();
+              },
+          .bytes = element * 3 * 4096 * 32000};
+}
+
+Work embedding_work() {
+  Tensor const table = variable({50'000, 768}), index = randint(0, 50'000, {8192});
+  return {.run = with_backward({table}, [=] { return embedding(index, table); }),
+          .bytes = element * 768 * (3 * 8192 + 50'000)};
+}
+
+/// B 2, H 8, D 64, without masks, causal, or with a window of 256 keys.
+Work attention(int64_t t, bool causal, bool window, bool backward) {
+  Shape const shape{2, 8, t, 64};
+  Tensor const q = variable(shape), k = variable(shape), v = variable(shape);
+  AttendOptions options{.causal = causal};
+  if (window) options.left = 255;
+  auto const out = [=] { return attend(q, k, v, options).out; };
+  double const entries = window   ? 256.0 * double(t) - 255.0 * 128
+                         : causal ? double(t) * double(t + 1) / 2
+                                  : double(t) * double(t);
+  return {.run = backward ? with_backward({q, k, v}, out) : forward(out),
+          .flop = 4.0 * 2 * 8 * 64 * entries * (backward ? 3.5 : 1),
+          .bytes = element * count(shape) * (backward ? 12 : 4)};
+}
+
+Work convolution(int64_t in, int64_t out, int64_t groups = 1) {
+  Tensor const x = variable({32, in, 32, 32}), w = variable({out, in / groups, 3, 3}), b = variable({out});
+  double const moved = element * (count(x.shape()) + 32.0 * double(out) * 32 * 32);
+  return {.run = with_backward({x, w, b}, [=] { return conv2d(x, w, b, {.padding = 1, .groups = groups}); }),
+          .flop = 3 * 2.0 * 32 * 32 * 32 * double(out * in / groups) * 9,
+          .bytes = 3 * moved};
+}
+
+Work max_pool() {
+  Tensor const x = variable({32, 64, 32, 32});
+  double const n = count(x.shape());
+  return {.run = with_backward({x}, [=] { return max_pool2d(x, 2); }), .bytes = element * (n + n / 4 + n / 4 + n)};
+}
+
+Work batch_normalisation() {
+  Tensor const x = variable({32, 64, 32, 32}), w = variable({64}), b = variable({64});
+  Tensor const mean = zeros({64}), var = ones({64});
+  return {.run = with_backward({x, w, b}, [=] { return batch_norm(x, mean, var, w, b, {.training = true}); }),
+          .bytes = element * 5 * count(x.shape())};
+}
+
+/// A chain of 100 one-element additions with its backward; a piece is an addition.
+Work recorded_chain() {
+  Tensor const x = variable({1}), other = ones({1});
+  return {.run =
+              [=] {
+                for (int r = 0; r < 10; ++r) {
+                  Tensor y = x;
+                  for (int i = 0; i < 100; ++i) y = y + other;
+                  x.set_grad({});
+                  y.backward();
+                }
+              },
+          .pieces = 1000};
+}
+
+/// A step of nanoGPT's training: forward, cross-entropy, gradients cleared, backward, AdamW.
+Work gpt_step(nn::GPTConfig const& config, int64_t batch) {
+  seed(1);
+  auto const model = std::make_shared<nn::GPT>(config);
+  auto const optimizer = std::make_shared<optim::AdamW>(
+      optim::decay_matrices_only(*model, 0.1), optim::AdamWOptions{.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.99});
+  Tensor const inputs = randint(0, config.vocabulary, {batch, config.block}),
+               targets = randint(0, config.vocabulary, {batch, config.block});
+  double const positions = double(batch * config.block);
+  double const weights = double(nn::count_parameters(*model) - config.block * config.dim);
+  return {.run =
+              [=] {
+                Tensor const loss = cross_entropy((*model)(inputs), targets);
+                optimizer->zero_grad();
+                loss.backward();
+                optimizer->step();
+              },
+          .flop = 6 * weights * positions + 6 * double(config.layers * config.dim * config.block) * positions};
+}
+
+nn::GPTConfig const small_gpt{.vocabulary = 65, .layers = 4, .heads = 4, .dim = 128, .block = 64};
+nn::GPTConfig const large_gpt{.vocabulary = 65, .layers = 6, .heads = 6, .dim = 384, .block = 256};
+
+/// 64 greedy tokens from one; a piece is a token.
+Work decoding() {
+  seed(1);
+  auto const model = std::make_shared<nn::GPT>(small_gpt);
+  double const weights = double(nn::count_parameters(*model));
+  return {.run = [model] { nn::generate(*model, {1}, 64, {.temperature = 0}, default_generator()); },
+          .flop = 2 * weights,
+          .bytes = element * weights,
+          .pieces = 64};
+}
+
+/// 784-512-512-10 with ReLU, batch 128, Adam.
+Work mlp_step() {
+  seed(1);
+  struct Model : nn::Layer<Model> {
+    nn::Linear a{784, 512}, b{512, 512}, c{512, 10};
+    Tensor forward(Tensor const& x) const { return c(relu(b(relu(a(x))))); }
+    void visit(nn::Visitor& v) override { v.child("a", a), v.child("b", b), v.child("c", c); }
+  };
+  auto const model = std::make_shared<Model>();
+  auto const optimizer =
+      std::make_shared<optim::AdamW>(optim::all_parameters(*model), optim::AdamWOptions{.learning_rate = 1e-3});
+  Tensor const x = randn({128, 784}), y = randint(0, 10, {128});
+  double const weights = double(nn::count_parameters(*model));
+  return {.run =
+              [=] {
+                Tensor const loss = cross_entropy((*model)(x), y);
+                optimizer->zero_grad();
+                loss.backward();
+                optimizer->step();
+              },
+          .flop = 6 * weights * 128,
+          .bytes = element * weights * 8};
+}
+
+/// From exec to the end of a process that multiplies two 64×64 matrices.
+Work start() {
+  return {.run = [] {
+    char program[] = "/proc/self/exe", command[] = "--start";
+    char* const arguments[] = {program, command, nullptr};
+    pid_t child = 0;
+    int status = 0;
+    if (posix_spawn(&child, program, nullptr, nullptr, arguments, environ) != 0 || waitpid(child, &status, 0) < 0)
+      throw std::runtime_error("cannot start a process");
+  }};
+}
+
+std::vector<NamedWork> list() {
+  std::vector<NamedWork> all;
+  auto const add = [&all](std::string name, std::function<Work()> make) {
+    all.push_back({std::move(name), std::move(make)});
+  };
+  for (int64_t n : {512, 1024, 2048}) add("gemm/" + std::to_string(n), [n] { return product(n, n, n); });
+  add("gemm_batched/64x128x64x128", batched_product);
+  for (int64_t n : {8, 16, 32, 64, 96}) add("gemm_small/" + std::to_string(n), [n] { return product(n, n, n); });
+  add("gemm_vector/2048", [] { return product(1, 2048, 2048); });
+  add("gemm_bf16/1024", [] { return product(1024, 1024, 1024, Dtype::bf16); });
+  add("gemm_f16/1024", [] { return product(1024, 1024, 1024, Dtype::f16); });
+  add("exp/1e6", [] { return pointwise(1'000'000, exp); });
+  add("gelu_tanh/1e6", [] { return pointwise(1'000'000, gelu_tanh); });
+  add("gelu/1e6", [] { return pointwise(1'000'000, gelu); });
+  add("softmax/4096x1024",
+      [] { return rows([](Tensor const& x, Tensor const&, Tensor const&) { return softmax(x); }); });
+  add("layer_norm/4096x1024",
+      [] { return rows([](Tensor const& x, Tensor const& w, Tensor const& b) { return layer_norm(x, w, b); }); });
+  add("rms_norm/4096x1024",
+      [] { return rows([](Tensor const& x, Tensor const& w, Tensor const&) { return rms_norm(x, w); }); });
+  add("add/64MB", large_add);
+  add("exp/64MB", [] { return pointwise(1 << 24, exp); });
+  add("transpose/4096", transpose_copy);
+  add("cross_entropy/4096x32000", cross_entropy_work);
+  add("embedding/8192of50000x768", embedding_work);
+  for (int64_t t : {256, 1024, 4096}) {
+    add("attention/" + std::to_string(t), [t] { return attention(t, false, false, true); });
+    add("attention_causal/" + std::to_string(t), [t] { return attention(t, true, false, true); });
+  }
+  add("window_forward/4096", [] { return attention(4096, true, true, false); });
+  add("window/4096", [] { return attention(4096, true, true, true); });
+  add("gpt/d128", [] { return gpt_step(small_gpt, 12); });
+  add("gpt/d384", [] { return gpt_step(large_gpt, 12); });
+  add("mlp/784-512-512-10", mlp_step);
+  add("op/add", recorded_chain);
+  add("decode/d128", decoding);
+  add("conv3x3/3to64", [] { return convolution(3, 64); });
+  add("conv3x3/64to64", [] { return convolution(64, 64); });
+  add("depthwise3x3/64", [] { return convolution(64, 64, 64); });
+  add("max_pool/2", max_pool);
+  add("batch_norm/64", batch_normalisation);
+  add("start/first_matmul", start);
+  return all;
+}
+
+}  // namespace
+
+std::vector<NamedWork> const& works() {
+  static std::vector<NamedWork> const all = list();
+  return all;
+}
+
+}  // namespace heed::bench
