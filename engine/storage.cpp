@@ -50,8 +50,12 @@ void* acquire(size_t bytes) {
   size_t const align = bytes >= huge_page / 2 ? huge_page : alignment;
   size_t const rounded = (bytes + align - 1) / align * align;
   void* const block = std::aligned_alloc(align, rounded);
-  // Fresh pages cost more than the arithmetic on them; transparent huge pages are given only where asked for.
-  if (block && align == huge_page) madvise(block, rounded, MADV_HUGEPAGE);
+  // Fresh pages cost more than the arithmetic on them; transparent huge pages are given only where asked for. The last
+  // one is asked for only if little of it would be wasted.
+  if (block && align == huge_page) {
+    size_t const tail = bytes % huge_page;
+    madvise(block, tail < huge_page / 4 * 3 ? bytes - tail : rounded, MADV_HUGEPAGE);
+  }
   if (block) bytes_acquired.fetch_add(bytes, std::memory_order_relaxed);
   return block;
 }
