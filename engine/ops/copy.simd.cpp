@@ -5,11 +5,16 @@
 #include <cstdlib>
 #include <utility>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
 namespace {
 
 constexpr int64_t chunk_bytes = 64 * 1024;
+constexpr int64_t far_bytes = 16 << 20;  // results from this size on are written past the caches
 
 /// A strided side and a contiguous side, axes of size 1 gone, axes that continue each other merged.
 struct Plan {
@@ -70,9 +75,22 @@ R zip_high(R a, R b, std::index_sequence<i...>) {
 template <class E>
 constexpr int side = 64 / int(sizeof(E));  // of a tile: one cache line
 
+/// One line of the cache, past it where `far`.
+template <bool far>
+void store_line(void* to, void const* from) {
+#if defined(__SSE2__)
+  if constexpr (far) {
+    for (int i = 0; i < 4; ++i)
+      _mm_stream_si128(static_cast<__m128i*>(to) + i, _mm_load_si128(static_cast<__m128i const*>(from) + i));
+    return;
+  }
+#endif
+  __builtin_memcpy(to, from, 64);
+}
+
 /// to[r·to_row + c] = from[r + c·from_column] for a tile of side × side. Every source line is read at once, and every
 /// destination line is written at once: lines a power of two apart share few places in the cache.
-template <class E>
+template <bool far, class E>
 void transpose_tile(E const* from, int64_t from_column, E* to, int64_t to_row) {
   constexpr int w = 16 / int(sizeof(E));
   using R [[gnu::vector_size(16)]] = E;
@@ -97,21 +115,23 @@ void transpose_tile(E const* from, int64_t from_column, E* to, int64_t to_row) {
 #pragma GCC unroll 16
       for (int j = 0; j < w; ++j) __builtin_memcpy(&tile[r + j][c], &x[j], sizeof(R));
     }
-  for (int r = 0; r < side<E>; ++r) __builtin_memcpy(to + r * to_row, tile[r], sizeof tile[r]);
+  for (int r = 0; r < side<E>; ++r) store_line<far>(to + r * to_row, tile[r]);
 }
 
-/// to[r·to_row + c·to_column] = from[r·from_row + c·from_column]
+/// to[r·to_row + c·to_column] = from[r·from_row + c·from_column]; `far` wants rows of `to` on lines of the cache.
 template <class E>
 void block(E const* from, int64_t from_row, int64_t from_column, E* to, int64_t to_row, int64_t to_column, int64_t rows,
-           int64_t columns) {
+           int64_t columns, bool far) {
   int64_t r = 0;
-  if (from_row == 1 && to_column == 1)
-    for (; r + side<E> <= rows; r += side<E>) {
-      int64_t c = 0;
-      for (; c + side<E> <= columns; c += side<E>)
-        transpose_tile(from + r + c * from_column, from_column, to + r * to_row + c, to_row);
-      for (; c < columns; ++c) line(from + r + c * from_column, 1, to + r * to_row + c, to_row, side<E>);
-    }
+  if (from_row == 1 && to_column == 1) {
+    auto const tile = far ? transpose_tile<true, E> : transpose_tile<false, E>;
+    int64_t const whole = columns / side<E> * side<E>;
+    for (int64_t c = 0; c < whole; c += side<E>)  // down the columns of `from` first: memory fetches ahead there
+      for (r = 0; r + side<E> <= rows; r += side<E>)
+        tile(from + r + c * from_column, from_column, to + r * to_row + c, to_row);
+    r = rows / side<E> * side<E>;
+    for (int64_t c = whole; c < columns; ++c) line(from + c * from_column, 1, to + c, to_row, r);
+  }
   for (; r < rows; ++r) line(from + r * from_row, from_column, to + r * to_row, to_column, columns);
 }
 
@@ -187,6 +207,9 @@ void move(Plan const& p, E const* src, E* dst) {
   int64_t const row_blocks = (rows + tall - 1) / tall, column_blocks = (columns + wide - 1) / wide;
   int64_t const height = rows < tall ? rows : tall, width = columns < wide ? columns : wide;
   int64_t const grain = (chunk + height * width - 1) / (height * width);
+  bool far = p.count * int64_t(sizeof(E)) >= far_bytes && wide % side<E> == 0 && tall % side<E> == 0 &&
+             reinterpret_cast<uintptr_t>(dst) % 64 == 0;
+  for (int a = 0; a < p.rank; ++a) far &= to[a] == 1 || to[a] % side<E> == 0;
   parallel_for(p.count / (rows * columns) * row_blocks * column_blocks, grain, [=, &p](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       int64_t const c = i % column_blocks * wide, r = i / column_blocks % row_blocks * tall;
@@ -201,10 +224,13 @@ void move(Plan const& p, E const* src, E* dst) {
       E* const d = dst + t + r * to[across] + c * to[last];
       int64_t const h = rows - r < tall ? rows - r : tall, w = columns - c < wide ? columns - c : wide;
       if (gathering)
-        block(s, from[across], from[last], d, to[across], to[last], h, w);
+        block(s, from[across], from[last], d, to[across], to[last], h, w, far);
       else
-        block(s, from[last], from[across], d, to[last], to[across], w, h);
+        block(s, from[last], from[across], d, to[last], to[across], w, h, far);
     }
+#if defined(__SSE2__)
+    if (far) _mm_sfence();
+#endif
   });
 }
 
