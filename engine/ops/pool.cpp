@@ -3,6 +3,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/pool.h>
 #include <heed/engine/ops/spatial.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
@@ -87,36 +88,88 @@ int64_t product(Shape const& shape, int from, int to) {
   return n;
 }
 
+/// The longest run of windows [low, high) that hold `taps` elements each, `stride` apart.
+struct Run {
+  int64_t low = 0, high = 0, stride = 1, taps = 0;
+};
+Run longest_run(Windows const& w) {
+  auto const taps = [&](size_t i) { return (w.last[i] - w.first[i] + w.step - 1) / w.step; };
+  Run best;
+  for (size_t low = 0; low < w.first.size();) {
+    size_t high = low + 1;
+    while (high < w.first.size() && taps(high) == taps(low) &&
+           w.first[high] - w.first[high - 1] == w.first[low + 1] - w.first[low])
+      ++high;
+    if (int64_t(high - low) > best.high - best.low)
+      best = {int64_t(low), int64_t(high), high - low > 1 ? w.first[low + 1] - w.first[low] : 1, taps(low)};
+    low = high;
+  }
+  return best;
+}
+
 /// The first of the largest elements of each window, or its last NaN. A window whose every tap falls into the padding
 /// (dilation can step over all of x) gives the lowest value and index −1.
 template <class T>
 void maxima(std::array<Windows, 3> const& w, std::array<int64_t, 3> const& in, int64_t planes, T const* x, T* y,
             int64_t* index) {
-  int64_t const positions = w[0].size() * w[1].size() * w[2].size();
+  int64_t const wide = w[2].size(), positions = w[0].size() * w[1].size() * wide, size = in[0] * in[1] * in[2];
+  auto const one = [&](T const* from, size_t oz, size_t oy, size_t ox, T& value, int64_t& at) {
+    at = (w[0].first[oz] * in[1] + w[1].first[oy]) * in[2] + w[2].first[ox];
+    bool const some =
+        w[0].first[oz] < w[0].last[oz] && w[1].first[oy] < w[1].last[oy] && w[2].first[ox] < w[2].last[ox];
+    using Limits = std::numeric_limits<T>;
+    T best = some ? from[at] : Limits::has_infinity ? T(-Limits::infinity()) : Limits::lowest();
+    if (!some) at = -1;
+    for (int64_t z = w[0].first[oz]; z < w[0].last[oz]; z += w[0].step)
+      for (int64_t yy = w[1].first[oy]; yy < w[1].last[oy]; yy += w[1].step) {
+        int64_t const row = (z * in[1] + yy) * in[2];
+        for (int64_t xx = w[2].first[ox]; xx < w[2].last[ox]; xx += w[2].step) {
+          T const here = from[row + xx];
+          if (here > best || here != here) best = here, at = row + xx;
+        }
+      }
+    value = best;
+  };
+
+  // Where the windows of the last two axes are alike, a kernel runs along them.
+  Run rows = longest_run(w[1]), columns = longest_run(w[2]);
+  if (!std::is_floating_point_v<T> || rows.taps < 1 || columns.taps < 1 || size >= int64_t{1} << 31)
+    rows = columns = {};
   parallel_for(planes, std::max(int64_t{1}, 4096 / std::max(int64_t{1}, positions)), [&](int64_t begin, int64_t end) {
+    std::vector<int64_t> tap;
     for (int64_t plane = begin; plane < end; ++plane) {
-      T const* const from = x + plane * in[0] * in[1] * in[2];
-      int64_t p = plane * positions;
-      for (size_t oz = 0; oz < w[0].first.size(); ++oz)
-        for (size_t oy = 0; oy < w[1].first.size(); ++oy)
-          for (size_t ox = 0; ox < w[2].first.size(); ++ox, ++p) {
-            int64_t at = (w[0].first[oz] * in[1] + w[1].first[oy]) * in[2] + w[2].first[ox];
-            bool const some =
-                w[0].first[oz] < w[0].last[oz] && w[1].first[oy] < w[1].last[oy] && w[2].first[ox] < w[2].last[ox];
-            using Limits = std::numeric_limits<T>;
-            T best = some ? from[at] : Limits::has_infinity ? T(-Limits::infinity()) : Limits::lowest();
-            if (!some) at = -1;
-            for (int64_t z = w[0].first[oz]; z < w[0].last[oz]; z += w[0].step)
-              for (int64_t yy = w[1].first[oy]; yy < w[1].last[oy]; yy += w[1].step) {
-                int64_t const row = (z * in[1] + yy) * in[2];
-                for (int64_t xx = w[2].first[ox]; xx < w[2].last[ox]; xx += w[2].step) {
-                  T const value = from[row + xx];
-                  if (value > best || value != value) best = value, at = row + xx;
-                }
-              }
-            y[p] = best;
-            index[p] = at;
+      T const* const from = x + plane * size;
+      for (size_t oz = 0; oz < w[0].first.size(); ++oz) {
+        int64_t const p = plane * positions + int64_t(oz) * w[1].size() * wide;
+        if constexpr (std::is_floating_point_v<T>) {
+          tap.clear();
+          for (int64_t z = w[0].first[oz]; z < w[0].last[oz]; z += w[0].step)
+            for (int64_t ty = 0; ty < rows.taps; ++ty)
+              for (int64_t tx = 0; tx < columns.taps; ++tx)
+                tap.push_back((z * in[1] + ty * w[1].step) * in[2] + tx * w[2].step);
+          if (!tap.empty()) {
+            int64_t const at = p + rows.low * wide + columns.low;
+            kernels<PoolKernels>().of<T>().maxima(
+                {.x = from,
+                 .first = w[1].first[size_t(rows.low)] * in[2] + w[2].first[size_t(columns.low)],
+                 .x_row = rows.stride * in[2],
+                 .stride = columns.stride,
+                 .tap = tap.data(),
+                 .taps = int64_t(tap.size()),
+                 .rows = rows.high - rows.low,
+                 .n = columns.high - columns.low,
+                 .y = y + at,
+                 .index = index + at,
+                 .y_row = wide});
           }
+        }
+        for (int64_t oy = 0; oy < w[1].size(); ++oy)
+          for (int64_t ox = 0; ox < wide; ++ox) {
+            bool const inner = oy >= rows.low && oy < rows.high && !tap.empty();
+            if (inner && ox == columns.low) ox = columns.high;
+            if (ox < wide) one(from, oz, size_t(oy), size_t(ox), y[p + oy * wide + ox], index[p + oy * wide + ox]);
+          }
+      }
     }
   });
 }
