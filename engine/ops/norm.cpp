@@ -172,6 +172,53 @@ void update(Tensor const& running, Tensor const& now, double momentum) {
   Tensor(running).copy_(running.detach() * (1 - momentum) + now.to(running.dtype()) * momentum);
 }
 
+/// The specification of batch_norm: layer norm of each channel's row.
+Tensor composed_batch_norm(Tensor const& x, Tensor const& weight, Tensor const& bias, double eps) {
+  Tensor const swapped = x.transpose(0, 1).contiguous();
+  int64_t const channels = x.size(1);
+  Tensor const y = layer_norm(swapped.reshape({channels, x.numel() / channels}), {}, {}, eps);
+  return scaled(y.reshape(swapped.shape()).transpose(0, 1), weight, bias);
+}
+
+struct BatchNormed {
+  Tensor y, mean, var;
+};
+/// The same by a kernel that reads x where it is, with the statistics that it took.
+BatchNormed fused_batch_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_in, double eps) {
+  Tensor const from = x.contiguous(), weight = whole(weight_in), bias = whole(bias_in);
+  int64_t const batch = x.size(0), channels = x.size(1), n = x.numel() / (batch * channels);
+  Tensor y(x.shape(), x.dtype()), mean({channels}, x.dtype()), var({channels}, x.dtype());
+  Observed const watch("batch_norm", {&from, &weight, &bias}, {&y, &mean, &var});
+  dispatch_floating("batch_norm", x.dtype(), [&]<class T>(Type<T>) {
+    kernels<NormKernels>().of<T>().batch_norm(from.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias), eps,
+                                              y.data<T>(), mean.data<T>(), var.data<T>(), batch, channels, n);
+  });
+  if (tracked(x, weight, bias))
+    record("batch_norm", y, {&from, &weight, &bias},
+           [x = Saved(from), weight = Saved(weight), bias = Saved(bias), mean = Saved(mean), var = Saved(var), eps,
+            batch, channels, n](Tensor const& g, Node const& node) -> std::array<Tensor, 3> {
+             Tensor const& from = x.get(node);
+             Tensor const& scale = weight.get(node);
+             if (recording()) {
+               auto const in = twin_inputs({from, scale, bias.get(node)});
+               auto const d = twin_gradients({composed_batch_norm(in[0], in[1], in[2], eps)}, in, {g});
+               return {d[0], d[1], d[2]};
+             }
+             Tensor const gradient = g.contiguous();
+             Tensor dx = like_if(node.needs(0), from), dweight = like_if(node.needs(1), scale),
+                    dbias = like_if(node.needs(2), bias.get(node));
+             Observed const watch("batch_norm", {&gradient, &from, &scale}, {&dx, &dweight, &dbias});
+             dispatch_floating("batch_norm", from.dtype(), [&]<class T>(Type<T>) {
+               kernels<NormKernels>().of<T>().batch_norm_backward(
+                   gradient.data<T>(), from.data<T>(), data_or_null<T>(scale), mean.get(node).data<T>(),
+                   var.get(node).data<T>(), eps, data_or_null<T>(dx), data_or_null<T>(dweight), data_or_null<T>(dbias),
+                   batch, channels, n);
+             });
+             return {dx, dweight, dbias};
+           });
+  return {y, mean, var};
+}
+
 /// Statistics over the last axis of `rows` [N, C, n], their mean over N, as the running ones take them.
 void update_running(Tensor const& rows, Tensor const& running_mean, Tensor const& running_var, double momentum) {
   if (recomputing() || (!running_mean.defined() && !running_var.defined())) return;
@@ -233,11 +280,18 @@ Tensor batch_norm(Tensor const& x, Tensor const& running_mean, Tensor const& run
   });
   if (!options.training) return with_running(x, running_mean, running_var, weight, bias, options.eps);
   if (x.numel() == 0) return scaled(x.clone(), weight, bias);
-  Tensor const swapped = x.transpose(0, 1).contiguous();
-  Tensor const rows = swapped.reshape({channels, n});
-  update_running(rows.detach().unsqueeze(0), running_mean, running_var, options.momentum);
-  Tensor const y = layer_norm(rows, {}, {}, options.eps).reshape(swapped.shape()).transpose(0, 1);
-  return scaled(y, weight, bias);
+  auto const fits = [&](Tensor const& scale) { return !scale.defined() || scale.dtype() == x.dtype(); };
+  constexpr int64_t short_row = 16;  // below, rows of one sample leave registers empty
+  bool const wide = autocast_wide(x.dtype()) == x.dtype() && !is_half(x.dtype()) && fits(weight) && fits(bias);
+  if (!wide || n / x.size(0) < short_row) {
+    update_running(x.detach().transpose(0, 1).reshape({1, channels, n}), running_mean, running_var, options.momentum);
+    return composed_batch_norm(x, weight, bias, options.eps);
+  }
+  auto const [y, mean, var] = fused_batch_norm(x, weight, bias, options.eps);
+  NoGrad const off;
+  update(running_mean, mean, options.momentum);
+  update(running_var, var * (double(n) / double(n - 1)), options.momentum);
+  return y;
 }
 
 Tensor instance_norm(Tensor const& x, Tensor const& running_mean, Tensor const& running_var, Tensor const& weight,

@@ -23,6 +23,13 @@ struct NormKernelsOf {
   /// With h = x·rstd and w = g·weight: dx = rstd·(w - h·mean(w·h)), dweight = Σ_rows g·h
   void (*rms_norm_backward)(T const* g, T const* x, T const* weight, T const* rstd, T* dx, T* dweight, int64_t rows,
                             int64_t n);
+  /// x, y, g, dx: [batch, channels, n] contiguous; all others [channels]. y = (x - mean)·rstd·weight + bias with mean
+  /// and variance over batch and n, and rstd = 1/sqrt(var + eps).
+  void (*batch_norm)(T const* x, T const* weight, T const* bias, double eps, T* y, T* mean, T* var, int64_t batch,
+                     int64_t channels, int64_t n);
+  /// With h = (x - mean)·rstd: dx = rstd·weight·(g - mean(g) - h·mean(g·h)), dweight = Σ g·h, dbias = Σ g
+  void (*batch_norm_backward)(T const* g, T const* x, T const* weight, T const* mean, T const* var, double eps, T* dx,
+                              T* dweight, T* dbias, int64_t batch, int64_t channels, int64_t n);
 };
 
 struct NormKernels : PerType<NormKernelsOf> {};

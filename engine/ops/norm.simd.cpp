@@ -195,8 +195,63 @@ void rms_norm_backward(T const* g, T const* x, T const* weight, T const* rstd, T
   backward<false, T>(g, x, weight, nullptr, rstd, dx, dweight, nullptr, rows, n);
 }
 
+/// The mean of f over channel c, `row(b)` being where its piece of sample b begins: pieces in order, in f64.
+template <class T, class Row, class F>
+T channel_mean(int64_t batch, int64_t n, Row const& row, F const& f) {
+  double sum = 0;
+  for (int64_t b = 0; b < batch; ++b) sum += double(fold_row<Add, T>(n, f, row(b)));
+  return T(sum / double(batch * n));
+}
+
 template <class T>
-constexpr NormKernelsOf<T> table{layer_norm<T>, layer_norm_backward<T>, rms_norm<T>, rms_norm_backward<T>};
+void batch_norm(T const* x, T const* weight, T const* bias, double eps, T* y, T* mean, T* var, int64_t batch,
+                int64_t channels, int64_t n) {
+  parallel_for(channels, row_grain(batch * n), [=](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      auto const at = [=](int64_t b) { return (b * channels + c) * n; };
+      auto const row = [=](int64_t b) { return x + at(b); };
+      mean[c] = channel_mean<T>(batch, n, row, [](auto v) { return v; });
+      Vec<T> const m = mean[c];
+      var[c] = channel_mean<T>(batch, n, row, [m](auto v) { return (v - m) * (v - m); });
+      T const rstd = 1 / std::sqrt(var[c] + T(eps));
+      Vec<T> const scale = weight ? rstd * weight[c] : rstd, shift = bias ? bias[c] : T(0);
+      for (int64_t b = 0; b < batch; ++b)
+        map_row<T>(
+            n, y + at(b), [=](auto v) { return fma(v - m, scale, shift); }, row(b));
+    }
+  });
+}
+
+template <class T>
+void batch_norm_backward(T const* g, T const* x, T const* weight, T const* mean, T const* var, double eps, T* dx,
+                         T* dweight, T* dbias, int64_t batch, int64_t channels, int64_t n) {
+  parallel_for(channels, row_grain(batch * n), [=](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      auto const at = [=](int64_t b) { return (b * channels + c) * n; };
+      Vec<T> const m = mean[c];
+      double sum = 0, dot = 0;  // of g, and of g·(x − mean)
+      for (int64_t b = 0; b < batch; ++b) {
+        T part, part_dot;
+        sums<true, T>(g + at(b), x + at(b), nullptr, m, n, part, part_dot);
+        sum += double(part), dot += double(part_dot);
+      }
+      double const rstd = 1 / std::sqrt(double(var[c]) + eps), count = double(batch * n);
+      if (dweight) dweight[c] = T(rstd * dot);
+      if (dbias) dbias[c] = T(sum);
+      if (!dx) continue;
+      Vec<T> const by_g = T(rstd * (weight ? double(weight[c]) : 1)), mean_g = T(sum / count);
+      Vec<T> const by_x = T(rstd * rstd * dot / count);
+      for (int64_t b = 0; b < batch; ++b)
+        map_row<T>(
+            n, dx + at(b), [=](auto gv, auto xv) { return by_g * (gv - mean_g - (xv - m) * by_x); }, g + at(b),
+            x + at(b));
+    }
+  });
+}
+
+template <class T>
+constexpr NormKernelsOf<T> table{layer_norm<T>,        layer_norm_backward<T>, rms_norm<T>,
+                                 rms_norm_backward<T>, batch_norm<T>,          batch_norm_backward<T>};
 
 }  // namespace
 
