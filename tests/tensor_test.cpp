@@ -50,6 +50,23 @@ TEST_CASE("views share memory, and know whether they are contiguous") {
   CHECK_FALSE(shares(x.clone(), x));
 }
 
+TEST_CASE("transposing copies of tensors beyond the caches") {
+  for (Shape const& shape : {Shape{2064, 2080}, Shape{3, 1200, 1203}, Shape{4, 16, 70000}}) {
+    Tensor const x = arange(numel(shape)).to(Dtype::f32).reshape(shape), y = x.t().contiguous();
+    bool same = true;
+    int64_t const rows = x.size(-2), columns = x.size(-1);
+    auto const *from = x.data<float>(), *to = y.data<float>();
+    for (int64_t b = 0; b < x.numel() / rows / columns; ++b)
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < columns; ++j)
+          same &= from[(b * rows + i) * columns + j] == to[(b * columns + j) * rows + i];
+    CHECK(same);
+    Tensor target = zeros(y.shape());
+    target.t().copy_(x);
+    CHECK(equal(target, y));
+  }
+}
+
 TEST_CASE("reshape is a view where strides allow, else a copy") {
   Tensor const x = counted({2, 3, 4});
   CHECK(shares(x.reshape({6, 4}), x));

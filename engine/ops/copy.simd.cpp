@@ -6,7 +6,7 @@
 #include <utility>
 
 #if defined(__SSE2__)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 namespace heed {
@@ -78,10 +78,20 @@ constexpr int side = 64 / int(sizeof(E));  // of a tile: one cache line
 /// One line of the cache, past it where `far`.
 template <bool far>
 void store_line(void* to, void const* from) {
-#if defined(__SSE2__)
+#if defined(__AVX512F__)
+  if constexpr (far) return _mm512_stream_si512(static_cast<__m512i*>(to), _mm512_load_si512(from));
+#elif defined(__AVX2__)
+  using R = __m256i;
+  if constexpr (far) {
+    for (int i = 0; i < 2; ++i)
+      _mm256_stream_si256(static_cast<R*>(to) + i, _mm256_load_si256(static_cast<R const*>(from) + i));
+    return;
+  }
+#elif defined(__SSE2__)
+  using R = __m128i;
   if constexpr (far) {
     for (int i = 0; i < 4; ++i)
-      _mm_stream_si128(static_cast<__m128i*>(to) + i, _mm_load_si128(static_cast<__m128i const*>(from) + i));
+      _mm_stream_si128(static_cast<R*>(to) + i, _mm_load_si128(static_cast<R const*>(from) + i));
     return;
   }
 #endif
@@ -101,7 +111,11 @@ void transpose_tile(E const* from, int64_t from_column, E* to, int64_t to_row) {
       R x[w], y[w];
 #pragma GCC unroll 16
       for (int j = 0; j < w; ++j) __builtin_memcpy(&x[j], from + r + (c + j) * from_column, sizeof(R));
-        // log2(w) perfect shuffles of the rows transpose
+      if (far && r == 0)  // what the next row of blocks will read: memory gives neighbouring lines together
+        for (int j = 0; j < w; ++j)
+          __builtin_prefetch(
+              reinterpret_cast<void const*>(reinterpret_cast<uintptr_t>(from + (c + j) * from_column) + 256));
+          // log2(w) perfect shuffles of the rows transpose
 #pragma GCC unroll 4
       for (int stage = 1; stage < w; stage *= 2) {
 #pragma GCC unroll 16
