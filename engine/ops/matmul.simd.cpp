@@ -105,9 +105,29 @@ void start(GemmArgs<T> const& g) {
   }
 }
 
-/// One row or two, rows of B contiguous.
+/// One row or two, rows of B contiguous: by columns, or where B is large by rows, so that whole pages are read in
+/// order; the sums of the parts are added in order.
 template <class T>
 void gemm_stream(GemmArgs<T> const& g) {
+  int64_t const parts = smaller(16, g.k * g.n * int64_t(sizeof(T)) / (1 << 20));
+  if (parts > 1 && g.k >= g.n / 8) {
+    int64_t const depth = round_up(ceil_div(g.k, parts), 8), size = g.m * g.n;
+    T* const sums = shared_panels.get<T>(parts * size);
+    parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; ++part) {
+        int64_t const p = smaller(part * depth, g.k), k = smaller(depth, g.k - p);
+        for (int64_t e = 0; e < size; ++e) sums[part * size + e] = 0;
+        for (int64_t i = 0; i < g.m; ++i)
+          stream_rows(g.n, k, g.a + i * g.a_row + p * g.a_col, g.a_col, g.b + p * g.b_row, g.b_row,
+                      sums + part * size + i * g.n);
+      }
+    });
+    start(g);
+    for (int64_t part = 0; part < parts; ++part)
+      for (int64_t i = 0; i < g.m; ++i)
+        for (int64_t j = 0; j < g.n; ++j) g.c[i * g.c_row + j] += sums[part * size + i * g.n + j];
+    return;
+  }
   int64_t const cols = round_up(larger(128, int64_t(task_work / 4 / double(g.k))), 64);
   parallel_for(g.n, smaller(cols, 4096), [&](int64_t begin, int64_t end) {
     GemmArgs<T> part = g;
@@ -124,7 +144,14 @@ void gemm_stream(GemmArgs<T> const& g) {
 template <class T>
 void gemm_dots(GemmArgs<T> const& g) {
   auto run = [&g](int64_t i_begin, int64_t i_end, int64_t j_begin, int64_t j_end) {
-    for (int64_t j = j_begin; j < j_end; j += dot_cols) {
+    int64_t j = j_begin;
+    for (constexpr int64_t width = Vec<T>::width; g.m == 1 && j + width <= j_end; j += width) {
+      Vec<T> sum = multiply_row_dots(g.k, g.a, g.b + j * g.b_col, g.b_col);
+      if (g.accumulate) sum = Vec<T>::load(g.c + j) + sum;
+      if (g.bias) sum += Vec<T>::load(g.bias + j);
+      sum.store(g.c + j);
+    }
+    for (; j < j_end; j += dot_cols) {
       int64_t const cols = smaller(dot_cols, j_end - j);
       for (int64_t i = i_begin; i < i_end; i += dot_rows) {
         int64_t const rows = smaller(dot_rows, i_end - i);
@@ -143,7 +170,7 @@ void gemm_dots(GemmArgs<T> const& g) {
     }
   };
   bool const by_rows = g.m > g.n;
-  int64_t const unit = by_rows ? dot_rows : dot_cols;
+  int64_t const unit = by_rows ? dot_rows : g.m == 1 ? Vec<T>::width : dot_cols;
   double const work = double(unit) * double(by_rows ? g.n : g.m) * double(g.k);
   int64_t const grain = unit * larger(1, int64_t(task_work / 4 / work));
   if (by_rows)

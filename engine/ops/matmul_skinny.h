@@ -4,6 +4,7 @@
 #include <heed/engine/ops/matmul_tile.h>
 
 #include <cstdint>
+#include <utility>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
@@ -40,6 +41,48 @@ void stream_rows(int64_t n, int64_t k, T const* a, int64_t a_step, T const* b, i
     for (int64_t j = 0; j < whole; j += width) fma(x, V::load(b + j), V::load(y + j)).store(y + j);
     if (whole < n) part.store(fma(x, part.load(b + whole), part.load(y + whole)), y + whole);
   }
+}
+
+/// Sums of neighbours at distance d: of a in lanes whose number has bit d clear, of b in the others.
+template <int d, class R, size_t... i>
+R add_pairs(R a, R b, std::index_sequence<i...>) {
+  constexpr int width = sizeof...(i);
+  return __builtin_shufflevector(a, b, (int(i) & d ? width + int(i) : int(i))...) +
+         __builtin_shufflevector(a, b, (int(i) & d ? width + (int(i) ^ d) : int(i) ^ d)...);
+}
+/// Lane c: the sum of x[c]'s lanes.
+template <class T, int d = Vec<T>::width / 2>
+Vec<T> reduce_each(Vec<T>* x) {
+  if constexpr (d == 0) {
+    return x[0];
+  } else {
+#pragma GCC unroll 8
+    for (int c = 0; c < d; ++c)
+      x[c] = Batch<T>(add_pairs<d>(x[c].v.data, x[c + d].v.data, std::make_index_sequence<Vec<T>::width>{}));
+    return reduce_each<T, d / 2>(x);
+  }
+}
+
+/// Lane c: Σ_p a[p]·B[p, c], both operands contiguous along p.
+template <class T>
+Vec<T> multiply_row_dots(int64_t k, T const* a, T const* b, int64_t b_col) {
+  using V = Vec<T>;
+  constexpr int width = V::width;
+  V sum[width];
+#pragma GCC unroll 16
+  for (int c = 0; c < width; ++c) sum[c] = V(0);
+  int64_t const whole = k / width * width;
+  auto step = [&](auto load) {
+    V const x = load(a);
+#pragma GCC unroll 16
+    for (int c = 0; c < width; ++c) sum[c] = fma(x, load(b + c * b_col), sum[c]);
+  };
+  for (int64_t p = 0; p < whole; p += width, a += width, b += width) step([](T const* from) { return V::load(from); });
+  if (whole < k) {
+    Part<T> const part(k - whole);
+    step([&part](T const* from) { return part.load(from); });
+  }
+  return reduce_each<T>(sum);
 }
 
 inline constexpr int dot_rows = 4, dot_cols = 3;

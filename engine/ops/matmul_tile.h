@@ -151,6 +151,15 @@ void multiply_tile(Tile<T> const& t) {
   for (int g = 0; g < groups; ++g) a[g] = t.a + 3 * g * s;
   T const* b = t.b;
 
+  // C comes from far where it is large: asked for now, it is there at the end.
+  if (t.k >= 64) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; v += 64 / int(sizeof(V))) __builtin_prefetch(t.c + r * t.c_row + v * width, 1);
+    }
+  }
+
   V sum[rows][vectors];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
