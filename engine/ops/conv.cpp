@@ -7,6 +7,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/conv.h>
+#include <heed/engine/ops/conv_shift.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/spatial.h>
 #include <heed/engine/ops/widen.h>
@@ -157,6 +158,7 @@ void convolve_depthwise(ConvShape const& s, T const* x, T const* w, T const* bia
 
 template <class T>
 void convolve(ConvShape const& s, T const* x, T const* w, T const* bias, T* y) {
+  if (shifts(s)) return convolve_shifted(s, x, w, bias, y);
   Tiling const t = tiling<T>(s);
   if (s.in == 1 && s.out <= 4 && t.gathers) return convolve_depthwise(s, x, w, bias, y);
   int64_t const taps = s.taps(), rows = s.rows(), positions = s.y_size();
@@ -207,6 +209,7 @@ ConvShape reversed(ConvShape const& s) {
 /// x = bias + Σ over o, t of g[o]·w[o, c, t], scattered to where tap t read.
 template <class T>
 void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T* x) {
+  if (shifts(s)) return convolve_shifted_input(s, g, w, bias, x);
   Tiling const t = tiling<T>(s);
   int64_t const taps = s.taps(), rows = s.rows(), positions = s.y_size();
   if (s.in == 1 && s.out == 1 && t.gathers) {
@@ -253,6 +256,7 @@ void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T
 /// w[o, c, t] = Σ over images and positions of g[o]·(what tap t read of x[c]).
 template <class T>
 void convolve_weight(ConvShape const& s, T const* x, T const* g, T* w) {
+  if (shifts(s)) return convolve_shifted_weight(s, x, g, w);
   Tiling const t = tiling<T>(s);
   int64_t const taps = s.taps(), rows = s.rows(), positions = s.y_size();
   auto const& gather = kernels<ConvKernels>().of<T>().gather;

@@ -143,6 +143,10 @@ std::vector<OpCase> cases() {
                {{{1, 2, 5, 6}, {t ? 2 : 4, t ? 2 : 1, 3, 2}, {4}}}));
     add(record("", 3, t, {2, 1, 1, 1},
                {{{1, 2, 3, 4, 3}, {2, 2, 2, 3, 3}, {2}}, {{2, 2, 2, 3}, {2, 2, 3, 1, 2}, {2}}}));
+    add(record("channels to channels", 1, t, {1, 3, 0, 2},
+               {{{2, 16, 24}, t ? Shape{16, 17, 4} : Shape{17, 16, 4}, {17}}}));
+    add(record("channels to channels in groups", 2, t, {1, 1, 0, 1, 2}, {{{1, 32, 4, 9}, {32, 16, 2, 3}, {32}}}));
+    add(record("channels to channels", 3, t, {1, 0}, {{{1, 16, 3, 4, 9}, {16, 16, 2, 1, 3}}}));
     add(record("many channels", 1, t, {}, {{{1, 700, 5}, {t ? 700 : 2, t ? 2 : 700, 2}}})).f32 = 3e-4;
   }
   add(record("same", 1, false, {1, 0, 0, 2, 1, true}, {{{2, 2, 6}, {3, 2, 4}, {3}}}));

@@ -299,8 +299,11 @@ void dropout_cases() {
 }
 
 void norm_cases() {
-  std::vector<Shapes> const shapes{
-      {{2, 4, 3}, {4}, {4}}, {{3, 4, 2, 2}, {4}, {4}}, {{5, 2, 7}, {2}, {2}}, {{2, 6, 3, 5}, {6}, {6}}};
+  std::vector<Shapes> const shapes{{{2, 4, 3}, {4}, {4}},
+                                   {{3, 4, 2, 2}, {4}, {4}},
+                                   {{5, 2, 7}, {2}, {2}},
+                                   {{2, 6, 3, 5}, {6}, {6}},
+                                   {{2, 2, 3, 6}, {2}, {2}}};
   std::vector<Input> const inputs{real(), real(), real()};
   auto const add = [&](OpCase c) {
     c.gradcheck.tolerance = 2e-6;
