@@ -7,6 +7,7 @@
 #include <heed/engine/ops/matmul_skinny.h>
 #include <heed/engine/ops/matmul_tile.h>
 #include <heed/engine/parallel.h>
+#include <sys/mman.h>
 
 #include <cstdlib>
 #include <new>
@@ -20,18 +21,22 @@ int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+constexpr int64_t huge_page = 2 << 20;
+
 /// A thread's scratch memory, kept from call to call.
 class Workspace {
  public:
   ~Workspace() { std::free(data_); }
   template <class T>
   T* get(int64_t count) {
-    int64_t const bytes = round_up(count * int64_t(sizeof(T)), 4096);
+    int64_t const page = count * int64_t(sizeof(T)) < huge_page ? 4096 : huge_page;
+    int64_t const bytes = round_up(count * int64_t(sizeof(T)), page);
     if (bytes > bytes_) {
       std::free(data_);
       bytes_ = 0;
-      data_ = std::aligned_alloc(64, size_t(bytes));
+      data_ = std::aligned_alloc(size_t(page), size_t(bytes));
       if (!data_) throw std::bad_alloc();
+      if (page == huge_page) madvise(data_, size_t(bytes), MADV_HUGEPAGE);
       bytes_ = bytes;
     }
     return static_cast<T*>(data_);

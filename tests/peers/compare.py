@@ -6,7 +6,8 @@
 For every row heed and its peers take short turns (A B A B …). What counts is the ratio of the minima of their times, beside it
 that of the medians, which a busy machine spoils first; above 1 heed is faster. "of limit" is the share of what the machine's
 multiply-add units or its memory, whichever binds, can do; "spread" is how far heed's median lies above its minimum. The floors are
-what heed promises; a row below its own is marked. On a busy machine --cpu counts processor time, with one thread.
+what heed promises; a row below its own is marked. On a busy machine --cpu counts processor time, with one thread. --isa avx2 shows
+what a machine without AVX-512 would: both sides leave it alone.
 
 heed runs in one process (heed-bench --serve), PyTorch, NumPy's OpenBLAS and oneDNN in another (torch_bench.py), libtorch from C++ in
 a third. Each piece of work is one entry in tests/bench/works.cpp, one in torch_bench.py, and one row below.
@@ -73,6 +74,10 @@ ROWS = [
 ]
 BESIDE_BUSY = Row("gpt/d128", 0.4)
 MEMORY = ["attention/4096", "attention_causal/4096", "gpt/d128", "gpt/d384"]
+
+
+AVX2 = {"HEED_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell"}
 
 
 def environment():
@@ -143,7 +148,7 @@ class Bench:
         key = (side, threads)
         if key not in self.servers:
             counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-            self.servers[key] = Server(self.programs[side], counts)
+            self.servers[key] = Server(self.programs[side], counts | (AVX2 if self.options.isa == "avx2" else {}))
         return self.servers[key]
 
     def turns(self, sides, threads):
@@ -244,6 +249,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a third of the time: fewer and shorter turns")
     parser.add_argument("--filter", default="", help="only work whose name begins so; several by commas")
     parser.add_argument("--cpu", action="store_true", help="processor time of one thread instead of time that passed")
+    parser.add_argument("--isa", choices=["avx2"], help="instruction set that neither side may go beyond")
     parser.add_argument("--json", help="also write the rows there")
     parser.add_argument("--heed-bench", default=ROOT / "build" / "release" / "bin" / "heed-bench", help="the program; built where missing")
     options = parser.parse_args()
