@@ -156,7 +156,7 @@ void multiply_tile(Tile<T> const& t) {
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; v += 64 / int(sizeof(V))) __builtin_prefetch(t.c + r * t.c_row + v * width, 1);
+      for (int v = 0; v < vectors; v += 64 / int(sizeof(V))) __builtin_prefetch(t.c + r * t.c_row + v * width, 0, 2);
     }
   }
 
