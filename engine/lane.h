@@ -375,8 +375,10 @@ Lane<V> polynomial(Lane<V> x, double c, C... higher) {
 template <class V>
 struct ExpParts {
   Lane<V> n, r;
+  Lane<V> shifted;  // n + 1.5·2^23: n in its last bits
   explicit ExpParts(Lane<V> x) {
-    n = round(x * 1.44269504088896341);
+    shifted = fma(x, Lane<V>(1.44269504088896341), Lane<V>(12582912.));
+    n = shifted - 12582912.;
     r = fma(n, Lane<V>(-0.693359375), x);
     r = fma(n, Lane<V>(2.12194440054690583e-4), r);
   }
@@ -436,6 +438,12 @@ Lane<V> exp(Lane<V> x) {
   if constexpr (!lane_detail::is_f32<V>) {
     return lane_detail::each(x, std::exp);
   } else {
+#if !defined(__AVX512F__)
+    // Where 2^n and the result are normal numbers n is added to the exponent: the same bits, half the work.
+    if (lane_detail::ExpParts<V> const parts(x); !any(!(abs(x) < 87.)))
+      return lane_detail::from_bits<V>(lane_detail::bits(1. + parts.expm1()) +
+                                       (lane_detail::bits(parts.shifted) << 23));
+#endif
     lane_detail::ExpParts<V> const parts(min(100., max(-110., x)));
     Lane<V> const y = 1. + parts.expm1();
 #if defined(__AVX512F__)

@@ -19,6 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ MEMORY = ["attention/4096", "attention_causal/4096", "gpt/d128", "gpt/d384"]
 
 
 AVX2 = {"HEED_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-        "OPENBLAS_CORETYPE": "Haswell"}
+        "OPENBLAS_CORETYPE": "Haswell", "TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/torchinductor_avx2"}
 
 
 def environment():
