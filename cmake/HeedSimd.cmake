@@ -25,23 +25,35 @@ if(HEED_LOWEST_LEVEL)
   add_compile_definitions(HEED_LOWEST_LEVEL)
 endif()
 
-# Sanitizers' checks make -O3 take minutes a file.
-set(HEED_KERNEL_OPTIMISATION -O3)
-if(HEED_SANITIZE)
-  set(HEED_KERNEL_OPTIMISATION -O1)
-endif()
+# heed_kernel_optimisation(source level result). In the lean sources loops are unrolled by hand where it pays, or memory
+# decides: -O3 would copy the others at half as much code again, and be no faster (measured). The lowest level is for old
+# processors, where small code is enough. Sanitizers' checks make more than -O1 take minutes a file.
+set(HEED_LEAN_KERNELS engine/ops/attend.simd.cpp engine/ops/copy.simd.cpp engine/ops/matmul.simd.cpp
+                      engine/ops/program.simd.cpp engine/ops/reduce_exact.simd.cpp)
+function(heed_kernel_optimisation source level result)
+  set(options -O3)
+  if(HEED_SANITIZE)
+    set(options -O1)
+  elseif(level STREQUAL baseline)
+    set(options -O2)
+  elseif(source IN_LIST HEED_LEAN_KERNELS)
+    set(options -O2 -ftree-vectorize -fvect-cost-model=dynamic)
+  endif()
+  set(${result} ${options} PARENT_SCOPE)
+endfunction()
 
 function(heed_add_simd_sources target)
   foreach(source IN LISTS ARGN)
     string(REGEX REPLACE "[/.]" "_" stem ${source})
     foreach(level IN LISTS HEED_ISA_LEVELS)
       set(object_library ${target}_${stem}_${level})
+      heed_kernel_optimisation(${source} ${level} optimisation)
       add_library(${object_library} OBJECT ${source})
       target_compile_features(${object_library} PRIVATE cxx_std_20)
       target_compile_definitions(${object_library} PRIVATE HEED_ISA_LEVEL=${level})
       # Kernels are optimised in every configuration: at -O0 their inline helpers would not be inlined, and registers
       # arrays would live in memory. Contraction is off, so that a result's bits depend on the source alone.
-      target_compile_options(${object_library} PRIVATE ${HEED_ISA_FLAGS_${level}} ${HEED_KERNEL_OPTIMISATION}
+      target_compile_options(${object_library} PRIVATE ${HEED_ISA_FLAGS_${level}} ${optimisation}
                                                        -ffp-contract=off -fno-math-errno -fno-trapping-math
                                                        # objcopy cannot make "unique" symbols local
                                                        $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)

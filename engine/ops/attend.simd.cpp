@@ -8,6 +8,7 @@
 #include <heed/engine/ops/attend_decode.h>
 #include <heed/engine/ops/attend_dropout.h>
 #include <heed/engine/ops/attend_problem.h>
+#include <heed/engine/ops/attend_rows.h>
 
 #include <cmath>
 
@@ -501,6 +502,10 @@ void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
 }  // namespace
 
 constinit AttendKernels const attend_kernels{{{forward<float>, backward<float>}, {forward<double>, backward<double>}}};
+
+template <class T>
+constexpr AttendRowsTable<T> rows_table{rows::sum<T>, rows::sum_backward<T>, rows::threshold<T>};
+constinit AttendRowsKernels const attend_rows_kernels{{rows_table<float>, rows_table<double>}};
 
 }  // namespace HEED_ISA_LEVEL
 }  // namespace heed

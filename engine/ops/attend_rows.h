@@ -1,19 +1,16 @@
 // Sums of functions of scores over keys or over queries, with their gradients, and thresholds of rows of scores: what
-// probes and sparse normalisers are made of. Tiles as in attend.simd.cpp; O(T) memory.
-#include <heed/engine/isa.h>
-#include <heed/engine/parallel.h>
-#include <heed/engine/storage.h>
-//
-#include <heed/engine/lane.h>
-//
+// probes and sparse normalisers are made of. Tiles as in attend.simd.cpp, whose object this is a part of; O(T) memory.
+#pragma once
+
 #include <heed/engine/ops/attend_problem.h>
+#include <heed/engine/parallel.h>
 
 #include <cmath>
 #include <limits>
 
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
-namespace {
+namespace rows {
 
 /// The scores of queries [i, i + queries) and one key block, modified, `with` where nothing is seen.
 template <class T>
@@ -276,10 +273,6 @@ void threshold(AttendArgs<T> const& a, RowThreshold kind, double parameter, T* t
   });
 }
 
-}  // namespace
-
-constinit AttendRowsKernels const attend_rows_kernels{
-    {{sum<float>, sum_backward<float>, threshold<float>}, {sum<double>, sum_backward<double>, threshold<double>}}};
-
+}  // namespace rows
 }  // namespace HEED_ISA_LEVEL
 }  // namespace heed
