@@ -32,7 +32,7 @@ lower_isa_excluded='^(kernels_|io_test)'  # kernels_* switch levels themselves; 
 emulated='^(golden|ops_(pointwise|reduce|product|neural|attend)|kernels_pointwise)_test$'
 threaded='^(parallel|tape|kernels_rows)_test$'
 # replay repeats PyTorch's samples of every operation, forward and backward.
-sanitized='^(replay|kernels_.*|tensor|io|golden|nn|optim|errors|parallel|lab)_test$'
+sanitized='^(replay|contracts|memory|kernels_.*|tensor|io|golden|nn|optim|errors|parallel|lab)_test$'
 
 # ---- results: a leg prints "ok - what", "not ok - what" and "skip - what: why", and these are counted -------------------
 ok() { echo "ok - $*"; }
