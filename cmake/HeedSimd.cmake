@@ -27,7 +27,7 @@ endif()
 
 # heed_kernel_optimisation(source level result). In the lean sources loops are unrolled by hand where it pays, or memory
 # decides: -O3 would copy the others at half as much code again, and be no faster (measured). The lowest level is for old
-# processors, where small code is enough. Sanitizers' checks make more than -O1 take minutes a file.
+# processors, where small code is enough (-Os). Sanitizers' checks make more than -O1 take minutes a file.
 set(HEED_LEAN_KERNELS engine/ops/attend.simd.cpp engine/ops/copy.simd.cpp engine/ops/matmul.simd.cpp
                       engine/ops/program.simd.cpp engine/ops/reduce_exact.simd.cpp)
 function(heed_kernel_optimisation source level result)
@@ -35,7 +35,7 @@ function(heed_kernel_optimisation source level result)
   if(HEED_SANITIZE)
     set(options -O1)
   elseif(level STREQUAL baseline)
-    set(options -O2)
+    set(options -Os)
   elseif(source IN_LIST HEED_LEAN_KERNELS)
     set(options -O2 -ftree-vectorize -fvect-cost-model=dynamic)
   endif()
