@@ -218,6 +218,52 @@ Work mlp_step() {
           .bytes = element * weights * 8};
 }
 
+/// A 4096×14336 layer with weights of 8 bits, `rows` inputs at once.
+Work int8_linear(int64_t rows) {
+  Int8Weight const weight = quantize_int8(randn({14336, 4096}));
+  Tensor const x = randn({rows, 4096});
+  return {.run = forward([=] { return linear_int8(x, weight); }),
+          .flop = 2.0 * double(rows) * 4096 * 14336,
+          .bytes = 4096.0 * 14336 + element * double(rows) * (4096 + 14336)};
+}
+
+/// scan() of eight heads of 64×64: no decay, one a head, one a channel, or one a head with a delta rule.
+Work linear_recurrence(std::string const& kind, int64_t steps, bool backward) {
+  Shape const shape{1, 8, steps, 64}, scalars{1, 8, steps};
+  bool const delta = kind == "delta", channels = kind == "channels";
+  std::vector<Tensor> x{randn(shape), normalize(randn(shape), 2, -1), randn(shape)};
+  if (delta) x.push_back(rand(scalars));
+  if (kind != "linear") x.push_back(rand(channels ? shape : scalars) * -0.1);
+  for (Tensor& each : x) each.requires_grad_();
+  auto const out = [=] {
+    ScanOptions options;
+    if (kind != "linear") options.decay = x.back();
+    return delta ? delta_scan(x[0], x[1], x[2], x[3], options).out : scan(x[0], x[1], x[2], options).out;
+  };
+  return {.run = backward ? with_backward(x, out) : forward(out)};
+}
+
+/// Kernels of their own kind.
+Work call(std::function<Tensor()> f) { return {.run = forward(std::move(f))}; }
+void add_kernels(std::function<void(std::string, std::function<Work()>)> const& add) {
+  Shape const square{1000, 1000};
+  add("kernel/gather",
+      [=] { return call([x = randn(square), index = randint(0, 1000, square)] { return gather(x, 1, index); }); });
+  add("kernel/rfft_pair", [] { return call([x = randn({64, 4096})] { return irfft(rfft(x)); }); });
+  add("kernel/cummax", [=] { return call([x = randn(square)] { return cummax(x, 1).values; }); });
+  add("kernel/sum_i64", [=] { return call([x = randint(0, 100, square)] { return sum(x, {0}); }); });
+  add("kernel/eigh", [] {
+    Tensor const x = randn({128, 128});
+    return call([x = x + x.t()] { return eigh(x).vectors; });
+  });
+  add("kernel/svd", [] { return call([x = randn({128, 128})] { return svd(x, false).u; }); });
+  add("kernel/depthwise", [] {
+    return call([x = randn({8, 64, 56, 56}), w = randn({64, 1, 3, 3})] {
+      return conv2d(x, w, {}, {.stride = {2, 2}, .padding = {1, 1}, .groups = 64});
+    });
+  });
+}
+
 /// From exec to the end of a process that multiplies two 64×64 matrices.
 Work start() {
   return {.run = [] {
@@ -271,6 +317,14 @@ std::vector<NamedWork> list() {
   add("depthwise3x3/64", [] { return convolution(64, 64, 64); });
   add("max_pool/2", max_pool);
   add("batch_norm/64", batch_normalisation);
+  for (int64_t rows : {1, 512}) add("int8/" + std::to_string(rows), [rows] { return int8_linear(rows); });
+  add_kernels(add);
+  for (char const* kind : {"linear", "decay", "channels", "delta"})
+    for (int64_t steps : {512, 4096, 65536}) {
+      std::string const name = std::string("scan/") + kind + "/" + std::to_string(steps);
+      add(name, [=] { return linear_recurrence(kind, steps, false); });
+      add(name + "/training", [=] { return linear_recurrence(kind, steps, true); });
+    }
   add("start/first_matmul", start);
   return all;
 }

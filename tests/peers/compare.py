@@ -67,12 +67,16 @@ ROWS = [
     Row("mlp/784-512-512-10", 1.15, peers=("torch", "libtorch")),
     Row("op/add", 8, peers=("torch", "libtorch"), one_thread=True),
     Row("decode/d128", 4, peers=("libtorch",)),
+    Row("int8/1", 0.9),
+    Row("int8/512", 1.5),
     Row("conv3x3/3to64", 1.3),
     Row("conv3x3/64to64", 0.9),
     Row("depthwise3x3/64", 0.9),
     Row("max_pool/2", 0.9),
     Row("batch_norm/64", 0.9),
 ]
+# Shown without a floor, and only when asked for: --filter kernel.
+EXTRA = [Row(f"kernel/{name}", 0) for name in ("gather", "rfft_pair", "cummax", "sum_i64", "eigh", "svd", "depthwise")]
 BESIDE_BUSY = Row("gpt/d128", 0.4)
 MEMORY = ["attention/4096", "attention_causal/4096", "gpt/d128", "gpt/d384"]
 
@@ -271,7 +275,7 @@ def main():
 
     with contextlib.closing(Bench(options)) as bench:
         print(HEADER)
-        for row in filter(lambda r: wanted(r.name), ROWS):
+        for row in filter(lambda r: wanted(r.name), ROWS + (EXTRA if options.filter else [])):
             for threads in options.threads[:1] if row.one_thread else options.threads:
                 show(bench.row(row, threads))
         if wanted("busy") and not options.cpu:

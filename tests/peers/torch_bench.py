@@ -236,7 +236,33 @@ def recorded_chain():
     return {"eager": lambda: (body, 1000)}
 
 
-WORKS = {f"gemm/{n}": lambda n=n: product(n, n, n) for n in (512, 1024, 2048)}
+def int8_linear(rows):
+    x, weight = torch.randn(rows, 4096), torch.randn(14336, 4096)
+    scale = weight.abs().amax(1) / 127
+    values = (weight / scale[:, None]).round().to(torch.int8)
+    half = x.bfloat16()
+    return {"f32 weights": lambda: forward(lambda: F.linear(x, weight)),
+            "int8pack": lambda: forward(lambda: torch._weight_int8pack_mm(x, values, scale)),
+            "int8pack of bf16": lambda: forward(lambda: torch._weight_int8pack_mm(half, values, scale.bfloat16()))}
+
+
+def kernel(f, *inputs):
+    return {"eager": lambda: forward(lambda: f(*inputs))}
+
+
+KERNELS = {
+    "gather": lambda: kernel(lambda x, i: torch.gather(x, 1, i), torch.randn(1000, 1000), torch.randint(1000, (1000, 1000))),
+    "rfft_pair": lambda: kernel(lambda x: torch.fft.irfft(torch.fft.rfft(x)), torch.randn(64, 4096)),
+    "cummax": lambda: kernel(lambda x: torch.cummax(x, 1), torch.randn(1000, 1000)),
+    "sum_i64": lambda: kernel(lambda x: x.sum(0), torch.randint(100, (1000, 1000))),
+    "eigh": lambda: kernel(torch.linalg.eigh, (lambda x: x + x.T)(torch.randn(128, 128))),
+    "svd": lambda: kernel(lambda x: torch.linalg.svd(x, full_matrices=False), torch.randn(128, 128)),
+    "depthwise": lambda: kernel(lambda x, w: F.conv2d(x, w, stride=2, padding=1, groups=64), torch.randn(8, 64, 56, 56),
+                                torch.randn(64, 1, 3, 3)),
+}
+
+WORKS = {f"kernel/{name}": make for name, make in KERNELS.items()}
+WORKS |= {f"gemm/{n}": lambda n=n: product(n, n, n) for n in (512, 1024, 2048)}
 WORKS |= {f"gemm_small/{n}": lambda n=n: product(n, n, n) for n in (8, 16, 32, 64, 96)}
 WORKS |= {f"attention/{t}": lambda t=t: attention(t, False) for t in (256, 1024, 4096)}
 WORKS |= {f"attention_causal/{t}": lambda t=t: attention(t, True) for t in (256, 1024, 4096)}
@@ -263,6 +289,8 @@ WORKS |= {
     "conv3x3/3to64": lambda: convolution(3, 64),
     "conv3x3/64to64": lambda: convolution(64, 64),
     "depthwise3x3/64": lambda: convolution(64, 64, 64),
+    "int8/1": lambda: int8_linear(1),
+    "int8/512": lambda: int8_linear(512),
     "max_pool/2": lambda: images(64, [], lambda x: F.max_pool2d(x, 2)),
     "batch_norm/64": batch_norm,
 }
