@@ -8,16 +8,23 @@ inline namespace HEED_ISA_LEVEL {
 namespace {
 
 constexpr int width = Vec<float>::width;
-typedef int8_t Bytes __attribute__((vector_size(width)));
-typedef float Floats __attribute__((vector_size(width * sizeof(float))));
-
+/// `width` bytes as floats; written out, because compilers convert them one by one.
 [[gnu::always_inline]] inline Vec<float> load_bytes(int8_t const* from) {
-  Bytes bytes;
-  __builtin_memcpy(&bytes, from, width);
-  Floats const wide = __builtin_convertvector(bytes, Floats);
-  Vec<float> result = Batch<float>(0.f);
-  __builtin_memcpy(&result.v, &wide, sizeof wide);
-  return result;
+#if defined(__AVX512F__)
+  return Batch<float>(
+      _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<__m128i const*>(from)))));
+#elif defined(__AVX2__)
+  return Batch<float>(
+      _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<__m128i const*>(from)))));
+#elif defined(__SSE4_1__)
+  int32_t four;
+  __builtin_memcpy(&four, from, 4);
+  return Batch<float>(_mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four))));
+#else
+  alignas(64) float wide[width];
+  for (int i = 0; i < width; ++i) wide[i] = from[i];
+  return Vec<float>::load(wide);
+#endif
 }
 
 /// R rows of x against N rows of w.
