@@ -175,6 +175,10 @@ template <Tensor (*f)(Tensor const&, Tensor const&, Dims const&, bool)>
 Outputs seen(Case const& c) {
   return f(c(0), mask_of(c), axes(c), keep(c)).to(c(0).dtype());
 }
+template <Tensor (*f)(Tensor const&, Tensor const&, Dims const&, bool)>
+Outputs seen_total(Case const& c) {
+  return f(c(0), mask_of(c), axes(c), keep(c));
+}
 template <Tensor (*f)(Tensor const&, Tensor const&, Dims const&, double, bool)>
 Outputs seen_spread(Case const& c) {
   Tensor const x = is_floating(c(0).dtype()) ? c(0) : c(0).to(Dtype::f32);
@@ -188,7 +192,7 @@ Outputs seen_place(Case const& c) {
 }
 template <Tensor (*f)(Tensor const&, Tensor const&, int)>
 Outputs seen_along(Case const& c) {
-  return f(c(0), mask_of(c), c.axis("dim"));
+  return f(c(0), mask_of(c), c.axis("dim")).to(c(0).dtype());  // PyTorch's keep small integers
 }
 
 // clang-format off
@@ -242,11 +246,11 @@ constexpr Row rows[] = {
     {"masked.normalize", [](Case const& c) -> Outputs {
        return masked::normalize(c(0), mask_of(c), c.real("ord"), c.axis("dim"), c.real("eps", 1e-12));
      }},
-    {"masked.prod", seen<masked::prod>},
+    {"masked.prod", seen_total<masked::prod>},
     {"masked.softmax", seen_along<masked::softmax>},
     {"masked.softmin", [](Case const& c) -> Outputs { return masked::softmax(-c(0), mask_of(c), c.axis("dim")); }},
     {"masked.std", seen_spread<masked::std>},
-    {"masked.sum", seen<masked::sum>},
+    {"masked.sum", seen_total<masked::sum>},
     {"masked.var", seen_spread<masked::var>},
     {"max", extreme<maximum, max, max>},
     {"mean", typed<mean>},
