@@ -194,6 +194,13 @@ void convolve(ConvShape const& s, T const* x, T const* w, T const* bias, T* y) {
   });
 }
 
+/// Input channels that a task of an adjoint owns: an eighth of them, but not so few that its products are thin, if
+/// there are images enough for tasks of their own.
+int64_t channels_of_task(ConvShape const& s, Tiling const& t) {
+  int64_t const thick = s.batch * s.groups >= 8 ? ceil_div(64, s.taps()) : 1;
+  return std::min(t.channels, std::max({int64_t{1}, ceil_div(s.in, 8), thick}));
+}
+
 /// The same convolution read backwards: a convolution with stride 1 from y, its elements `stride` apart, to x, with the
 /// taps in reverse.
 ConvShape reversed(ConvShape const& s) {
@@ -221,7 +228,7 @@ void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T
   auto const& scatter = kernels<ConvKernels>().of<T>().scatter;
   auto const& gemm = kernels<GemmKernels>().of<T>().gemm;
   // A task owns some channels of one image: windows overlap only within them.
-  int64_t const piece = std::min(t.channels, std::max(int64_t{1}, ceil_div(s.in, 8))), pieces = ceil_div(s.in, piece);
+  int64_t const piece = channels_of_task(s, t), pieces = ceil_div(s.in, piece);
   parallel_for(s.batch * s.groups * pieces, grain_of(double(piece * taps * s.out * positions)),
                [&](int64_t begin, int64_t end) {
                  Tensor const memory = buffer<T>(t.gathers ? piece * taps * t.tile : 0);
@@ -262,7 +269,7 @@ void convolve_weight(ConvShape const& s, T const* x, T const* g, T* w) {
   auto const& gather = kernels<ConvKernels>().of<T>().gather;
   auto const& gemm = kernels<GemmKernels>().of<T>().gemm;
   // A task owns some channels of the weight, and where those are few, a part of the images with a sum of its own.
-  int64_t const piece = std::min(t.channels, std::max(int64_t{1}, ceil_div(s.in, 8))), pieces = ceil_div(s.in, piece);
+  int64_t const piece = channels_of_task(s, t), pieces = ceil_div(s.in, piece);
   int64_t const parts =
       std::clamp(8 / std::max(int64_t{1}, pieces * s.groups), int64_t{1}, std::max(int64_t{1}, s.batch));
   int64_t const images = ceil_div(s.batch, parts), size = s.groups * s.out * rows;
