@@ -88,6 +88,10 @@ class PaddedPlane {
       for (int64_t iy = first_[1]; iy < last_[1]; ++iy) {
         T const* const from = plane + (iz * y.in + iy) * x.in;
         T* const to = data() + ((iz * spread_[0] + z.pad) * size_[1] + iy * spread_[1] + y.pad) * row_;
+        if (x.stride == 1 && spread_[2] == 1) {
+          if (first_[2] < last_[2]) std::copy(from + first_[2], from + last_[2], to + first_[2] + x.pad);
+          continue;
+        }
         if (x.stride == 1) {
           for (int64_t ix = first_[2]; ix < last_[2]; ++ix) to[ix * spread_[2] + x.pad] = from[ix];
           continue;
