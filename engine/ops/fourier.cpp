@@ -43,7 +43,8 @@ int64_t smooth_from(int64_t n) {
 
 template <class T>
 Passes<T> passes(int64_t n) {
-  Passes<T> p{.n = n};
+  Passes<T> p;
+  p.n = n;
   int64_t rest = n;
   for (int radix : {5, 3, 8, 4, 2})
     for (; rest % radix == 0; rest /= radix) {
@@ -92,7 +93,8 @@ void prepare_bluestein(Plan<T>& plan) {
 template <class T>
 Plan<T> make_plan(int64_t n, bool by_line) {
   int64_t const width = kernels<FourierKernels>().of<T>().width;
-  Plan<T> plan{.n = n};
+  Plan<T> plan;
+  plan.n = n;
   for (int64_t k = 0; k <= n; ++k) plan.roots.push_back(T(root(k, 2 * n).re));
   for (int64_t k = 0; k <= n; ++k) plan.roots.push_back(T(root(k, 2 * n).im));
   if (without_small_factors(n) != 1) {

@@ -37,7 +37,7 @@ struct Passes {
 /// What a length needs, computed once for registers of one width.
 template <class T>
 struct Plan {
-  int64_t n;
+  int64_t n = 1;
   /// A line is a matrix [n/columns, columns]: its columns are transformed side by side in the lanes of a register, then
   /// its rows, in tiles turned by 90°. 0: one line a lane, and no rows.
   int64_t columns = 0;
