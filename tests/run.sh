@@ -29,7 +29,7 @@ all_packages="ccache clang-format qemu-user g++-aarch64-linux-gnu libc6-dev-arm6
 
 # Named subsets (ctest regular expressions). Emulators are some thirty times slower than the processor.
 lower_isa_excluded='^(kernels_|io_test)'  # kernels_* switch levels themselves; io has no kernels
-emulated='^(golden|ops_(pointwise|reduce|product|neural|attend)|kernels_pointwise)_test$'
+emulated='^(golden|map|ops_(reduce|product|neural|attend)|kernels_pointwise)_test$'
 threaded='^(parallel|tape|kernels_rows)_test$'
 # replay repeats PyTorch's samples of every operation, forward and backward.
 sanitized='^(replay|contracts|memory|kernels_.*|tensor|io|golden|nn|optim|errors|parallel|lab)_test$'
