@@ -134,8 +134,7 @@ void maxima(std::array<Windows, 3> const& w, std::array<int64_t, 3> const& in, i
   // Where the windows of the last two axes are alike, a kernel runs along them; it keeps places in T.
   constexpr int64_t largest_place = 1 << 24;
   Run rows = longest_run(w[1]), columns = longest_run(w[2]);
-  if (!std::is_floating_point_v<T> || rows.taps < 1 || columns.taps < 1 || size > largest_place)
-    rows = columns = {};
+  if (!std::is_floating_point_v<T> || rows.taps < 1 || columns.taps < 1 || size > largest_place) rows = columns = {};
   parallel_for(planes, std::max(int64_t{1}, 4096 / std::max(int64_t{1}, positions)), [&](int64_t begin, int64_t end) {
     std::vector<int64_t> tap;
     for (int64_t plane = begin; plane < end; ++plane) {

@@ -40,10 +40,26 @@ std::set<std::string> declared(std::string const& section) {
     size_t const paren = line.find('(', start);
     if (paren == std::string::npos) continue;
     std::string const before = line.substr(start, paren - start);
-    for (std::string const type : {"Tensor", "Tensor&", "Attended", "Scanned", "std::vector<Tensor>", "std::pair<Tensor, Tensor>",
-                                   "std::pair<Tensor, std::vector<Tensor>>", "std::tuple<Tensor, Tensor, Tensor>",
-                                   "std::array<Tensor, 2>", "std::array<Tensor, 3>", "Indexed", "MinMax", "Unique",
-                                   "Eigh", "Lstsq", "Lu", "LuFactor", "Qr", "Slogdet", "Svd"})
+    for (std::string const type : {"Tensor",
+                                   "Tensor&",
+                                   "Attended",
+                                   "Scanned",
+                                   "std::vector<Tensor>",
+                                   "std::pair<Tensor, Tensor>",
+                                   "std::pair<Tensor, std::vector<Tensor>>",
+                                   "std::tuple<Tensor, Tensor, Tensor>",
+                                   "std::array<Tensor, 2>",
+                                   "std::array<Tensor, 3>",
+                                   "Indexed",
+                                   "MinMax",
+                                   "Unique",
+                                   "Eigh",
+                                   "Lstsq",
+                                   "Lu",
+                                   "LuFactor",
+                                   "Qr",
+                                   "Slogdet",
+                                   "Svd"})
       if (before.rfind(type + " ", 0) == 0) {
         std::string const name = before.substr(type.size() + 1);
         if (name.find_first_of(" ;,") == std::string::npos) names.insert(name);
