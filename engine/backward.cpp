@@ -85,14 +85,19 @@ class Walk {
   std::vector<Tensor> run() {
     RecordMode const mode(mode_.create);
     AutocastOff const wide;
-    for (auto& [edge, gradient] : roots_) deliver(edge, std::move(gradient));
-    std::vector<Tensor> gradients;
-    while (!ready_.empty()) {
-      Ref<Node> const node = std::move(ready_.back());
-      ready_.pop_back();
-      step(*node, gradients);
+    try {
+      for (auto& [edge, gradient] : roots_) deliver(edge, std::move(gradient));
+      std::vector<Tensor> gradients;
+      while (!ready_.empty()) {
+        Ref<Node> const node = std::move(ready_.back());
+        ready_.pop_back();
+        step(*node, gradients);
+      }
+      run_last_hooks();
+    } catch (...) {
+      if (mode_.retain) forget();
+      throw;
     }
-    run_last_hooks();
     return std::move(results_);
   }
 
@@ -101,6 +106,23 @@ class Walk {
     Node* node;
     int next;
   };
+
+  /// Drops the gradients that an interrupted walk left in nodes that stay: recorded ones hold the graph in turn.
+  void forget() {
+    std::vector<Node*> stack;
+    auto const meet = [&](Edge const& edge) {
+      if (!edge.node || edge.node->walk_ != id_) return;
+      edge.node->walk_ = 0;
+      stack.push_back(edge.node.get());
+    };
+    for (Root const& root : roots_) meet(root.edge);
+    while (!stack.empty()) {
+      Node& node = *stack.back();
+      stack.pop_back();
+      for (int i = 0; i < node.output_count_; ++i) node.gradients_[i] = Tensor();
+      for (int i = 0; i < node.edge_count_; ++i) meet(node.edges_[i]);
+    }
+  }
 
   bool is_target(Edge const& edge) const {
     return std::any_of(targets_.begin(), targets_.end(), [&](Edge const& t) { return same(t, edge); });
