@@ -110,6 +110,18 @@ double upper_fraction(double a, double x) {
   return gamma_term(a, x) * a * product;
 }
 
+/// Either function for large a, where the others need √a terms: ½·erfc(±η·√(a/2)) ± e^(−aη²/2)/√(2πa)·(1/μ − 1/η),
+/// μ = x/a − 1, η²/2 = μ − log(1 + μ), with an error below 1/a^1.5 (Temme, 1979).
+double uniform_expansion(double a, double x, bool upper) {
+  double const mu = (x - a) / a;
+  double const half =
+      std::abs(mu) < 1e-3 ? mu * mu * (0.5 - mu * (1. / 3 - mu * (0.25 - mu / 5))) : mu - std::log1p(mu);
+  double const eta = std::copysign(std::sqrt(2 * half), mu), at = eta * std::sqrt(a / 2);
+  double const first = std::abs(eta) < 1e-3 ? eta / 12 - 1. / 3 : 1 / mu - 1 / eta;
+  double const rest = std::exp(-a * half) / std::sqrt(2 * std::numbers::pi * a) * first;
+  return upper ? 0.5 * std::erfc(at) + rest : 0.5 * std::erfc(-at) - rest;
+}
+
 /// The lower or the upper function: whichever is computed without cancellation, or 1 minus the other.
 double incomplete_gamma(double a, double x, bool upper) {
   if (!(a >= 0 && x >= 0)) return nan;
@@ -117,6 +129,7 @@ double incomplete_gamma(double a, double x, bool upper) {
   if (x == 0) return upper;
   if (a == infinity) return x == infinity ? nan : double(upper);
   if (x == infinity) return !upper;
+  if (a > 1e6) return uniform_expansion(a, x, upper);
   bool const small = x <= 1.1 && a < (x <= 0.5 ? -0.4 / std::log(x) : 1.1 * x);
   if (small || (x > 1.1 && x > a)) {
     double const q = small ? upper_series(a, x) : upper_fraction(a, x);
