@@ -317,8 +317,8 @@ std::vector<Tensor> sum_backward(Tensor const& q, Tensor const& k, Tensor const&
   return result;
 }
 
-/// What records a function of scores: inputs q, k and tables; gradient(q, k, tables wanted, g) gives theirs; twin(q, k,
-/// options) is the same as a composition, or null where there is none.
+/// Records a function y of scores, whose inputs are q, k and the tables of options.score: gradient(q, k, g, tables
+/// wanted, node) gives theirs, and twin(q, k, options) is the same function as a composition.
 template <class Twin, class Gradient>
 void record_scores(char const* op, Tensor& y, Tensor const& q, Tensor const& k, AttendOptions const& options,
                    Twin const& twin, Gradient const& gradient) {
@@ -360,6 +360,12 @@ ScoreMod at_least(Tensor const& least, double shift) {
   return [&](auto s, auto at) {
     return select(s >= read(least, {at.b, at.h, at.i - shift}), s, -std::numeric_limits<double>::infinity());
   };
+}
+
+/// What makes scores, without what makes weights of them.
+AttendOptions scores_alone(AttendOptions options) {
+  options.weight = {}, options.sink = Tensor(), options.entmax = 1, options.dropout = 0;
+  return options;
 }
 
 /// [B, H, T]; parameter is α or k (ops/attend.h).
@@ -432,7 +438,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   AttendOptions const options = with_one_program(given);
   Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in), v = rows_contiguous(v_in);
   std::vector<Tensor> const tables = score_tables(options);
-  std::array<Tensor, 2> outputs;
+  std::vector<Tensor> outputs(2);
   {
     NoGrad const off;
     outputs[0] = heads_together(q.size(0), q.size(1), q.size(2), v.size(3), q.dtype());
@@ -479,18 +485,10 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
     all.insert(all.end(), d.tables.begin(), d.tables.end());
     return all;
   };
-  if (tables.empty() && !options.weight) {
-    record_outputs("attend", outputs, {&q, &k, &v},
-                   [gradient = std::move(gradient)](Tensor const* g, Node const& node) -> std::array<Tensor, 3> {
-                     auto d = gradient(g, node);
-                     return {d[0], d[1], d[2]};
-                   });
-    return {outputs[0], outputs[1]};
-  }
-  std::vector<Tensor> in{q, k, v}, out{outputs[0], outputs[1]};
+  std::vector<Tensor> in{q, k, v};
   in.insert(in.end(), tables.begin(), tables.end());
-  record_lists("attend", out, in, std::move(gradient));
-  return {out[0], out[1]};
+  record_lists("attend", outputs, in, std::move(gradient));
+  return {outputs[0], outputs[1]};
 }
 
 }  // namespace
@@ -587,8 +585,7 @@ Attended merge(Attended const& a, Attended const& b) {
 Tensor score_sum(Tensor const& q_in, Tensor const& k_in, ScoreMod const& f, AttendOptions const& given,
                  bool over_queries) {
   if (is_half(q_in.dtype())) return score_sum(widened(q_in), widened(k_in), f, given, over_queries);
-  AttendOptions options = given;
-  options.weight = {}, options.sink = Tensor(), options.entmax = 1, options.dropout = 0;
+  AttendOptions options = scores_alone(given);
   check_operands(q_in, k_in, k_in, options);
   options = top_k_as_score(q_in, k_in, options);
   check(bool(f), "score_sum", [] { return Complaint{"there is no function", "pass f(score, position)"}; });
@@ -630,9 +627,9 @@ Tensor attention_effective_count(Tensor const& q, Tensor const& k, Tensor const&
 }
 Tensor attention_max(Tensor const& q, Tensor const& k, Tensor const& lse, AttendOptions const& options) {
   if (is_half(q.dtype())) return attention_max(widened(q), widened(k), lse, options);
-  AttendOptions plain = options;
-  plain.weight = {}, plain.sink = Tensor(), plain.entmax = 1, plain.top_k = 0;
+  AttendOptions plain = scores_alone(options);
   check_operands(q, k, k, plain);
+  plain.top_k = 0;  // the largest is among them
   Tensor const top = row_threshold(q, k, RowThreshold::largest, 1, plain);
   Tensor const none = top == -std::numeric_limits<double>::infinity();
   return where(none, 0.0, exp(where(none, 0.0, top) - where(none, 0.0, lse)));
@@ -646,24 +643,22 @@ Tensor attention_received(Tensor const& q, Tensor const& k, Tensor const& lse, A
       q, k, lse, [](auto p, auto, auto) { return p; }, options, true);
 }
 
-Tensor entmax(Tensor const& x_in, double alpha, int axis) {
-  check_defined("entmax", x_in);
+Tensor entmax(Tensor const& x, double alpha, int axis) {
+  check_defined("entmax", x);
   check(alpha >= 1, "entmax", [&] {
     return Complaint{fmt::format("expected an alpha of 1 or more, got {}", alpha), "1 is softmax, 2 sparsemax"};
   });
-  if (alpha == 1) return softmax(x_in, axis);
-  if (x_in.numel() == 0 || x_in.rank() == 0) return x_in.rank() == 0 ? ones({}, x_in.dtype()) : x_in * 1.0;
+  if (alpha == 1) return softmax(x, axis);
+  if (x.numel() == 0 || x.rank() == 0) return x.rank() == 0 ? ones({}, x.dtype()) : x * 1.0;
   constexpr double infinity = std::numeric_limits<double>::infinity();
   double const power = 1 / (alpha - 1);
-  Tensor const unseen = x_in == -infinity;
-  Tensor const z = masked_fill(x_in, unseen, 0.0) * (alpha - 1);
+  Tensor const unseen = x == -infinity;
+  Tensor const z = masked_fill(x, unseen, 0.0) * (alpha - 1);
   auto const raised = [&](Tensor const& tau, double to) {
     Tensor const over = z - tau, in = (over > 0.0) & !unseen;
     return where(in, pow(where(in, over, 1.0), to), 0.0);
   };
-  Tensor tau;
-  double flat = 0;
-  Tensor curvature;
+  Tensor tau, curvature;
   {
     NoGrad const off;
     Tensor const top = amax(masked_fill(z, unseen, -infinity), {axis}, true);
@@ -674,8 +669,8 @@ Tensor entmax(Tensor const& x_in, double alpha, int axis) {
       low = where(above, tau, low);
       high = where(above, high, tau);
     }
-    flat = power - 1;
-    curvature = sum(raised(tau, power - 2), {axis}, true) / sum(raised(tau, power - 1), {axis}, true) * (flat / 2);
+    curvature =
+        sum(raised(tau, power - 2), {axis}, true) / sum(raised(tau, power - 1), {axis}, true) * ((power - 1) / 2);
   }
   // Halley's step from the solution changes nothing but the derivatives, the first two of which are the solution's.
   Tensor const step =
@@ -686,19 +681,32 @@ Tensor entmax(Tensor const& x_in, double alpha, int axis) {
 Tensor naive::score_sum(Tensor const& q, Tensor const& k, AttendOptions const& options, bool over_queries) {
   AttendOptions open = options;
   open.score = {};
-  Tensor const hidden = dense_scores(q, k, open) == -std::numeric_limits<double>::infinity();
-  Tensor const scores = modified(options.score, masked_fill(dense_scores(q, k, open), hidden, 0.0), q, k);
+  Tensor const products = dense_scores(q, k, open), hidden = products == -std::numeric_limits<double>::infinity();
+  Tensor const scores = modified(options.score, masked_fill(products, hidden, 0.0), q, k);
   return sum(masked_fill(scores, hidden, 0.0), {over_queries ? 2 : 3});
 }
 
-Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options) {
+namespace {
+
+struct Weights {
+  Tensor p, lse;  // [B, H, T, S], and [B, H, T] where the weights are a softmax
+};
+
+Weights weights_of(Tensor const& q, Tensor const& k, AttendOptions const& options) {
   Tensor const scores = dense_scores(q, k, options), hidden = scores == -std::numeric_limits<double>::infinity();
-  if (options.weight) return masked_fill(modified(options.weight, masked_fill(scores, hidden, 0.0), q, k), hidden, 0.0);
-  if (options.entmax > 1) return entmax(scores, options.entmax);
+  if (options.weight)
+    return {masked_fill(modified(options.weight, masked_fill(scores, hidden, 0.0), q, k), hidden, 0.0), {}};
+  if (options.entmax > 1) return {entmax(scores, options.entmax), {}};
   // A query that sees nothing has weights 0, not 0/0.
   Tensor const lse = with_sink_lse(naive::logsumexp(scores, -1), options),
                none = lse == -std::numeric_limits<double>::infinity();
-  return exp(scores - where(none, 0.0, lse).unsqueeze(-1));
+  return {exp(scores - where(none, 0.0, lse).unsqueeze(-1)), lse};
+}
+
+}  // namespace
+
+Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options) {
+  return weights_of(q, k, options).p;
 }
 
 namespace {
@@ -721,7 +729,7 @@ Attended naive::attend(Tensor const& q, Tensor const& k, Tensor const& v, Attend
     whole.pages = Tensor();
     return naive::attend(q, gathered(k, options.pages), gathered(v, options.pages), whole);
   }
-  Tensor weights = attention_weights(q, k, options);
+  auto [weights, lse] = weights_of(q, k, options);
   if (options.dropout > 0) {
     std::vector<float> keep(size_t(weights.numel()));
     uint32_t const threshold = attend_threshold(options.dropout);
@@ -735,9 +743,7 @@ Attended naive::attend(Tensor const& q, Tensor const& k, Tensor const& v, Attend
     weights = weights * (tensor(keep, weights.shape()).to(weights.dtype()) / kept);
   }
   Tensor const seen = visible(q, k, options).expand(weights.shape());
-  Tensor const out = matmul(weights, used_rows(v, seen, q.size(1)));
-  if (options.weight || options.entmax > 1) return {out, Tensor()};
-  return {out, with_sink_lse(naive::logsumexp(dense_scores(q, k, options), -1), options)};
+  return {matmul(weights, used_rows(v, seen, q.size(1))), lse};
 }
 
 }  // namespace heed

@@ -170,6 +170,27 @@ struct ModVariant {
   AttendOptions (*options)(Tensors const&);  // of q, k, v, slopes [H], table [H, 5]
 };
 
+OpCase record_of(ModVariant const& v) {
+  auto const options = v.options;
+  auto const results = [](Attended const& y) { return y.lse.defined() ? Tensors{y.out, y.lse} : Tensors{y.out}; };
+  OpCase c{.name = std::string("attend ") + v.name,
+           .covers = "attend",
+           .inputs = {real(), real(), real(), real(), real()},
+           .shapes = {{{1, 2, 3, 2}, {1, 1, 4, 2}, {1, 1, 4, 3}, {2}, {2, 5}},
+                      {{2, 2, 4, 3}, {2, 2, 4, 3}, {2, 2, 4, 3}, {2}, {2, 5}},
+                      {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}, {1}, {1, 5}},
+                      {{1, 1, 6, 2}, {1, 1, 3, 2}, {1, 1, 3, 1}, {1}, {1, 5}},
+                      {{1, 4, 17, 8}, {1, 2, 33, 8}, {1, 2, 33, 9}, {4}, {4, 5}},
+                      {{1, 1, 100, 8}, {1, 1, 90, 8}, {1, 1, 90, 8}, {1}, {1, 5}},
+                      {{1, 1, 70, 8}, {1, 1, 90, 8}, {1, 1, 90, 8}, {1}, {1, 5}},
+                      {{0, 2, 3, 2}, {0, 2, 3, 2}, {0, 2, 3, 2}, {2}, {2, 5}},
+                      {{1, 2, 3, 2}, {1, 2, 0, 2}, {1, 2, 0, 2}, {2}, {2, 5}}},
+           .op = [=](Tensors const& x) { return results(attend(x[0], x[1], x[2], options(x))); },
+           .twin = [=](Tensors const& x) { return results(naive::attend(x[0], x[1], x[2], options(x))); }};
+  c.gradcheck.full_up_to = 30;
+  return c;
+}
+
 void modified_cases() {
   ModVariant const variants[] = {
       {"alibi", [](Tensors const& x) { return AttendOptions{.causal = true, .score = alibi(x[3])}; }},
@@ -228,30 +249,8 @@ void modified_cases() {
        }},
   };
   for (ModVariant const& v : variants) {
-    auto const options = v.options;
-    OpCase c{.name = std::string("attend ") + v.name,
-             .covers = "attend",
-             .inputs = {real(), real(), real(), real(), real()},
-             .shapes = {{{1, 2, 3, 2}, {1, 1, 4, 2}, {1, 1, 4, 3}, {2}, {2, 5}},
-                        {{2, 2, 4, 3}, {2, 2, 4, 3}, {2, 2, 4, 3}, {2}, {2, 5}},
-                        {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}, {1}, {1, 5}},
-                        {{1, 1, 6, 2}, {1, 1, 3, 2}, {1, 1, 3, 1}, {1}, {1, 5}},
-                        {{1, 4, 17, 8}, {1, 2, 33, 8}, {1, 2, 33, 9}, {4}, {4, 5}},
-                        {{1, 1, 100, 8}, {1, 1, 90, 8}, {1, 1, 90, 8}, {1}, {1, 5}},
-                        {{0, 2, 3, 2}, {0, 2, 3, 2}, {0, 2, 3, 2}, {2}, {2, 5}},
-                        {{1, 2, 3, 2}, {1, 2, 0, 2}, {1, 2, 0, 2}, {2}, {2, 5}}},
-             .op =
-                 [options](Tensors const& x) {
-                   auto y = attend(x[0], x[1], x[2], options(x));
-                   return y.lse.defined() ? Tensors{y.out, y.lse} : Tensors{y.out};
-                 },
-             .twin =
-                 [options](Tensors const& x) {
-                   auto y = naive::attend(x[0], x[1], x[2], options(x));
-                   return y.lse.defined() ? Tensors{y.out, y.lse} : Tensors{y.out};
-                 }};
+    OpCase c = record_of(v);
     c.f32 = 2e-5, c.f64 = 1e-12, c.gradient_f32 = 2e-4;
-    c.gradcheck.full_up_to = 30;
     list().push_back(c);
   }
 }
@@ -277,31 +276,10 @@ void normaliser_cases() {
        [](Tensors const& x) { return AttendOptions{.causal = true, .score = relative_bias(x[4]), .top_k = 20}; }},
   };
   for (ModVariant const& v : variants) {
-    auto const options = v.options;
     bool const sparse =
-        options({ones({1, 1, 1, 1}), ones({1, 1, 1, 1}), ones({1, 1, 1, 1}), ones({1}), ones({1, 5})}).entmax > 1;
-    OpCase c{.name = std::string("attend ") + v.name,
-             .covers = "attend",
-             .inputs = {real(), real(), real(), real(), real()},
-             .shapes = {{{1, 2, 3, 2}, {1, 1, 4, 2}, {1, 1, 4, 3}, {2}, {2, 5}},
-                        {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}, {1}, {1, 5}},
-                        {{1, 1, 6, 2}, {1, 1, 3, 2}, {1, 1, 3, 1}, {1}, {1, 5}},
-                        {{1, 4, 17, 8}, {1, 2, 33, 8}, {1, 2, 33, 9}, {4}, {4, 5}},
-                        {{1, 1, 70, 8}, {1, 1, 90, 8}, {1, 1, 90, 8}, {1}, {1, 5}},
-                        {{0, 2, 3, 2}, {0, 2, 3, 2}, {0, 2, 3, 2}, {2}, {2, 5}},
-                        {{1, 2, 3, 2}, {1, 2, 0, 2}, {1, 2, 0, 2}, {2}, {2, 5}}},
-             .op =
-                 [options](Tensors const& x) {
-                   auto y = attend(x[0], x[1], x[2], options(x));
-                   return y.lse.defined() ? Tensors{y.out, y.lse} : Tensors{y.out};
-                 },
-             .twin =
-                 [options](Tensors const& x) {
-                   auto y = naive::attend(x[0], x[1], x[2], options(x));
-                   return y.lse.defined() ? Tensors{y.out, y.lse} : Tensors{y.out};
-                 }};
+        v.options({ones({1, 1, 1, 1}), ones({1, 1, 1, 1}), ones({1, 1, 1, 1}), ones({1}), ones({1, 5})}).entmax > 1;
+    OpCase c = record_of(v);
     c.f32 = 5e-5, c.f64 = 1e-11, c.gradient_f32 = 1e-3;
-    c.gradcheck.full_up_to = 30;
     c.second_order = !sparse;
     list().push_back(c);
   }
