@@ -4,10 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -16,6 +14,7 @@
 #include <vector>
 
 #include "peak.h"
+#include "turns.h"
 #include "works.h"
 
 namespace {
@@ -23,38 +22,18 @@ namespace {
 using namespace heed;
 using bench::Work;
 
-bool by_processor = false;  // time is the processor's, for machines that are busy
-
-double now() {
-  if (by_processor) return double(std::clock()) / CLOCKS_PER_SEC;
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 struct Result {
   double least, median;  // milliseconds a piece
   int count;             // turns measured
   double limit;          // milliseconds that the machine's peak or bandwidth, whichever binds, would take; 0: unknown
 };
 
-/// Turns for about `seconds`, at least one; before them one that is not counted, unless it is long and was there
-/// before.
 class Measured {
  public:
   explicit Measured(Work work) : work_(std::move(work)) {}
   Result operator()(double seconds, int threads) {
     set_thread_count(threads);
-    double begin = now();
-    if (last_ < seconds / 4) {
-      work_.run();
-      last_ = now() - begin;
-    }
-    std::vector<double> times;
-    for (double const end = now() + seconds; times.empty() || now() + last_ / 2 < end;) {
-      begin = now();
-      work_.run();
-      times.push_back(last_ = now() - begin);
-    }
-    std::sort(times.begin(), times.end());
+    std::vector<double> const times = bench::take_turns(work_.run, seconds, last_);
     double const scale = 1e3 / work_.pieces;
     return {times.front() * scale, times[times.size() / 2] * scale, int(times.size()), limit(threads)};
   }
@@ -159,7 +138,7 @@ Settings parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     std::string const key = argv[i];
     if (key == "--json" || key == "--cpu") {
-      (key == "--json" ? settings.json : by_processor) = true;
+      (key == "--json" ? settings.json : bench::by_processor) = true;
       continue;
     }
     if (key == "--help" || i + 1 == argc) usage(key == "--help" ? 0 : 2);
@@ -216,7 +195,7 @@ int main(int argc, char** argv) try {
     return matmul(a, a).at(0, 0).item() == 64 ? 0 : 1;
   }
   if (first == "--serve") {
-    by_processor = argc > 2 && std::string(argv[2]) == "--cpu";
+    bench::by_processor = argc > 2 && std::string(argv[2]) == "--cpu";
     serve();
   } else {
     show(parse(argc, argv));

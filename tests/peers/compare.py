@@ -125,7 +125,8 @@ def libtorch_program(folder):
     from torch.utils import cpp_extension
 
     source, program = PEERS / "libtorch_bench.cpp", folder / "libtorch_bench"
-    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
+    newest = max(file.stat().st_mtime for file in (source, PEERS.parent / "bench" / "turns.h"))
+    if program.exists() and program.stat().st_mtime > newest:
         return program
     libraries = Path(torch.__file__).parent / "lib"
     command = ["g++", "-std=c++20", "-O2", f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]

@@ -2,14 +2,14 @@
 // compare.py builds and runs it; it answers "name threads seconds" lines like heed-bench.
 #include <torch/torch.h>
 
-#include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <functional>
 #include <iostream>
 #include <map>
 #include <sstream>
 #include <vector>
+
+#include "../bench/turns.h"
 
 namespace {
 
@@ -17,13 +17,6 @@ struct Work {
   std::function<void()> run;
   double pieces = 1;
 };
-
-bool by_processor = false;
-
-double now() {
-  if (by_processor) return double(std::clock()) / CLOCKS_PER_SEC;
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 Work recorded_chain() {
   torch::Tensor const x = torch::ones({1}, torch::requires_grad()), other = torch::ones({1});
@@ -94,7 +87,7 @@ struct Measured {
 }  // namespace
 
 int main(int argc, char**) {
-  by_processor = argc > 1;  // --cpu
+  heed::bench::by_processor = argc > 1;  // --cpu
   std::map<std::string, Work (*)()> const works{
       {"op/add", recorded_chain}, {"mlp/784-512-512-10", mlp}, {"decode/d128", decoding}};
   std::map<std::string, Measured> ready;
@@ -111,18 +104,7 @@ int main(int argc, char**) {
       torch::set_num_threads(threads);
       if (!ready.count(name)) ready[name].work = found->second();
       auto& [work, last] = ready[name];
-      double begin = now();
-      if (last < seconds / 4) {
-        work.run();
-        last = now() - begin;
-      }
-      std::vector<double> times;
-      for (double const end = now() + seconds; times.empty() || now() + last / 2 < end;) {
-        begin = now();
-        work.run();
-        times.push_back(last = now() - begin);
-      }
-      std::sort(times.begin(), times.end());
+      std::vector<double> const times = heed::bench::take_turns(work.run, seconds, last);
       std::printf(R"({"name": "%s", "threads": %d, "min": %.6g, "median": %.6g, "peer": "libtorch %s C++"})"
                   "\n",
                   name.c_str(), threads, times.front() * 1e3 / work.pieces, times[times.size() / 2] * 1e3 / work.pieces,
