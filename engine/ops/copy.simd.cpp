@@ -14,7 +14,6 @@ inline namespace HEED_ISA_LEVEL {
 namespace {
 
 constexpr int64_t chunk_bytes = 64 * 1024;
-constexpr int64_t far_bytes = 16 << 20;  // results from this size on are written past the caches
 
 /// A strided side and a contiguous side, axes of size 1 gone, axes that continue each other merged.
 struct Plan {

@@ -8,6 +8,7 @@ namespace {
 template <bool centred, class T>
 void forward(T const* x, T const* weight, T const* bias, double eps, T* y, T* mean, T* rstd, int64_t rows, int64_t n) {
   parallel_for(rows, row_grain(n), [=](int64_t begin, int64_t end) {
+    RowStores<T> const store(y, rows, n);
     for (int64_t r = begin; r < end; ++r) {
       T const* const row = x + r * n;
       T* const out = y + r * n;
@@ -34,17 +35,17 @@ void forward(T const* x, T const* weight, T const* bias, double eps, T* y, T* me
       rstd[r] = 1 / std::sqrt(variance + T(eps));
       Vec<T> const s = rstd[r];
       if (weight && bias)
-        map_row<T>(
-            n, out, [=](auto v, auto w, auto b) { return fma(normalised(v, s), w, b); }, row, weight, bias);
+        map_row_by<T>(
+            store, n, out, [=](auto v, auto w, auto b) { return fma(normalised(v, s), w, b); }, row, weight, bias);
       else if (weight)
-        map_row<T>(
-            n, out, [=](auto v, auto w) { return normalised(v, s) * w; }, row, weight);
+        map_row_by<T>(
+            store, n, out, [=](auto v, auto w) { return normalised(v, s) * w; }, row, weight);
       else if (bias)
-        map_row<T>(
-            n, out, [=](auto v, auto b) { return normalised(v, s) + b; }, row, bias);
+        map_row_by<T>(
+            store, n, out, [=](auto v, auto b) { return normalised(v, s) + b; }, row, bias);
       else
-        map_row<T>(
-            n, out, [=](auto v) { return normalised(v, s); }, row);
+        map_row_by<T>(
+            store, n, out, [=](auto v) { return normalised(v, s); }, row);
     }
   });
 }
@@ -93,8 +94,8 @@ void sums(T const* g, T const* x, T const* weight, Vec<T> m, int64_t n, T& sum, 
 
 /// R rows at once, so that the sums over rows are loaded and stored once per R rows.
 template <bool centred, int R, class T>
-void backward_rows(T const* g, T const* x, T const* weight, T const* mean, T const* rstd, T* dx, T* dweight, T* dbias,
-                   int64_t n) {
+void backward_rows(RowStores<T> const& store_row, T const* g, T const* x, T const* weight, T const* mean, T const* rstd,
+                   T* dx, T* dweight, T* dbias, int64_t n) {
   constexpr int w = Vec<T>::width;
   Vec<T> m[R], s[R], a[R], b[R];  // a = rstd·mean(w), b = rstd·mean(w·h)
 #pragma GCC unroll 4
@@ -107,7 +108,7 @@ void backward_rows(T const* g, T const* x, T const* weight, T const* mean, T con
     a[r] = rstd[r] * (sum / T(n));
     b[r] = rstd[r] * (rstd[r] * dot / T(n));
   }
-  auto const step = [&](int64_t j, auto load, auto store) __attribute__((always_inline)) {
+  auto const step = [&](int64_t j, auto load, auto store, auto const& store_dx) __attribute__((always_inline)) {
     Vec<T> const k = weight ? load(weight + j) : Vec<T>(1);
     Vec<T> gh[R], gv[R];
 #pragma GCC unroll 4
@@ -118,7 +119,7 @@ void backward_rows(T const* g, T const* x, T const* weight, T const* mean, T con
       if (dx) {
         Vec<T> out = gv[r] * k * s[r] - h * b[r];
         if constexpr (centred) out -= a[r];
-        store(out, dx + r * n + j);
+        store_dx(out, dx + r * n + j);
       }
     }
     if constexpr (R == 4) {
@@ -132,11 +133,12 @@ void backward_rows(T const* g, T const* x, T const* weight, T const* mean, T con
   int64_t j = 0;
   for (; j + w <= n; j += w)
     step(
-        j, [](T const* p) { return Vec<T>::load(p); }, [](Vec<T> v, T* p) { v.store(p); });
-  if (int const left = int(n - j))
+        j, [](T const* p) { return Vec<T>::load(p); }, [](Vec<T> v, T* p) { v.store(p); }, store_row);
+  if (int const left = int(n - j)) {
+    auto const store_left = [left](Vec<T> v, T* p) { v.store_first(p, left); };
     step(
-        j, [left](T const* p) { return Vec<T>::load_first(p, left); },
-        [left](Vec<T> v, T* p) { v.store_first(p, left); });
+        j, [left](T const* p) { return Vec<T>::load_first(p, left); }, store_left, store_left);
+  }
 }
 
 template <bool centred, class T>
@@ -151,6 +153,7 @@ void backward(T const* g, T const* x, T const* weight, T const* mean, T const* r
   T* const weight_slots = dweight ? scratch.data() : nullptr;
   T* const bias_slots = dbias ? scratch.data() + (sums - 1) * blocks * n : nullptr;
   parallel_for(blocks, 1, [=](int64_t begin, int64_t end) {
+    RowStores<T> const store(dx, rows, n);
     for (int64_t c = begin; c < end; ++c) {
       T* const dw = dweight ? weight_slots + c * n : nullptr;
       T* const db = dbias ? bias_slots + c * n : nullptr;
@@ -158,10 +161,10 @@ void backward(T const* g, T const* x, T const* weight, T const* mean, T const* r
       for (int64_t j = 0; db && j < n; ++j) db[j] = 0;
       int64_t r = c * block, last = r + block < rows ? r + block : rows;
       for (; r + 4 <= last; r += 4)
-        backward_rows<centred, 4>(g + r * n, x + r * n, weight, mean + (centred ? r : 0), rstd + r,
+        backward_rows<centred, 4>(store, g + r * n, x + r * n, weight, mean + (centred ? r : 0), rstd + r,
                                   dx ? dx + r * n : nullptr, dw, db, n);
       for (; r < last; ++r)
-        backward_rows<centred, 1>(g + r * n, x + r * n, weight, mean + (centred ? r : 0), rstd + r,
+        backward_rows<centred, 1>(store, g + r * n, x + r * n, weight, mean + (centred ? r : 0), rstd + r,
                                   dx ? dx + r * n : nullptr, dw, db, n);
     }
   });

@@ -162,18 +162,64 @@ T fold_row(int64_t n, F const& f, X const*... x) {
   return fold_lanes<Op, T>(total);
 }
 
-/// y_j = f(x_j…); y may be one of x.
-template <class T, class F, class... X>
-void map_row(int64_t n, T* y, F const& f, X const*... x) {
+constexpr int64_t far_bytes = 16 << 20;  // results from this size on are written past the caches
+
+/// How one chunk's rows of the result y [rows, n] are stored: past the caches where y is larger than these, so that
+/// its lines are not read first and nothing of use is driven out.
+template <class T>
+class RowStores {
+ public:
+  RowStores(T const* y, int64_t rows, int64_t n)
+      : far_(rows * n * int64_t(sizeof(T)) >= far_bytes && n * int64_t(sizeof(T)) % 64 == 0 &&
+             reinterpret_cast<uintptr_t>(y) % 64 == 0) {}
+  RowStores(RowStores const&) = delete;
+  RowStores& operator=(RowStores const&) = delete;
+#if defined(__SSE2__)
+  ~RowStores() {
+    if (far_) _mm_sfence();  // such stores are seen in no order of their own
+  }
+#endif
+  void operator()(Vec<T> v, T* to) const {
+    if (far_)
+      store_far(v, to);
+    else
+      v.store(to);
+  }
+
+ private:
+  static void store_far(Vec<T> v, T* to) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), __builtin_bit_cast(__m512i, v.v.data));
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), __builtin_bit_cast(__m256i, v.v.data));
+#elif defined(__SSE2__)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to), __builtin_bit_cast(__m128i, v.v.data));
+#else
+    v.store(to);
+#endif
+  }
+  bool far_;
+};
+
+/// y_j = f(x_j…), each register by `store`; y may be one of x.
+template <class T, class Store, class F, class... X>
+void map_row_by(Store const& store, int64_t n, T* y, F const& f, X const*... x) {
   constexpr int w = Vec<T>::width;
   int64_t j = 0;
   for (; j + 2 * w <= n; j += 2 * w) {
     Vec<T> const a = f(Vec<T>::load(x + j)...), b = f(Vec<T>::load(x + j + w)...);
-    a.store(y + j);
-    b.store(y + j + w);
+    store(a, y + j);
+    store(b, y + j + w);
   }
-  for (; j + w <= n; j += w) f(Vec<T>::load(x + j)...).store(y + j);
+  for (; j + w <= n; j += w) store(f(Vec<T>::load(x + j)...), y + j);
   if (int const left = int(n - j)) f(Vec<T>::load_first(x + j, left)...).store_first(y + j, left);
+}
+
+/// y_j = f(x_j…); y may be one of x.
+template <class T, class F, class... X>
+void map_row(int64_t n, T* y, F const& f, X const*... x) {
+  map_row_by<T>(
+      [](Vec<T> v, T * to) __attribute__((always_inline)) { v.store(to); }, n, y, f, x...);
 }
 
 /// y_j = f(x_j), returns Σ y_j.

@@ -689,6 +689,27 @@ TEST_CASE("rows: special values of reductions, softmax and losses") {
   });
 }
 
+TEST_CASE("norms: rows of a result larger than the caches have the bits of the same rows in small ones") {
+  Tensor const x = randn({4200, 1024}), w = randn({1024}), b = randn({1024}), g = randn({4200, 1024});
+  auto const both = [&](auto norm) {
+    auto const run = [&](int64_t from, int64_t to) {
+      Tensor const part = x.slice(0, from, to).clone().requires_grad_();
+      Tensor const y = norm(part);
+      y.backward(g.slice(0, from, to));
+      return std::pair{y.detach(), part.grad()};
+    };
+    auto const [whole, gradient] = run(0, 4200);
+    for (int64_t from : {0, 2100}) {
+      auto const [y, d] = run(from, from + 2100);
+      CHECK(equal(whole.slice(0, from, from + 2100), y));
+      CHECK(equal(gradient.slice(0, from, from + 2100), d));
+    }
+  };
+  both([&](Tensor const& t) { return rms_norm(t, w); });
+  both([&](Tensor const& t) { return layer_norm(t, w, b); });
+  both([&](Tensor const& t) { return layer_norm(t, w); });
+}
+
 TEST_CASE("batch_norm and instance_norm move the running statistics") {
   Tensor const x = tensor({{1, 2}, {3, 6}}).reshape({2, 1, 2});
   for (bool instance : {false, true}) {
