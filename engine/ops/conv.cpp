@@ -7,6 +7,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/conv.h>
+#include <heed/engine/ops/conv_3x3.h>
 #include <heed/engine/ops/conv_shift.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/spatial.h>
@@ -162,6 +163,7 @@ void convolve_depthwise(ConvShape const& s, T const* x, T const* w, T const* bia
 
 template <class T>
 void convolve(ConvShape const& s, T const* x, T const* w, T const* bias, T* y) {
+  if (s.is_3x3()) return convolve_3x3(s, x, w, bias, y);
   if (shifts(s)) return convolve_shifted(s, x, w, bias, y);
   Tiling const t = tiling<T>(s);
   if (s.in == 1 && s.out <= 4 && t.gathers) return convolve_depthwise(s, x, w, bias, y);
@@ -220,6 +222,7 @@ ConvShape reversed(ConvShape const& s) {
 /// x = bias + Σ over o, t of g[o]·w[o, c, t], scattered to where tap t read.
 template <class T>
 void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T* x) {
+  if (s.is_3x3() && !bias) return convolve_3x3_backward<T>(s, nullptr, w, g, x, nullptr, nullptr);
   if (shifts(s)) return convolve_shifted_input(s, g, w, bias, x);
   Tiling const t = tiling<T>(s);
   int64_t const taps = s.taps(), rows = s.rows(), positions = s.y_size();
@@ -267,6 +270,7 @@ void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T
 /// w[o, c, t] = Σ over images and positions of g[o]·(what tap t read of x[c]).
 template <class T>
 void convolve_weight(ConvShape const& s, T const* x, T const* g, T* w) {
+  if (s.is_3x3()) return convolve_3x3_backward<T>(s, x, nullptr, g, nullptr, w, nullptr);
   if (shifts(s)) return convolve_shifted_weight(s, x, g, w);
   Tiling const t = tiling<T>(s);
   int64_t const taps = s.taps(), rows = s.rows(), positions = s.y_size();
@@ -385,6 +389,25 @@ T const* optional_data(Tensor const& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
 
+/// Those of x, weight and bias that the node needs.
+std::array<Tensor, 3> depthwise_3x3_gradients(Tensor const& g, Saved const& x, Saved const& w, ConvShape const& s,
+                                              Node const& node) {
+  Tensor const gradient = g.contiguous();
+  Tensor const from = node.needs(1) ? x.get(node).detach().contiguous() : Tensor();
+  Tensor const weight = node.needs(0) ? w.get(node).detach().contiguous() : Tensor();
+  std::array<Tensor, 3> d;
+  if (node.needs(0)) d[0] = Tensor(shape_of_x(s), g.dtype());
+  if (node.needs(1)) d[1] = Tensor(shape_of_w(s), g.dtype());
+  if (node.needs(2)) d[2] = Tensor({s.groups}, g.dtype());
+  Observed const watch("depthwise convolution's gradients", {&gradient, &from, &weight}, {&d[0], &d[1], &d[2]},
+                       [&] { return 2 * flops(s); });
+  dispatch_floating("convolution", g.dtype(), [&]<class T>(Type<T>) {
+    auto const at = [](Tensor const& t) { return t.defined() ? t.data<T>() : nullptr; };
+    convolve_3x3_backward<T>(s, at(from), at(weight), gradient.data<T>(), at(d[0]), at(d[1]), at(d[2]));
+  });
+  return d;
+}
+
 Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvShape const& s) {
   Tensor y(shape_of_y(s), x.dtype());
   Observed const watch("convolution", {&x, &w, &bias}, {&y}, [&] { return flops(s); });
@@ -394,6 +417,7 @@ Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvSha
   });
   if (tracked(x, w, bias))
     record("convolution", y, {&x, &w, &bias}, [x = Saved(x), w = Saved(w), s](Tensor const& g, Node const& node) {
+      if (s.is_3x3() && !recording()) return depthwise_3x3_gradients(g, x, w, s, node);
       std::array<Tensor, 3> d;
       if (node.needs(0)) d[0] = convolution_input(g, w.get(node), {}, s);
       if (node.needs(1)) d[1] = convolution_weight(x.get(node), g, s);

@@ -22,6 +22,13 @@ struct ConvShape {
   int64_t y_size() const { return axis[0].out * axis[1].out * axis[2].out; }
   int64_t taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
   int64_t rows() const { return in * taps(); }
+  /// Windows of 3×3 that move by one over single planes.
+  bool is_3x3() const {
+    WindowAxis const& z = axis[0];
+    bool fits = in == 1 && out == 1 && z.in == 1 && z.out == 1 && z.kernel == 1 && z.pad == 0;
+    for (int i : {1, 2}) fits = fits && axis[i].kernel == 3 && axis[i].stride == 1 && axis[i].dilation == 1;
+    return fits;
+  }
 };
 
 /// Σ over taps t of weight[t]·from[offset[t] + r·from_row + j] + bias, for `rows` rows of `n` elements.
@@ -42,6 +49,10 @@ struct ConvKernelsOf {
   void (*correlate)(CorrelateArgs<T> const&);
   /// The adjoint with respect to the weight: weight[t] += Σ over r, j of to[r, j]·from[offset[t] + r·from_row + j].
   void (*correlate_weight)(CorrelateArgs<T> const&, T* weight);
+  /// One plane and nine weights of a shape that is_3x3().
+  void (*correlate_3x3)(ConvShape const&, T const* x, T const* weight, T bias, T* y);
+  /// The adjoint with respect to the weight, added to it.
+  void (*correlate_3x3_weight)(ConvShape const&, T const* x, T const* g, T* weight);
   /// Elements 0, 2, … and 1, 3, … of `rows` rows of n, from_row and to_row apart.
   void (*split)(T const* from, int64_t from_row, int64_t rows, int64_t n, T* even, T* odd, int64_t to_row);
   /// columns[(c, t), p − begin] = x[c, where tap t of output position p reads], for begin ≤ p < end and `channels`

@@ -1,5 +1,6 @@
 #include <heed/engine/lane.h>
 #include <heed/engine/ops/conv.h>
+#include <heed/engine/ops/conv_window3.h>
 #include <heed/engine/ops/matmul_tile.h>
 #include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/shuffle.h>
@@ -206,7 +207,8 @@ void scatter(ConvShape const& s, int64_t channels, T const* columns, int64_t beg
 }
 
 template <class T>
-constexpr ConvKernelsOf<T> table_of{correlate<T>, correlate_weight<T>, split<T>, gather<T>, scatter<T>};
+constexpr ConvKernelsOf<T> table_of{correlate<T>, correlate_weight<T>, correlate_3x3<T>, correlate_3x3_weight<T>,
+                                    split<T>,     gather<T>,           scatter<T>};
 
 }  // namespace
 

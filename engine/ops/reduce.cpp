@@ -59,6 +59,32 @@ Plan plan(char const* op, Tensor const& x, Dims const& axes) {
   return p;
 }
 
+/// The axes behind the last one that stays between reduced ones; none where the reduced axes lie together.
+Dims last_run(char const* op, Tensor const& x, Dims const& axes) {
+  check_defined(op, x);
+  Named const reduced = named(op, x, axes);
+  Dims run;
+  bool closed = false;
+  for (int a = x.rank() - 1; a >= 0; --a) {
+    if (x.shape()[a] == 1) continue;
+    if (!reduced.axis[a])
+      closed = run.rank() > 0;
+    else if (closed)
+      return run;
+    else
+      run.push_back(a);
+  }
+  return {};
+}
+
+Dims without(Tensor const& x, Dims const& axes, Dims const& gone) {
+  Named const left_out = named("sum", x, gone);
+  Dims rest;
+  for (int64_t a : axes)
+    if (!left_out.axis[a < 0 ? a + x.rank() : a]) rest.push_back(a);
+  return rest;
+}
+
 Dims defined_axes(char const* op, Tensor const& x) {
   check_defined(op, x);
   return all_axes(x);
@@ -110,6 +136,11 @@ Tensor reduce(char const* op, Plan const& p, Dtype dtype, ExactReductions::Reduc
 Tensor sum(Tensor const& operand, Dims const& axes, bool keep, std::optional<Dtype> dtype) {
   Tensor const x = converted("sum", operand, dtype);
   if (is_half(x.dtype())) return through_f32(x, [&](Tensor const& wide) { return sum(wide, axes, keep); });
+  // Axes apart in turn, the last ones first, where x lies: together they would want a copy of it.
+  if (Dims const run = last_run("sum", x, axes); run.rank() > 0 && x.is_contiguous()) {
+    Tensor const rest = sum(sum(x, run, true, dtype), without(x, axes, run), true, dtype);
+    return keep ? rest : squeeze(rest, axes);
+  }
   Plan const p = plan("sum", x, axes);
   if (!is_floating(x.dtype()))
     return converted("sum", shaped(reduce("sum", p, Dtype::i64, &ExactReductions::sum), p, keep), dtype);

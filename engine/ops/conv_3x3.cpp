@@ -1,0 +1,82 @@
+#include <heed/engine/ops/conv_3x3.h>
+#include <heed/engine/ops/reduce.h>
+#include <heed/engine/parallel.h>
+#include <heed/engine/tensor.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace heed {
+namespace {
+
+constexpr int64_t task_elements = 1 << 15;  // of a plane's results, a task of their own
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t grain_of(int64_t elements) { return std::max(int64_t{1}, task_elements / std::max(int64_t{1}, elements)); }
+
+/// From y back to x: the window turned by half a turn.
+ConvShape reversed(ConvShape s) {
+  for (int i : {1, 2}) {
+    s.axis[i].pad = 2 - s.axis[i].pad;
+    std::swap(s.axis[i].in, s.axis[i].out);
+  }
+  return s;
+}
+
+}  // namespace
+
+template <class T>
+void convolve_3x3(ConvShape const& s, T const* x, T const* w, T const* bias, T* y) {
+  auto const correlate = kernels<ConvKernels>().of<T>().correlate_3x3;
+  parallel_for(s.batch * s.groups, grain_of(s.y_size()), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      correlate(s, x + i * s.x_size(), w + i % s.groups * 9, bias ? bias[i % s.groups] : T(0), y + i * s.y_size());
+  });
+}
+
+template <class T>
+void convolve_3x3_backward(ConvShape const& s, T const* x, T const* w, T const* g, T* dx, T* dw, T* dbias) {
+  auto const& kernel = kernels<ConvKernels>().of<T>();
+  auto const& total = kernels<ReduceKernels>().of<T>().sum;
+  ConvShape const back = reversed(s);
+  // A task takes one channel of some images; their sums are added in order.
+  int64_t const parts = std::clamp(8 / s.groups, int64_t{1}, std::max(int64_t{1}, s.batch));
+  int64_t const images = ceil_div(s.batch, parts), positions = s.y_size();
+  Tensor const memory({parts * s.groups * 10}, dtype_of<T>);
+  auto* const sums = static_cast<T*>(memory.raw());  // nine of the weight, one of the bias
+  parallel_for(parts * s.groups, grain_of(images * positions), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      int64_t const part = task / s.groups, channel = task % s.groups;
+      T* const sum = sums + task * 10;
+      std::fill_n(sum, 10, T(0));
+      T turned[9];
+      if (dx) std::reverse_copy(w + channel * 9, w + channel * 9 + 9, turned);
+      for (int64_t b = part * images; b < std::min(s.batch, (part + 1) * images); ++b) {
+        int64_t const plane = b * s.groups + channel;
+        T const* const from = g + plane * positions;
+        if (dx) kernel.correlate_3x3(back, from, turned, T(0), dx + plane * s.x_size());
+        if (dw) kernel.correlate_3x3_weight(s, x + plane * s.x_size(), from, sum);
+        if (!dbias) continue;
+        T here;
+        total(from, &here, 1, positions, 1);
+        sum[9] += here;
+      }
+    }
+  });
+  for (int64_t channel = 0; channel < s.groups; ++channel) {
+    T* const all = sums + channel * 10;
+    for (int64_t part = 1; part < parts; ++part)
+      for (int e = 0; e < 10; ++e) all[e] += all[part * s.groups * 10 + e];
+    if (dw) std::copy_n(all, 9, dw + channel * 9);
+    if (dbias) dbias[channel] = all[9];
+  }
+}
+
+#define HEED_CONVOLVE_3X3(T)                                                      \
+  template void convolve_3x3(ConvShape const&, T const*, T const*, T const*, T*); \
+  template void convolve_3x3_backward(ConvShape const&, T const*, T const*, T const*, T*, T*, T*);
+HEED_CONVOLVE_3X3(float)
+HEED_CONVOLVE_3X3(double)
+#undef HEED_CONVOLVE_3X3
+
+}  // namespace heed
