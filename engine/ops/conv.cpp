@@ -163,7 +163,7 @@ void convolve_depthwise(ConvShape const& s, T const* x, T const* w, T const* bia
 
 template <class T>
 void convolve(ConvShape const& s, T const* x, T const* w, T const* bias, T* y) {
-  if (s.is_3x3()) return convolve_3x3(s, x, w, bias, y);
+  if (convolves_3x3<T>(s)) return convolve_3x3(s, x, w, bias, y);
   if (shifts(s)) return convolve_shifted(s, x, w, bias, y);
   Tiling const t = tiling<T>(s);
   if (s.in == 1 && s.out <= 4 && t.gathers) return convolve_depthwise(s, x, w, bias, y);
@@ -222,7 +222,7 @@ ConvShape reversed(ConvShape const& s) {
 /// x = bias + Σ over o, t of g[o]·w[o, c, t], scattered to where tap t read.
 template <class T>
 void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T* x) {
-  if (s.is_3x3() && !bias) return convolve_3x3_backward<T>(s, nullptr, w, g, x, nullptr, nullptr);
+  if (convolves_3x3<T>(s) && !bias) return convolve_3x3_backward<T>(s, nullptr, w, g, x, nullptr, nullptr);
   if (shifts(s)) return convolve_shifted_input(s, g, w, bias, x);
   Tiling const t = tiling<T>(s);
   int64_t const taps = s.taps(), rows = s.rows(), positions = s.y_size();
@@ -270,7 +270,7 @@ void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T
 /// w[o, c, t] = Σ over images and positions of g[o]·(what tap t read of x[c]).
 template <class T>
 void convolve_weight(ConvShape const& s, T const* x, T const* g, T* w) {
-  if (s.is_3x3()) return convolve_3x3_backward<T>(s, x, nullptr, g, nullptr, w, nullptr);
+  if (convolves_3x3<T>(s)) return convolve_3x3_backward<T>(s, x, nullptr, g, nullptr, w, nullptr);
   if (shifts(s)) return convolve_shifted_weight(s, x, g, w);
   Tiling const t = tiling<T>(s);
   int64_t const taps = s.taps(), rows = s.rows(), positions = s.y_size();
@@ -417,7 +417,7 @@ Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvSha
   });
   if (tracked(x, w, bias))
     record("convolution", y, {&x, &w, &bias}, [x = Saved(x), w = Saved(w), s](Tensor const& g, Node const& node) {
-      if (s.is_3x3() && !recording()) return depthwise_3x3_gradients(g, x, w, s, node);
+      if (convolves_3x3<float>(s) && !recording()) return depthwise_3x3_gradients(g, x, w, s, node);
       std::array<Tensor, 3> d;
       if (node.needs(0)) d[0] = convolution_input(g, w.get(node), {}, s);
       if (node.needs(1)) d[1] = convolution_weight(x.get(node), g, s);

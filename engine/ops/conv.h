@@ -49,7 +49,7 @@ struct ConvKernelsOf {
   void (*correlate)(CorrelateArgs<T> const&);
   /// The adjoint with respect to the weight: weight[t] += Σ over r, j of to[r, j]·from[offset[t] + r·from_row + j].
   void (*correlate_weight)(CorrelateArgs<T> const&, T* weight);
-  /// One plane and nine weights of a shape that is_3x3().
+  /// One plane and nine weights of a shape that is_3x3(); null on instruction sets without masked loads.
   void (*correlate_3x3)(ConvShape const&, T const* x, T const* weight, T bias, T* y);
   /// The adjoint with respect to the weight, added to it.
   void (*correlate_3x3_weight)(ConvShape const&, T const* x, T const* g, T* weight);

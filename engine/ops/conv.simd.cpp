@@ -5,6 +5,8 @@
 #include <heed/engine/ops/rows.h>
 #include <heed/engine/ops/shuffle.h>
 
+#include <cstddef>
+
 namespace heed {
 inline namespace HEED_ISA_LEVEL {
 namespace {
@@ -205,6 +207,13 @@ void scatter(ConvShape const& s, int64_t channels, T const* columns, int64_t beg
       for (int64_t i = a; i < b; ++i) x[input + i * stride] += y[i];
   });
 }
+
+#if !defined(__AVX2__)
+template <class T>
+constexpr std::nullptr_t correlate_3x3{};
+template <class T>
+constexpr std::nullptr_t correlate_3x3_weight{};
+#endif
 
 template <class T>
 constexpr ConvKernelsOf<T> table_of{correlate<T>, correlate_weight<T>, correlate_3x3<T>, correlate_3x3_weight<T>,

@@ -5,6 +5,10 @@
 
 namespace heed {
 
+/// Whether the functions below are for `s` on this machine.
+template <class T>
+bool convolves_3x3(ConvShape const& s);
+
 template <class T>
 void convolve_3x3(ConvShape const& s, T const* x, T const* w, T const* bias, T* y);
 /// Each plane of g is read once for all that are wanted; those that are not are null. dbias: [groups]
