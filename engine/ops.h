@@ -429,22 +429,35 @@ Tensor geglu(Tensor const& x, int axis = -1);
 Tensor swiglu(Tensor const& x, int axis = -1);
 
 // ---- orthogonal polynomials -----------------------------------------------------------------------------------------
-// Of degree 0 ≤ n ≤ 1000, by their three-term recurrences (Abramowitz and Stegun 22.7).
+// Of one degree 0 ≤ n ≤ 2²⁴, or of one for each element, by their three-term recurrences (Abramowitz and Stegun 22.7).
+// A tensor of degrees is taken as n.to(Dtype::i64); below degree 0 a polynomial is 0. Differentiable by x.
 /// Chebyshev's of the first to the fourth kind: cos nθ, sin (n + 1)θ/sin θ, cos (n + ½)θ/cos ½θ and sin (n + ½)θ/sin ½θ
 /// at x = cos θ; the shifted ones take 2x − 1 in place of x.
 Tensor chebyshev_polynomial_t(Tensor const& x, int64_t n);
+Tensor chebyshev_polynomial_t(Tensor const& x, Tensor const& n);
 Tensor chebyshev_polynomial_u(Tensor const& x, int64_t n);
+Tensor chebyshev_polynomial_u(Tensor const& x, Tensor const& n);
 Tensor chebyshev_polynomial_v(Tensor const& x, int64_t n);
+Tensor chebyshev_polynomial_v(Tensor const& x, Tensor const& n);
 Tensor chebyshev_polynomial_w(Tensor const& x, int64_t n);
+Tensor chebyshev_polynomial_w(Tensor const& x, Tensor const& n);
 Tensor shifted_chebyshev_polynomial_t(Tensor const& x, int64_t n);
+Tensor shifted_chebyshev_polynomial_t(Tensor const& x, Tensor const& n);
 Tensor shifted_chebyshev_polynomial_u(Tensor const& x, int64_t n);
+Tensor shifted_chebyshev_polynomial_u(Tensor const& x, Tensor const& n);
 Tensor shifted_chebyshev_polynomial_v(Tensor const& x, int64_t n);
+Tensor shifted_chebyshev_polynomial_v(Tensor const& x, Tensor const& n);
 Tensor shifted_chebyshev_polynomial_w(Tensor const& x, int64_t n);
+Tensor shifted_chebyshev_polynomial_w(Tensor const& x, Tensor const& n);
 /// Hermite's, orthogonal under e^(−x²) and e^(−x²/2); Laguerre's under e⁻ˣ on [0, ∞); Legendre's under 1 on [−1, 1].
 Tensor hermite_polynomial_h(Tensor const& x, int64_t n);
+Tensor hermite_polynomial_h(Tensor const& x, Tensor const& n);
 Tensor hermite_polynomial_he(Tensor const& x, int64_t n);
+Tensor hermite_polynomial_he(Tensor const& x, Tensor const& n);
 Tensor laguerre_polynomial_l(Tensor const& x, int64_t n);
+Tensor laguerre_polynomial_l(Tensor const& x, Tensor const& n);
 Tensor legendre_polynomial_p(Tensor const& x, int64_t n);
+Tensor legendre_polynomial_p(Tensor const& x, Tensor const& n);
 
 // ---- reductions -----------------------------------------------------------------------------------------------------
 // Over all elements, or over one or more axes (none named: each element by itself); `keep` leaves them with size 1. As

@@ -144,10 +144,11 @@ void qr(T* a, T* tau, int64_t m, int64_t n) {
     if (largest == 0) continue;
     T& head = a[j * n + j];
     largest = std::max(largest, std::abs(head));
+    if (std::isinf(largest)) largest = 1;
     T total = 0;
     for (int64_t i = j; i < m; ++i) total += (a[i * n + j] / largest) * (a[i * n + j] / largest);
     // In units of `largest`, so that the smallest numbers keep their digits.
-    T const unit_head = head / largest, beta = -std::copysign(std::sqrt(total), unit_head);
+    T const unit_head = head / largest, beta = unit_head < 0 ? std::sqrt(total) : -std::sqrt(total);
     tau[j] = (beta - unit_head) / beta;
     for (int64_t i = j + 1; i < m; ++i) a[i * n + j] = a[i * n + j] / largest / (unit_head - beta);
     head = beta * largest;

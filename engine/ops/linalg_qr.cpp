@@ -32,6 +32,15 @@ Tensor wide_gradient(Tensor const& x, Tensor const& q, Tensor const& r, Tensor c
   return cat({tall_gradient(q, r1, gq.defined() ? gq + through : through, gr.slice(-1, 0, m)), matmul(q, gr2)}, -1);
 }
 
+/// Hᵢ·y: the rows above i stay as they are.
+Tensor reflect(Tensor const& x, Tensor const& tau, int64_t i, Tensor const& y) {
+  int64_t const m = x.size(-2);
+  Tensor const below = x.slice(-1, i, i + 1).slice(-2, i + 1, m), rows = y.slice(-2, i, m);
+  Tensor const v = cat({ones(with_matrix(lead_of(x), 1, 1), x.dtype()), below}, -2);
+  Tensor const reflected = rows - tau.slice(-1, i, i + 1).unsqueeze(-1) * matmul(v, matmul(v.t(), rows));
+  return i == 0 ? reflected : cat({y.slice(-2, 0, i), reflected}, -2);
+}
+
 }  // namespace
 
 Qr qr(Tensor const& x, QrMode mode) {
@@ -88,13 +97,7 @@ Tensor householder_product(Tensor const& x, Tensor const& tau) {
         });
   // Chosen against x, so that without reflections the result still depends on it, with gradient 0.
   Tensor y = where(zeros({}, Dtype::boolean), x, corner(eye(m, -1, x.dtype()), m, n));
-  for (int64_t i = tau.size(-1); i-- > 0;) {
-    Shape one = lead_of(x), zero = one;
-    Tensor const below = x.slice(-1, i, i + 1).slice(-2, i + 1, m);
-    Tensor const v =
-        cat({zeros(with_matrix(zero, i, 1), x.dtype()), ones(with_matrix(one, 1, 1), x.dtype()), below}, -2);
-    y = y - tau.slice(-1, i, i + 1).unsqueeze(-1) * matmul(v, matmul(v.t(), y));
-  }
+  for (int64_t i = tau.size(-1); i-- > 0;) y = reflect(x, tau, i, y);
   return y;
 }
 
@@ -116,15 +119,26 @@ std::pair<Tensor, Tensor> geqrf(Tensor const& x) {
 Tensor ormqr(Tensor const& x, Tensor const& tau, Tensor const& c, bool left, bool transpose) {
   check_matrix("ormqr", x);
   check_matrix("ormqr", c);
-  int64_t const m = x.size(-2), n = x.size(-1);
+  check_defined("ormqr", tau);
+  int64_t const m = x.size(-2), count = tau.rank() ? tau.size(-1) : 0;
+  Shape expected = lead_of(x);
+  expected.push_back(count);
+  check(tau.shape() == expected && count <= std::min(m, x.size(-1)) && tau.dtype() == x.dtype(), "ormqr", [&] {
+    return Complaint{fmt::format("expected x [.., M, N] and tau [.., K] with K <= min(M, N), got {} and {}",
+                                 to_string(x.shape()), to_string(tau.shape())),
+                     "pass what geqrf gave"};
+  });
   check(c.size(left ? -2 : -1) == m && c.dtype() == x.dtype(), "ormqr", [&] {
     return Complaint{fmt::format("reflections of {} do not go with {} {} from the {}", to_string(x.shape()),
                                  name(c.dtype()), to_string(c.shape()), left ? "left" : "right"),
                      "pass a matrix with as many rows (columns, from the right) as the reflections have"};
   });
-  Tensor const vectors = n < m ? pad(x, {0, m - n}) : x.slice(-1, 0, m);
-  Tensor const whole = householder_product(vectors, tau), q = transpose ? whole.t() : whole;
-  return left ? matmul(q, c) : matmul(c, q);
+  // c·q = (qᵀ·cᵀ)ᵀ, and qᵀ has the reflections of q in reverse.
+  Tensor y = left ? c : c.t();
+  y = y.expand(with_matrix(broadcast_lead("ormqr", x, y), y.size(-2), y.size(-1)));
+  if (count == 0) y = y.clone();  // a result of its own
+  for (int64_t i = 0; i < count; ++i) y = reflect(x, tau, left == transpose ? i : count - 1 - i, y);
+  return left ? y : y.t();
 }
 
 }  // namespace heed

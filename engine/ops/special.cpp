@@ -11,9 +11,12 @@
 #include <heed/engine/tape.h>
 #include <math.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <utility>
+#include <vector>
 
 namespace heed {
 namespace {
@@ -88,11 +91,22 @@ double lower_series(double a, double x) {
   return sum;
 }
 
+/// log Γ(1 + a), by its Taylor series −γ·a + Σ ζ(k)·(−a)ᵏ/k (Abramowitz and Stegun 6.1.33) where 1 + a loses a.
+double lgamma1p(double a) {
+  if (a > 0.03) return special::lgamma(1 + a);
+  constexpr double terms[] = {0.100099457512781809, 0.111334265869564690, 0.125509669524743042, 0.144049896768846118,
+                              0.169557176997408190, 0.207385551028673985, 0.270580808427784548, 0.400685634386531428,
+                              0.822467033424113218, 0.577215664901532861};
+  double sum = 0;
+  for (double const term : terms) sum = term - a * sum;
+  return -a * sum;
+}
+
 /// The upper function for small x and a: 1 − xᵃ/Γ(a + 1) + xᵃ/Γ(a)·Σ (−1)ᵏ⁺¹·xᵏ/(k!·(a + k)).
 double upper_series(double a, double x) {
   double sum = 0, term = 1;
   for (int k = 1; k < 60; ++k) sum += (term *= -x / k) / (a + k);
-  double const log_power = a * std::log(x), log_gamma = special::lgamma(1 + a);
+  double const log_power = a * std::log(x), log_gamma = lgamma1p(a);
   return -std::expm1(log_power - log_gamma) - a * std::exp(log_power - log_gamma) * sum;
 }
 
@@ -165,25 +179,82 @@ Tensor incomplete_gamma(char const* op, Tensor const& a, Tensor const& x, bool u
 
 // ---- orthogonal polynomials -----------------------------------------------------------------------------------------
 
-/// P_n by P_0 = 1, P_1 = first(x), P_{k+1} = next(k, x, P_k, P_{k−1}).
-template <class First, class Next>
-Tensor polynomial(char const* op, Tensor const& x, int64_t n, First const& first, Next const& next) {
+/// P_{k+1} = (slope·x + offset)·P_k − before·P_{k−1}, from P_0 = 1 and P_{−1} = 0.
+struct Step {
+  double slope, offset, before;
+};
+using Recurrence = Step (*)(double k);
+constexpr double none = -0.;  // an offset that leaves the sign of zeros
+constexpr int64_t longest_program = 1000, highest_degree = 1 << 24;
+
+/// The derivative of this order, for degrees that differ. Each derivative follows from those of one order less:
+/// P⁽ᵐ⁾_{k+1} = (slope·x + offset)·P⁽ᵐ⁾_k + m·slope·P⁽ᵐ⁻¹⁾_k − before·P⁽ᵐ⁾_{k−1}.
+Tensor polynomial(char const* op, Tensor const& x, Tensor const& n, Recurrence recurrence, int order = 0) {
   check_defined(op, x);
-  check(n >= 0 && n <= 1000, op, [&] {
-    return Complaint{fmt::format("expected a degree of 0 to 1000, got {}", n), "pass the degree of the polynomial"};
+  check_defined(op, n);
+  no_gradient(op, {n});
+  Dtype const dtype = result_type(x, n);
+  Tensor const whole = n.detach().to(Dtype::i64);
+  if (!is_floating(dtype)) return polynomial(op, x.to(Dtype::f32), whole, recurrence, order);
+  if (is_half(dtype)) return polynomial(op, x.to(Dtype::f32), whole, recurrence, order).to(dtype);
+  Shape const common = broadcast(op, x.shape(), n.shape());
+  int64_t const highest = whole.numel() ? max(whole).item<int64_t>() : 0;
+  check(highest <= highest_degree, op, [&] {
+    return Complaint{fmt::format("expected degrees of up to {}, got {}", highest_degree, highest),
+                     "pass the degrees of the polynomials"};
   });
+  Tensor const points = x.to(dtype).expand(common);
+  Tensor const at = points.detach().contiguous(), degree = whole.expand(common).contiguous();
+  Tensor y(common, dtype);
+  Observed const watch(op, {&at, &degree}, {&y});
+  dispatch_floating(op, dtype, [&]<class T>(Type<T>) {
+    parallel_for(y.numel(), grain, [&](int64_t begin, int64_t end) {
+      std::vector<double> here(size_t(order) + 1), before(here.size());  // by order
+      for (int64_t i = begin; i < end; ++i) {
+        double const here_x = double(at.data<T>()[i]);
+        int64_t const last = degree.data<int64_t>()[i];
+        std::fill(here.begin(), here.end(), 0.);
+        std::fill(before.begin(), before.end(), 0.);
+        here[0] = last >= 0;
+        for (int64_t k = 0; k < last; ++k) {
+          Step const step = recurrence(double(k));
+          double const factor = step.slope * here_x + step.offset;
+          for (size_t m = here.size(); m-- > 0;) {
+            double next = factor * here[m] - step.before * before[m];
+            if (m > 0) next += double(m) * step.slope * here[m - 1];
+            before[m] = std::exchange(here[m], next);
+          }
+        }
+        y.data<T>()[i] = T(here.back());
+      }
+    });
+  });
+  if (tracked(points))
+    record(op, y, {&points},
+           [op, x = Saved(points), n = Saved(degree), recurrence, order](Tensor const& g, Node const& node) {
+             return std::array{g * polynomial(op, x.get(node), n.get(node), recurrence, order + 1)};
+           });
+  return y;
+}
+
+/// Of one degree for all: as a program, in which the steps are vectors'.
+Tensor polynomial(char const* op, Tensor const& x, int64_t n, Recurrence recurrence) {
+  check_defined(op, x);
+  check(n >= 0 && n <= highest_degree, op, [&] {
+    return Complaint{fmt::format("expected a degree of 0 to {}, got {}", highest_degree, n),
+                     "pass the degree of the polynomial"};
+  });
+  if (n == 0 || n > longest_program) return polynomial(op, x, scalar(n, Dtype::i64), recurrence);
   auto const program = record_program(1, [&](std::vector<Symbol> const& in) -> Symbol {
-    Symbol before = 1., here = first(in[0]);
-    for (int64_t k = 1; k < n; ++k) before = std::exchange(here, next(double(k), in[0], here, before));
-    return n == 0 ? before + 0. * in[0] : here;
+    Symbol before = 0., here = 1.;
+    for (int64_t k = 0; k < n; ++k) {
+      Step const step = recurrence(double(k));
+      before = std::exchange(here, (step.slope * in[0] + step.offset) * here - step.before * before);
+    }
+    return here;
   });
   return run_program(op, program, {x})[0];
 }
-
-constexpr auto chebyshev = [](double, Symbol x, Symbol here, Symbol before) { return 2. * x * here - before; };
-constexpr auto shifted_chebyshev = [](double k, Symbol x, Symbol here, Symbol before) {
-  return chebyshev(k, 2. * x - 1., here, before);
-};
 
 }  // namespace
 
@@ -199,7 +270,16 @@ Tensor bessel_y0(Tensor const& x) {
 Tensor bessel_y1(Tensor const& x) {
   return of_each("bessel_y1", x, ::y1, [](Tensor const& at) { return bessel_y0(at) - bessel_y1(at) / at; });
 }
-Tensor spherical_bessel_j0(Tensor const& x) { return sinc(x * (1 / std::numbers::pi)); }
+Tensor spherical_bessel_j0(Tensor const& x) {
+  // At its limits the divisor of the branch not taken is 1, so that slopes stay numbers.
+  static auto const program = record_program(1, [](std::vector<Symbol> const& in) -> Symbol {
+    Symbol const at = in[0];
+    SymbolMask const zero = at == 0., far = abs(at) == infinity;
+    Symbol const inner = select(zero | far, 1., at);
+    return select(zero, 1., select(far, 0., sin(inner) / inner));
+  });
+  return run_program("spherical_bessel_j0", program, {x})[0];
+}
 Tensor modified_bessel_k0(Tensor const& x) {
   return of_each(
       "modified_bessel_k0", x, [](double at) { return std::exp(-at) * scaled_k(at, 0); },
@@ -250,57 +330,25 @@ std::pair<Tensor, Tensor> frexp(Tensor const& x) {
   return {mantissa, exponent};
 }
 
-Tensor chebyshev_polynomial_t(Tensor const& x, int64_t n) {
-  return polynomial(
-      "chebyshev_polynomial_t", x, n, [](Symbol at) { return at; }, chebyshev);
-}
-Tensor chebyshev_polynomial_u(Tensor const& x, int64_t n) {
-  return polynomial(
-      "chebyshev_polynomial_u", x, n, [](Symbol at) { return 2. * at; }, chebyshev);
-}
-Tensor chebyshev_polynomial_v(Tensor const& x, int64_t n) {
-  return polynomial(
-      "chebyshev_polynomial_v", x, n, [](Symbol at) { return 2. * at - 1.; }, chebyshev);
-}
-Tensor chebyshev_polynomial_w(Tensor const& x, int64_t n) {
-  return polynomial(
-      "chebyshev_polynomial_w", x, n, [](Symbol at) { return 2. * at + 1.; }, chebyshev);
-}
-Tensor shifted_chebyshev_polynomial_t(Tensor const& x, int64_t n) {
-  return polynomial(
-      "shifted_chebyshev_polynomial_t", x, n, [](Symbol at) { return 2. * at - 1.; }, shifted_chebyshev);
-}
-Tensor shifted_chebyshev_polynomial_u(Tensor const& x, int64_t n) {
-  return polynomial(
-      "shifted_chebyshev_polynomial_u", x, n, [](Symbol at) { return 4. * at - 2.; }, shifted_chebyshev);
-}
-Tensor shifted_chebyshev_polynomial_v(Tensor const& x, int64_t n) {
-  return polynomial(
-      "shifted_chebyshev_polynomial_v", x, n, [](Symbol at) { return 4. * at - 3.; }, shifted_chebyshev);
-}
-Tensor shifted_chebyshev_polynomial_w(Tensor const& x, int64_t n) {
-  return polynomial(
-      "shifted_chebyshev_polynomial_w", x, n, [](Symbol at) { return 4. * at - 1.; }, shifted_chebyshev);
-}
-Tensor hermite_polynomial_h(Tensor const& x, int64_t n) {
-  return polynomial(
-      "hermite_polynomial_h", x, n, [](Symbol at) { return 2. * at; },
-      [](double k, Symbol at, Symbol here, Symbol before) { return 2. * (at * here - k * before); });
-}
-Tensor hermite_polynomial_he(Tensor const& x, int64_t n) {
-  return polynomial(
-      "hermite_polynomial_he", x, n, [](Symbol at) { return at; },
-      [](double k, Symbol at, Symbol here, Symbol before) { return at * here - k * before; });
-}
-Tensor laguerre_polynomial_l(Tensor const& x, int64_t n) {
-  return polynomial(
-      "laguerre_polynomial_l", x, n, [](Symbol at) { return 1. - at; },
-      [](double k, Symbol at, Symbol here, Symbol before) { return ((2 * k + 1 - at) * here - k * before) / (k + 1); });
-}
-Tensor legendre_polynomial_p(Tensor const& x, int64_t n) {
-  return polynomial(
-      "legendre_polynomial_p", x, n, [](Symbol at) { return at; },
-      [](double k, Symbol at, Symbol here, Symbol before) { return ((2 * k + 1) * at * here - k * before) / (k + 1); });
-}
+// A polynomial by the Step from its degree k to the next.
+#define HEED_POLYNOMIAL(name, ...)                                                         \
+  namespace {                                                                              \
+  Step name##_step([[maybe_unused]] double k) { return {__VA_ARGS__}; }                    \
+  }                                                                                        \
+  Tensor name(Tensor const& x, int64_t n) { return polynomial(#name, x, n, name##_step); } \
+  Tensor name(Tensor const& x, Tensor const& n) { return polynomial(#name, x, n, name##_step); }
+
+HEED_POLYNOMIAL(chebyshev_polynomial_t, k == 0 ? 1. : 2., none, 1)
+HEED_POLYNOMIAL(chebyshev_polynomial_u, 2, none, 1)
+HEED_POLYNOMIAL(chebyshev_polynomial_v, 2, k == 0 ? -1. : none, 1)
+HEED_POLYNOMIAL(chebyshev_polynomial_w, 2, k == 0 ? 1. : none, 1)
+HEED_POLYNOMIAL(shifted_chebyshev_polynomial_t, k == 0 ? 2. : 4., k == 0 ? -1. : -2., 1)
+HEED_POLYNOMIAL(shifted_chebyshev_polynomial_u, 4, -2, 1)
+HEED_POLYNOMIAL(shifted_chebyshev_polynomial_v, 4, k == 0 ? -3. : -2., 1)
+HEED_POLYNOMIAL(shifted_chebyshev_polynomial_w, 4, k == 0 ? -1. : -2., 1)
+HEED_POLYNOMIAL(hermite_polynomial_h, 2, none, 2 * k)
+HEED_POLYNOMIAL(hermite_polynomial_he, 1, none, k)
+HEED_POLYNOMIAL(laguerre_polynomial_l, -1 / (k + 1), (2 * k + 1) / (k + 1), k / (k + 1))
+HEED_POLYNOMIAL(legendre_polynomial_p, (2 * k + 1) / (k + 1), none, k / (k + 1))
 
 }  // namespace heed

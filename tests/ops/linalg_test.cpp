@@ -460,7 +460,11 @@ void qr_cases() {
        {[] {
           ormqr(ones({3, 2}), ones({2}), ones({3, 2}), false);
         },
-        {"right"}}});
+        {"right"}},
+       {[] {
+          ormqr(ones({3, 2}), ones({3}), ones({3, 2}));
+        },
+        {"[3, 2]", "[3]"}}});
 }
 
 void spectral_cases() {
@@ -911,4 +915,15 @@ TEST_CASE("matrix_exp of large and of nilpotent matrices") {
   CHECK(matrix_exp(tensor({{0, 1e6f}, {0, 0}})).to_vector<double>() == std::vector<double>{1, 1e6f, 0, 1});
   CHECK(matrix_exp(tensor({{-500, 0}, {0, 1}}).to(Dtype::f64)).at(0, 0).item() ==
         doctest::Approx(std::exp(-500.0)).epsilon(1e-9));
+}
+
+TEST_CASE("reflections: -0 is no negative head, an infinite column has an infinite norm, NaN stays in its rows") {
+  auto const [packed, tau] = geqrf(tensor({-0.f, 3, 4, 1}).reshape({2, 2}));
+  CHECK(packed.to_vector<float>() == std::vector<float>{-4, -1, 1, -3});
+  CHECK(tau.to_vector<float>() == std::vector<float>{1, 0});
+  CHECK(geqrf(tensor({float(inf), 1}).reshape({2, 1})).first.to_vector<float>() == std::vector<float>{float(-inf), 0});
+  Tensor const y = ormqr(eye(3, 3), tensor({2, 2, float(nan_)}), ones({3, 1}), true, true);
+  CHECK(y.at(0, 0).item() == -1);
+  CHECK(y.at(1, 0).item() == -1);
+  CHECK(std::isnan(y.at(2, 0).item()));
 }

@@ -323,13 +323,13 @@ void formula_cases() {
   unary("bessel_j0", heed::bessel_j0, [](double x) { return std::cyl_bessel_j(0., std::abs(x)); }, real(-6, 6),
         {{{0}, 1}, {{inf}, 0}, {{5}, -0.17759677131433830}});
   unary("bessel_j1", heed::bessel_j1, [](double x) { return (x < 0 ? -1 : 1) * std::cyl_bessel_j(1., std::abs(x)); },
-        real(-6, 6, {0}), {{{0}, 0}, {{5}, -0.32757913759146522}});
+        real(-6, 6, {0}), {{{0}, 0}, {{inf}, 0}, {{-inf}, -0.}, {{5}, -0.32757913759146522}});
   unary("bessel_y0", heed::bessel_y0, [](double x) { return std::cyl_neumann(0., x); }, real(0.3, 6),
-        {{{0}, -inf}, {{-1}, nan_}, {{5}, -0.30851762524903376}});
+        {{{0}, -inf}, {{-1}, nan_}, {{inf}, 0}, {{5}, -0.30851762524903376}});
   unary("bessel_y1", heed::bessel_y1, [](double x) { return std::cyl_neumann(1., x); }, real(0.3, 6),
-        {{{0}, -inf}, {{-1}, nan_}, {{5}, 0.14786314339122683}});
+        {{{0}, -inf}, {{-1}, nan_}, {{inf}, 0}, {{5}, 0.14786314339122683}});
   unary("spherical_bessel_j0", heed::spherical_bessel_j0, [](double x) { return std::sin(x) / x; }, real(-6, 6, {0}),
-        {{{0}, 1}});
+        {{{0}, 1}, {{tiny}, 1}, {{inf}, 0}, {{-inf}, 0}, {{1e10}, -4.8750602508751067e-11}});
   unary("modified_bessel_k0", heed::modified_bessel_k0, [](double x) { return std::cyl_bessel_k(0., x); }, real(0.3, 6),
         {{{0}, inf}, {{-1}, nan_}, {{inf}, 0}, {{5}, 0.0036910983340425942}});
   unary("modified_bessel_k1", heed::modified_bessel_k1, [](double x) { return std::cyl_bessel_k(1., x); }, real(0.3, 6),
@@ -486,7 +486,11 @@ void formula_cases() {
          {{1, 0}, upper ? 1. : 0.},
          {{1, inf}, upper ? 0. : 1.},
          {{inf, 1}, upper ? 1. : 0.},
-         {{inf, inf}, nan_}});
+         {{inf, inf}, nan_},
+         {{nan_, 0}, nan_},
+         {{nan_, inf}, nan_},
+         {{inf, nan_}, nan_},
+         {{0x1p-100, 1}, upper ? 0x1p-100 * 0.21938393439552027 : 1.}});  // E₁(1)
     c.f64 = 1e-10;
     c.bad.push_back({[upper] { (upper ? igammac : igamma)(ones({2}).requires_grad_(), ones({2})); }, {"no gradient"}});
   }
@@ -583,50 +587,67 @@ void formula_cases() {
 }
 
 void polynomial_cases() {
-  auto const add = [](char const* name, Tensor (*f)(Tensor const&, int64_t), double (*fourth)(double), Input in) {
+  auto const add = [](char const* name, Tensor (*f)(Tensor const&, int64_t),
+                      Tensor (*each)(Tensor const&, Tensor const&), double (*fourth)(double), Input in) {
     OpCase& c = unary(
         name, [f](Tensor const& x) { return f(x, 4); }, fourth, in);
     c.f32 = 3e-5, c.f64 = 1e-12;
     c.gradient_f32 = 3e-4;
     c.bad.push_back({[f] { f(ones({2}), -1); }, {name, "got -1"}});
-    c.bad.push_back({[f] { f(ones({2}), 1001); }, {name, "got 1001"}});
+    c.bad.push_back({[f] { f(ones({2}), 1 << 25); }, {name, "got 33554432"}});
     unary(
-        std::string(name) + " degree 0", [f](Tensor const& x) { return f(x, 0); }, [](double) { return 1.; }, in);
+        std::string(name) + " degree 0", [f](Tensor const& x) { return f(x, 0); }, [](double) { return 1.; }, in,
+        {{{nan_}, 1}, {{inf}, 1}});
+    // Degrees that differ: among polynomials of one degree each.
+    OpCase& mixed = binary(std::string(name) + " degrees", name, each, {}, in, index(6),
+                           {{{nan_, 0}, 1}, {{nan_, 1}, nan_}, {{nan_, -1}, 0}, {{inf, 2}, inf}, {{0.5, 0.9}, 1}});
+    mixed.twin = [f](Tensors const& x) {
+      Tensor y = zeros_like(x[0] + x[1]);
+      for (int k = 0; k < 6; ++k) y = y + (x[1] == double(k)).to(Dtype::f64) * f(x[0], k);
+      return Tensors{y};
+    };
+    mixed.scalar = {};
+    mixed.f64 = 1e-12;
+    mixed.gradient_f32 = 3e-4;
+    mixed.bad.push_back({[each] { each(ones({2}), full({2}, 1 << 25, Dtype::i64)); }, {name, "got 33554432"}});
+    mixed.bad.push_back({[each] { each(ones({2}), ones({2}).requires_grad_()); }, {name, "no gradient"}});
   };
   Input const inside = real(-0.9, 0.9), half = real(0.05, 0.95);
   add(
-      "chebyshev_polynomial_t", chebyshev_polynomial_t, [](double x) { return std::cos(4 * std::acos(x)); }, inside);
+      "chebyshev_polynomial_t", chebyshev_polynomial_t, chebyshev_polynomial_t,
+      [](double x) { return std::cos(4 * std::acos(x)); }, inside);
   add(
-      "chebyshev_polynomial_u", chebyshev_polynomial_u,
+      "chebyshev_polynomial_u", chebyshev_polynomial_u, chebyshev_polynomial_u,
       [](double x) { return std::sin(5 * std::acos(x)) / std::sin(std::acos(x)); }, inside);
   add(
-      "chebyshev_polynomial_v", chebyshev_polynomial_v,
+      "chebyshev_polynomial_v", chebyshev_polynomial_v, chebyshev_polynomial_v,
       [](double x) { return std::cos(4.5 * std::acos(x)) / std::cos(0.5 * std::acos(x)); }, inside);
   add(
-      "chebyshev_polynomial_w", chebyshev_polynomial_w,
+      "chebyshev_polynomial_w", chebyshev_polynomial_w, chebyshev_polynomial_w,
       [](double x) { return std::sin(4.5 * std::acos(x)) / std::sin(0.5 * std::acos(x)); }, inside);
   add(
-      "shifted_chebyshev_polynomial_t", shifted_chebyshev_polynomial_t,
+      "shifted_chebyshev_polynomial_t", shifted_chebyshev_polynomial_t, shifted_chebyshev_polynomial_t,
       [](double x) { return std::cos(4 * std::acos(2 * x - 1)); }, half);
   add(
-      "shifted_chebyshev_polynomial_u", shifted_chebyshev_polynomial_u,
+      "shifted_chebyshev_polynomial_u", shifted_chebyshev_polynomial_u, shifted_chebyshev_polynomial_u,
       [](double x) { return std::sin(5 * std::acos(2 * x - 1)) / std::sin(std::acos(2 * x - 1)); }, half);
   add(
-      "shifted_chebyshev_polynomial_v", shifted_chebyshev_polynomial_v,
+      "shifted_chebyshev_polynomial_v", shifted_chebyshev_polynomial_v, shifted_chebyshev_polynomial_v,
       [](double x) { return std::cos(4.5 * std::acos(2 * x - 1)) / std::cos(0.5 * std::acos(2 * x - 1)); }, half);
   add(
-      "shifted_chebyshev_polynomial_w", shifted_chebyshev_polynomial_w,
+      "shifted_chebyshev_polynomial_w", shifted_chebyshev_polynomial_w, shifted_chebyshev_polynomial_w,
       [](double x) { return std::sin(4.5 * std::acos(2 * x - 1)) / std::sin(0.5 * std::acos(2 * x - 1)); }, half);
   add(
-      "hermite_polynomial_h", hermite_polynomial_h, [](double x) { return 16 * x * x * x * x - 48 * x * x + 12; },
-      inside);
+      "hermite_polynomial_h", hermite_polynomial_h, hermite_polynomial_h,
+      [](double x) { return 16 * x * x * x * x - 48 * x * x + 12; }, inside);
   add(
-      "hermite_polynomial_he", hermite_polynomial_he, [](double x) { return x * x * x * x - 6 * x * x + 3; }, inside);
+      "hermite_polynomial_he", hermite_polynomial_he, hermite_polynomial_he,
+      [](double x) { return x * x * x * x - 6 * x * x + 3; }, inside);
   add(
-      "laguerre_polynomial_l", laguerre_polynomial_l,
+      "laguerre_polynomial_l", laguerre_polynomial_l, laguerre_polynomial_l,
       [](double x) { return (x * x * x * x - 16 * x * x * x + 72 * x * x - 96 * x + 24) / 24; }, real());
   add(
-      "legendre_polynomial_p", legendre_polynomial_p,
+      "legendre_polynomial_p", legendre_polynomial_p, legendre_polynomial_p,
       [](double x) { return (35 * x * x * x * x - 30 * x * x + 3) / 8; }, inside);
 }
 
@@ -671,6 +692,14 @@ TEST_CASE("the incomplete gamma functions keep their digits far out") {
     CHECK(std::abs(igamma(order, at).item() / lower - 1) < 1e-13);
     CHECK(std::abs(igammac(order, at).item() / upper - 1) < 1e-13);
   }
+}
+
+TEST_CASE("a polynomial of a degree beyond the programs") {
+  Tensor const x = tensor({0.25f, -0.5f}).to(Dtype::f64).requires_grad_();
+  Tensor const y = chebyshev_polynomial_t(x, 1500);
+  CHECK(std::abs(y.at(0).item() - std::cos(1500 * std::acos(0.25))) < 1e-10);
+  Tensor const gx = grad({sum(y)}, {x})[0];  // n·U_{n−1}
+  CHECK(std::abs(gx.at(0).item() / (1500 * std::sin(1500 * std::acos(0.25)) / std::sin(std::acos(0.25))) - 1) < 1e-7);
 }
 
 TEST_CASE("rrelu draws a slope for each element in training, and scales the gradient by it") {

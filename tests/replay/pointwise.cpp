@@ -99,15 +99,11 @@ Outputs replaced(Case const& c) {
 /// PyTorch computes it in f64 whatever the types.
 Outputs power_in_f64(Case const& c) { return pow(c(0).to(Dtype::f64), c.operand(1, "exponent", c(0)).to(Dtype::f64)); }
 
-/// P_n(x), of one degree, or of one for each element; 0 below degree 0, as in PyTorch.
-template <Tensor (*f)(Tensor const&, int64_t)>
+/// P_n(x), of one degree, or of one for each element.
+template <Tensor (*f)(Tensor const&, Tensor const&)>
 Outputs of_degree(Case const& c) {
-  Tensor const x = c.operand(0, "x|input", c.maybe(1, "n|other")), n = trunc(c.operand(1, "n|other", x));
-  Dtype const dtype = is_floating(result_type(x, n)) ? result_type(x, n) : Dtype::f32;
-  Tensor y = zeros_like(x + n).to(dtype);
-  double const top = n.numel() ? max(n).to(Dtype::f64).item<double>() : -1;
-  for (int64_t k = 0; double(k) <= top; ++k) y = where(n == double(k), f(x.to(dtype), k), y);
-  return y;
+  Tensor const x = c.operand(0, "x|input", c.maybe(1, "n|other"));
+  return f(x, c.operand(1, "n|other", x));
 }
 
 // clang-format off
