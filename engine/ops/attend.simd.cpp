@@ -53,51 +53,56 @@ void forward_block(Problem<T> const& p, ForwardSpace<T> const& space, TileMods<T
   fill(l, lanes, T(0));
 
   if (mods) mods->begin_queries(i, lanes);
+  fill(o, queries * p.dvp, T(0));
   bool started = false;
   p.key_blocks(see, b, h, i, queries, [&](int64_t jb, Cover cover) {
     int64_t const j = jb * p.tiles.keys, keys = attend_min(p.tiles.keys, a.tk - j);
     T const* const k = a.key(b, g, j);
-    product<T, false>(k, a.k_row, qt, ld, s, ld, keys, lanes, a.d, false);
-    if (mods && mods->scores()) mods->score(s, s, ld, lanes, j, keys);
-    if (cover == Cover::partial) {
-      if (mods) {
-        mark_seen(see, mods, seen, ld, i, queries, j, keys);
-        keep_seen(seen, s, ld, lanes, keys, a.direct ? T(0) : T(-__builtin_huge_valf()));
-      } else {
-        hide(see, s, ld, i, queries, j, keys);
-      }
-    }
-    bool const rose = !a.direct && softmax_tile(s, ld, lanes, keys, m, l, alpha);
-    if (drop) {
-      dropout_tile(drop, ld, i, queries, j, keys, key, p.threshold, p.kept);
-      for (int64_t x = 0; x < keys * ld; ++x) s[x] *= drop[x];
-    }
-    if (rose && started)
-      for (int64_t r = 0; r < queries; ++r)
-        if (alpha[r] != 1) write_row(o + r * p.dvp, alpha[r], o + r * p.dvp, p.dvp);
     T const* v = a.value(b, g, j);
     int64_t v_row = a.v_row;
-    if (cover == Cover::full || all_finite(v, v_row, keys, a.dv)) {
-      if (vc) {
-        pack_rows(v, v_row, keys, a.dv, T(1), vc, p.dvp);
-        v = vc, v_row = p.dvp;
-      }
-      product<T, true>(s, ld, v, v_row, o, p.dvp, queries, p.dvp, keys, started);
-    } else {
-      if (!started) fill(o, queries * p.dvp, T(0));
-      if (!mods) mark_seen(see, mods, seen, ld, i, queries, j, keys);
-      product_visible(seen, s, ld, queries, keys, v, v_row, a.dv, o, p.dvp);
+    bool const finite = cover == Cover::full || all_finite(v, v_row, keys, a.dv);
+    if (finite && vc) {
+      pack_rows(v, v_row, keys, a.dv, T(1), vc, p.dvp);
+      v = vc, v_row = p.dvp;
     }
+    bool const cut = cover == Cover::partial && !mods && !see.mask && finite;
+    pieces<T>(
+        see, cut, i, queries, j, keys, [&](Piece const x) __attribute__((always_inline)) {
+          int64_t const at = x.c * ld + x.r;
+          product<T, false>(k + x.c * a.k_row, a.k_row, qt + x.r, ld, s + at, ld, x.keys, x.lanes, a.d, false);
+          if (mods && mods->scores()) mods->score(s, s, ld, lanes, j, keys);
+          if (cover == Cover::partial) {
+            if (mods) {
+              mark_seen(see, mods, seen, ld, i, queries, j, keys);
+              keep_seen(seen, s, ld, lanes, keys, a.direct ? T(0) : T(-__builtin_huge_valf()));
+            } else {
+              hide(see, s + at, ld, i + x.r, x.queries, j + x.c, x.keys);
+            }
+          }
+          bool const rose = !a.direct && softmax_tile(s + at, ld, x.lanes, x.keys, m + x.r, l + x.r, alpha + x.r);
+          if (drop) {
+            dropout_tile(drop + at, ld, i + x.r, x.queries, j + x.c, x.keys, key, p.threshold, p.kept);
+            for (int64_t c = x.c; c < x.c + x.keys; ++c)
+              for (int64_t r = c * ld + x.r; r < c * ld + x.r + x.lanes; ++r) s[r] *= drop[r];
+          }
+          if (rose && started)
+            for (int64_t r = x.r; r < x.r + x.queries; ++r)
+              if (alpha[r] != 1) write_row(o + r * p.dvp, alpha[r], o + r * p.dvp, p.dvp);
+          if (finite) {
+            product<T, true>(s + at, ld, v + x.c * v_row, v_row, o + x.r * p.dvp, p.dvp, x.queries, p.dvp, x.keys,
+                             true);
+          } else {
+            if (!mods) mark_seen(see, mods, seen, ld, i, queries, j, keys);
+            product_visible(seen, s, ld, queries, keys, v, v_row, a.dv, o, p.dvp);
+          }
+        });
     started = true;
   });
 
   if (a.direct) {
     for (int64_t r = 0; r < queries; ++r) {
       T* const row = out + b * os.batch + h * os.head + (i + r) * os.row;
-      if (started)
-        write_row(o + r * p.dvp, T(1), row, a.dv);
-      else
-        fill(row, a.dv, T(0));
+      write_row(o + r * p.dvp, T(1), row, a.dv);
     }
     return;
   }

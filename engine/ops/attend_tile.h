@@ -106,6 +106,29 @@ struct Visibility {
   }
 };
 
+/// Queries [r, r + queries), in whole registers of `lanes`, and keys [c, c + keys) of a tile.
+struct Piece {
+  int64_t r, queries, lanes, c, keys;
+};
+
+/// f(piece) for pieces that hold all that queries [i, i + queries) see of keys [j, j + keys): the whole tile, or where
+/// a window cuts through it, strips of two registers of queries and the keys between the first and the last they see.
+template <class T, class F>
+[[gnu::always_inline]] inline void pieces(Visibility const& see, bool cut, int64_t i, int64_t queries, int64_t j,
+                                          int64_t keys, F const& f) {
+  constexpr int64_t width = Vec<T>::width;
+  int64_t const strip = cut ? 2 * width : queries;
+  for (int64_t r = 0; r < queries; r += strip) {
+    int64_t const here = attend_min(strip, queries - r);
+    int64_t first = 0, last = keys;
+    if (cut) {
+      first = attend_max(see.low(i + r) - j, 0) / 8 * 8;  // whole dropout counters
+      last = attend_min(see.high(i + r + here - 1) - j + 1, keys);
+    }
+    if (first < last) f(Piece{r, here, round_up(here, width), first, last - first});
+  }
+}
+
 /// Writes `with`, −∞, over what a partial tile must not see: after the scores, so that a NaN of a masked key goes too.
 template <class T>
 [[gnu::noinline]] void hide(Visibility const& see, T* s, int64_t ld, int64_t i, int64_t queries, int64_t j,
