@@ -295,6 +295,18 @@ TEST_CASE("attend: several tiles of every size") {
         agree({.tq = t, .tk = t + 3, .d = 16, .dv = 24, .right = right, .dlse = true});
     agree({.heads = 2, .kv_heads = 1, .tq = 700, .tk = 700, .d = 8, .dv = 8, .right = 0});
     agree({.tq = 700, .tk = 700, .d = 8, .dv = 8, .left = 40, .right = 0, .layout = 1});
+    for (double dropout : {0., 0.1})  // large tiles, cut in strips on both sides
+      for (int64_t left : {70, 129, 257})
+        agree({.heads = 2,
+               .kv_heads = 1,
+               .tq = 300,
+               .tk = 310,
+               .d = 20,
+               .dv = 12,
+               .left = left,
+               .right = 9,
+               .layout = 1,
+               .dropout = dropout});
     agree({.tq = 1100, .tk = 1100, .d = 16, .dv = 16});  // few heads, many keys: the backward pass is split
   });
 }

@@ -33,7 +33,7 @@ struct AttendSink {
 
 /// Queries and keys of a tile. Queries are a multiple of 32 (two registers of 16), keys of 8 (one dropout counter).
 struct Tiles {
-  static constexpr int64_t most_queries = 192;
+  static constexpr int64_t most_queries = 96;
   int64_t queries, keys;
 };
 
@@ -78,14 +78,15 @@ struct AttendArgs {
   /// The window as offsets of a key from a query, both counted in this call.
   int64_t shift_low() const { return tk - tq - clamped(left); }
   int64_t shift_high() const { return tk - tq + clamped(right); }
-  /// Small tiles waste less where a mask cuts through them, large ones are faster inside.
+  /// Large tiles are faster. Small ones waste less where a recorded mask cuts through them, and in short calls.
   Tiles tiles() const {
     int64_t const l = clamped(left), r = clamped(right);
-    bool const cut = l < tk - 1 || r < tk - 1 || sees.program;
     int64_t const reach = (l < tk ? l : tk) + (r < tk ? r : tk), longer = tq > tk ? tq : tk;
     int64_t const extent = reach < 1 ? 1 : reach < longer ? reach : longer;
     if (pages) return page % 64 == 0 ? Tiles{64, 64} : Tiles{32, 32};
-    return extent <= (cut ? 256 : 64) ? Tiles{32, 32} : cut || extent <= 1536 ? Tiles{64, 64} : Tiles{192, 48};
+    if (extent <= 64) return {32, 32};
+    if (sees.program) return extent <= 256 ? Tiles{32, 32} : Tiles{64, 64};
+    return extent <= 128 || longer <= 256 ? Tiles{64, 64} : Tiles{96, 96};
   }
 
  private:

@@ -403,46 +403,61 @@ struct Backward {
       bool const partial = cover == Cover::partial;
       if (!started) {
         prepare(x, b, h, i, queries, lanes);
+        fill(x.dq, queries * p.dp, T(0));
         if (mods) mods->begin_queries(i, lanes);
       }
       T const* const k = x.k + own * tile * p.dp;
       T const* const v = x.v + own * tile * p.dvp;
       T* dk = x.dk + own * tile * p.dp;
       T* dv = x.dv + own * tile * p.dvp;
-      product<T, false>(k, p.dp, x.qt, ld, x.raw, ld, keys, lanes, a.d, false);
-      if (mods && mods->scores()) mods->score(x.raw, x.s, ld, lanes, j, keys);
-      if (partial) {
-        if (mods) {
-          mark_seen(see, mods, x.seen, ld, i, queries, j, keys);
-          keep_seen(x.seen, x.s, ld, lanes, keys, a.direct ? T(0) : T(-__builtin_huge_valf()));
-        } else {
-          hide(see, x.s, ld, i, queries, j, keys);
-        }
+      bool const finite = !partial || all_finite(k, p.dp, keys, p.dp);
+      bool const cut = partial && !mods && !see.mask && finite;
+      if (x.fresh[own] && cut) {
+        fill(dk, keys * p.dp, T(0));
+        fill(dv, keys * p.dvp, T(0));
+        x.fresh[own] = false;
       }
-      product<T, false>(v, p.dvp, x.dot, ld, x.dp, ld, keys, lanes, a.dv, false);
-      if (x.drop) dropout_tile(x.drop, ld, i, queries, j, keys, key, p.threshold, p.kept);
-      if (a.direct) {
-        direct_gradient_tile(x.s, x.dp, x.drop, ld, lanes, keys);
-        if (partial) keep_seen(x.seen, x.dp, ld, lanes, keys, T(0));
-      } else {
-        weights_tile(x.s, ld, lanes, keys, x.norm);
-        if (partial)
-          score_gradient_tile<T, true>(x.s, x.dp, x.drop, ld, lanes, keys, x.delta);
-        else
-          score_gradient_tile<T, false>(x.s, x.dp, x.drop, ld, lanes, keys, x.delta);
-      }
-      if (mods && mods->scores())
-        mods->slope(x.raw, x.dp, partial ? x.seen : nullptr, ld, queries, lanes, j, keys, g.sinks, g.sink_count, part);
-      product<T, false>(x.drop ? x.drop : x.s, ld, x.dout, p.dvp, dv, p.dvp, keys, p.dvp, queries, !x.fresh[own]);
-      product<T, false>(x.dp, ld, x.q, p.dp, dk, p.dp, keys, p.dp, queries, !x.fresh[own]);
+      pieces<T>(
+          see, cut, i, queries, j, keys, [&](Piece const y) __attribute__((always_inline)) {
+            int64_t const at = y.c * ld + y.r, k_at = y.c * p.dp, v_at = y.c * p.dvp;
+            T* const drop = x.drop ? x.drop + at : nullptr;
+            product<T, false>(k + k_at, p.dp, x.qt + y.r, ld, x.raw + at, ld, y.keys, y.lanes, a.d, false);
+            if (mods && mods->scores()) mods->score(x.raw, x.s, ld, lanes, j, keys);
+            if (partial) {
+              if (mods) {
+                mark_seen(see, mods, x.seen, ld, i, queries, j, keys);
+                keep_seen(x.seen, x.s, ld, lanes, keys, a.direct ? T(0) : T(-__builtin_huge_valf()));
+              } else {
+                hide(see, x.s + at, ld, i + y.r, y.queries, j + y.c, y.keys);
+              }
+            }
+            product<T, false>(v + v_at, p.dvp, x.dot + y.r, ld, x.dp + at, ld, y.keys, y.lanes, a.dv, false);
+            if (drop) dropout_tile(drop, ld, i + y.r, y.queries, j + y.c, y.keys, key, p.threshold, p.kept);
+            if (a.direct) {
+              direct_gradient_tile(x.s + at, x.dp + at, drop, ld, y.lanes, y.keys);
+              if (partial) keep_seen(x.seen, x.dp, ld, lanes, keys, T(0));
+            } else {
+              weights_tile(x.s + at, ld, y.lanes, y.keys, x.norm + y.r);
+              if (partial)
+                score_gradient_tile<T, true>(x.s + at, x.dp + at, drop, ld, y.lanes, y.keys, x.delta + y.r);
+              else
+                score_gradient_tile<T, false>(x.s + at, x.dp + at, drop, ld, y.lanes, y.keys, x.delta + y.r);
+            }
+            if (mods && mods->scores())
+              mods->slope(x.raw, x.dp, partial ? x.seen : nullptr, ld, queries, lanes, j, keys, g.sinks, g.sink_count,
+                          part);
+            product<T, false>(drop ? drop : x.s + at, ld, x.dout + y.r * p.dvp, p.dvp, dv + v_at, p.dvp, y.keys, p.dvp,
+                              y.queries, !x.fresh[own]);
+            product<T, false>(x.dp + at, ld, x.q + y.r * p.dp, p.dp, dk + k_at, p.dp, y.keys, p.dp, y.queries,
+                              !x.fresh[own]);
+            if (finite) {
+              product<T, true>(x.dp + at, ld, k + k_at, p.dp, x.dq + y.r * p.dp, p.dp, y.queries, p.dp, y.keys, true);
+            } else {
+              if (!mods) mark_seen(see, mods, x.seen, ld, i, queries, j, keys);
+              product_visible(x.seen, x.dp, ld, queries, keys, k, p.dp, p.dp, x.dq, p.dp);
+            }
+          });
       x.fresh[own] = false;
-      if (!partial || all_finite(k, p.dp, keys, p.dp)) {
-        product<T, true>(x.dp, ld, k, p.dp, x.dq, p.dp, queries, p.dp, keys, started);
-      } else {
-        if (!started) fill(x.dq, queries * p.dp, T(0));
-        if (!mods) mark_seen(see, mods, x.seen, ld, i, queries, j, keys);
-        product_visible(x.seen, x.dp, ld, queries, keys, k, p.dp, p.dp, x.dq, p.dp);
-      }
       started = true;
     });
     int64_t const at = (b * a.heads + h) * a.tq + i;
