@@ -15,8 +15,8 @@ using Stream = void*;
 using Event = void*;
 
 enum class Kind : uint8_t { none, out_of_memory, bad_launch, no_driver, other };
-/// What a call gave: `text` is a literal of the runtime's, valid for ever. A failure of an earlier asynchronous call may
-/// surface in any later one.
+/// What a call gave: `text` is a literal of the runtime's, valid for ever. A failure of an earlier asynchronous call
+/// may surface in any later one.
 struct Status {
   Kind kind = Kind::none;
   int code = 0;
