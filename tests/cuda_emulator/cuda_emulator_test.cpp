@@ -1,0 +1,151 @@
+// The emulator runs correct kernels correctly, in any order, and says what is wrong with bad uses of the runtime.
+#include <control.h>
+#include <doctest/doctest.h>
+#include <heed/engine/cuda/rt.h>
+
+#include <cmath>
+#include <vector>
+
+#include "samples.h"
+
+namespace rt = heed::rt;
+namespace samples = heed::samples;
+
+namespace {
+
+/// Settings for one case.
+struct With {
+  heed::Settings const before = heed::settings();
+  With() { heed::settings().quiet = true; }
+  ~With() {
+    heed::reset();
+    heed::settings() = before;
+  }
+};
+
+__global__ void fill_kernel(int* to, int value) { to[threadIdx.x] = value; }
+
+}  // namespace
+
+TEST_CASE("kernels give right results in every order") {
+  With const settings;
+  for (uint64_t seed = 0; seed < 21; ++seed) {
+    CAPTURE(seed);
+    heed::settings().seed = seed;
+    heed::settings().eager = seed % 3 == 1;
+    heed::settings().perturb = seed % 2 == 1;
+    CHECK(samples::run(samples::Bug::none) == "");
+    CHECK(heed::reports().empty());
+    heed::reset();
+  }
+}
+
+TEST_CASE("atomics, votes and reductions over a warp") {
+  // Written where the kernel can be seen: a lambda without captures is a function.
+  void (*const kernel)(int*) = [](int* to) {
+    int const i = int(threadIdx.x), lane = i & 31;
+    to[i] = __shfl_up_sync(0xffffffffu, i, 1);
+    to[64 + i] = __shfl_down_sync(0xffffffffu, i, 3, 8);
+    to[128 + i] = __shfl_sync(0xffffffffu, i, 5, 16);
+    to[192 + i] = int(__ballot_sync(0xffffffffu, lane % 2));
+    to[256 + i] = __any_sync(0xffffffffu, i == 40) + 2 * __all_sync(0xffffffffu, i < 32);
+    to[320 + i] = __reduce_add_sync(0xffffffffu, i) + __syncthreads_count(lane < 3);
+    atomicAdd(&to[384], 1);
+    atomicMax(&to[385], i);
+    atomicCAS(&to[386], 0, 7);
+  };
+  void* block = nullptr;
+  REQUIRE(rt::allocate(block, 387 * sizeof(int)));
+  REQUIRE(rt::fill_bytes(block, 0, 387 * sizeof(int), nullptr));
+  REQUIRE(rt::launch(kernel, {"warp", {1}, {64}}, block));
+  std::vector<int> is(387);
+  REQUIRE(rt::copy_to_host(is.data(), block, is.size() * sizeof(int), nullptr));
+  REQUIRE(rt::synchronize(nullptr));
+  for (int i = 0; i < 64; ++i) {
+    int const lane = i % 32, j = i;
+    CHECK(is[size_t(j)] == (lane == 0 ? i : i - 1));
+    CHECK(is[size_t(64 + j)] == (i % 8 + 3 < 8 ? i + 3 : i));
+    CHECK(is[size_t(128 + j)] == i / 16 * 16 + 5);
+    CHECK(unsigned(is[size_t(192 + j)]) == 0xaaaaaaaau);
+    CHECK(is[size_t(256 + j)] == (i < 32 ? 2 : 1));
+    CHECK(is[size_t(320 + j)] == (i < 32 ? 496 : 496 + 1024) + 6);
+  }
+  CHECK(is[384] == 64);
+  CHECK(is[385] == 63);
+  CHECK(is[386] == 7);
+  REQUIRE(rt::release(block));
+}
+
+TEST_CASE("memory has an end, and its edges are watched") {
+  With const settings;
+  heed::settings().memory = 1 << 20;
+  void *large = nullptr, *more = nullptr;
+  REQUIRE(rt::allocate(large, 900 << 10));
+  CHECK(uintptr_t(large) % 512 == 0);
+  auto const status = rt::allocate(more, 200 << 10);
+  CHECK(status.kind == rt::Kind::out_of_memory);
+  CHECK(more == nullptr);
+  REQUIRE(rt::release(large));
+  REQUIRE(rt::allocate(more, 200 << 10));
+  REQUIRE(rt::release(more));
+  CHECK(!rt::release(more));
+  int host = 0;
+  CHECK(!rt::release(&host));
+}
+
+TEST_CASE("launches that no device runs are refused, injected failures come as often as asked") {
+  With const settings;
+  void* block = nullptr;
+  REQUIRE(rt::allocate(block, 4096));
+  int* const to = static_cast<int*>(block);
+  CHECK(rt::launch(fill_kernel, {"fill", {1}, {1025}}, to, 1).kind == rt::Kind::bad_launch);
+  CHECK(rt::launch(fill_kernel, {"fill", {0}, {32}}, to, 1).kind == rt::Kind::bad_launch);
+  CHECK(rt::launch(fill_kernel, {"fill", {1, 65536}, {32}}, to, 1).kind == rt::Kind::bad_launch);
+  CHECK(rt::launch(fill_kernel, {"fill", {1}, {32}, 200 << 10}, to, 1).kind == rt::Kind::bad_launch);
+  heed::settings().launch_failures = 4;
+  int failures = 0;
+  for (int i = 0; i < 100; ++i) failures += !rt::launch(fill_kernel, {"fill", {1}, {32}}, to, 1);
+  CHECK(failures > 5);
+  CHECK(failures < 60);
+  REQUIRE(rt::release(block));
+}
+
+TEST_CASE("what is queued runs when somebody waits, unless eager") {
+  With const settings;
+  rt::Stream stream;
+  rt::Event event;
+  void *block = nullptr, *host = nullptr;
+  REQUIRE(rt::create_stream(stream));
+  REQUIRE(rt::create_event(event));
+  REQUIRE(rt::allocate(block, 32 * sizeof(int)));
+  REQUIRE(rt::allocate_pinned(host, 32 * sizeof(int)));
+  int* const to = static_cast<int*>(host);
+  to[3] = 0;
+  for (bool const eager : {false, true}) {
+    heed::settings().eager = eager;
+    int const value = eager ? 5 : 4;
+    REQUIRE(rt::launch(fill_kernel, {"fill", {1}, {32}, 0, stream}, static_cast<int*>(block), value));
+    REQUIRE(rt::copy_to_host(to, block, 32 * sizeof(int), stream));
+    REQUIRE(rt::record(event, stream));
+    CHECK(to[3] == (eager ? 5 : 0));
+    bool done = false;
+    for (int i = 0; i < 10 && !done; ++i) REQUIRE(rt::query_event(event, done));
+    CHECK(done);
+    CHECK(to[3] == value);
+  }
+  REQUIRE(rt::release_pinned(host));
+  REQUIRE(rt::release(block));
+  REQUIRE(rt::destroy_event(event));
+  REQUIRE(rt::destroy_stream(stream));
+}
+
+TEST_CASE("devices") {
+  int count = 0;
+  REQUIRE(rt::device_count(count));
+  CHECK(count == heed::settings().devices);
+  rt::DeviceFacts facts;
+  REQUIRE(rt::facts(0, facts));
+  CHECK(facts.memory == heed::settings().memory);
+  CHECK(!rt::facts(count, facts));
+  CHECK(!rt::set_device(-1));
+}
