@@ -47,7 +47,8 @@ std::span<Isa const> all_isas();
 
 /// HEED_KERNELS(GemmKernels, gemm_kernels) in ops/<op>.h, at file scope: declares the table that ops/<op>.simd.cpp
 /// defines once per level as `constinit GemmKernels const gemm_kernels{…}` inside `namespace heed::HEED_ISA_LEVEL`,
-/// and heed::kernels(GemmKernels const*), by which heed::kernels<GemmKernels>() finds the one in use.
+/// and heed::kernels(GemmKernels const*), by which heed::kernels<GemmKernels>() finds the one in use. An accelerator
+/// has its own by the table's name (backend.h).
 #define HEED_KERNELS(Table, table)                                                             \
   HEED_FOR_EACH_ISA(HEED_KERNELS_EXTERN, Table, table)                                         \
   namespace heed {                                                                             \
@@ -55,6 +56,7 @@ std::span<Isa const> all_isas();
     constexpr Table const* levels[] = {HEED_FOR_EACH_ISA(HEED_KERNELS_ADDRESS, Table, table)}; \
     return *levels[int(isa())];                                                                \
   }                                                                                            \
+  inline char const* kernels_name(Table const*) { return #table; }                             \
   }
 #define HEED_KERNELS_EXTERN(level, Table, table) \
   namespace heed::level {                        \

@@ -19,10 +19,10 @@
 namespace heed {
 
 // ---- creation -------------------------------------------------------------------------------------------------------
-Tensor empty(Shape const& shape, Dtype dtype = Dtype::f32);
-Tensor full(Shape const& shape, Number value, Dtype dtype = Dtype::f32);
-Tensor zeros(Shape const& shape, Dtype dtype = Dtype::f32);
-Tensor ones(Shape const& shape, Dtype dtype = Dtype::f32);
+Tensor empty(Shape const& shape, Dtype dtype = Dtype::f32, Device device = cpu);
+Tensor full(Shape const& shape, Number value, Dtype dtype = Dtype::f32, Device device = cpu);
+Tensor zeros(Shape const& shape, Dtype dtype = Dtype::f32, Device device = cpu);
+Tensor ones(Shape const& shape, Dtype dtype = Dtype::f32, Device device = cpu);
 Tensor empty_like(Tensor const& x);
 Tensor full_like(Tensor const& x, Number value);
 Tensor zeros_like(Tensor const& x);

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/storage.h>
 #include <sys/mman.h>
@@ -143,8 +144,12 @@ bool poisoning() {
 
 constinit thread_local bool detail::inference_on = false;
 
-Storage::Storage(std::byte* data, size_t bytes, bool guarded)
-    : data_(data), bytes_(bytes), version_(detail::inference_on ? unversioned : 0), guarded_(guarded) {}
+Storage::Storage(std::byte* data, size_t bytes, bool guarded, Device device)
+    : data_(data),
+      bytes_(bytes),
+      version_(detail::inference_on ? unversioned : 0),
+      guarded_(guarded),
+      device_(device) {}
 
 void* pool_allocate(size_t bytes) {
   void* const block = caching ? take(class_of(bytes)) : std::malloc(bytes);
@@ -180,7 +185,23 @@ Ref<Storage> Storage::allocate(size_t bytes) {
   return Ref<Storage>(new (pool_allocate(sizeof(Storage))) Storage(block, bytes, guarded));
 }
 
+Ref<Storage> Storage::allocate(size_t bytes, Device device) {
+  if (device.is_cpu()) return allocate(bytes);
+  auto* const block = static_cast<std::byte*>(backend(device).allocate(device.index, bytes));
+  check(block, "allocate", [&] {
+    return Complaint{fmt::format("{} bytes are not to be had on {}", bytes, to_string(device)),
+                     "use a smaller batch or block, or free tensors there first"};
+  });
+  return Ref<Storage>(new (pool_allocate(sizeof(Storage))) Storage(block, bytes, false, device));
+}
+
 void Storage::dispose() noexcept {
+  if (!device_.is_cpu()) {
+    backend(device_).release(device_.index, data_, bytes_);
+    this->~Storage();
+    pool_release(this, sizeof(Storage));
+    return;
+  }
   bytes_in_use.fetch_sub(bytes_, std::memory_order_relaxed);
   std::byte* block = data_;
   if (guarded_) {

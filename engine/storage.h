@@ -14,10 +14,13 @@ class Storage : public Counted {
  public:
   /// Uninitialised bytes (NaN-filled in poison mode); an Error where memory is exhausted.
   static Ref<Storage> allocate(size_t bytes);
+  /// The same on an accelerator.
+  static Ref<Storage> allocate(size_t bytes, Device device);
 
+  /// On its device.
   std::byte* data() const noexcept { return data_; }
   size_t bytes() const noexcept { return bytes_; }
-  Device device() const noexcept { return Device::cpu; }
+  Device device() const noexcept { return device_; }
   /// Counts in-place changes: what backward saved is compared with it.
   uint32_t version() const noexcept { return version_; }
   void bump_version() noexcept {
@@ -28,11 +31,12 @@ class Storage : public Counted {
   void dispose() noexcept;
 
  private:
-  Storage(std::byte* data, size_t bytes, bool guarded);
+  Storage(std::byte* data, size_t bytes, bool guarded, Device device = cpu);
   std::byte* data_;
   size_t bytes_;
   uint32_t version_;
   bool guarded_;
+  Device device_;
 };
 
 namespace detail {

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/tape.h>
 
@@ -13,9 +14,10 @@ TensorBody::TensorBody() = default;
 TensorBody::~TensorBody() = default;
 void TensorBody::dispose() noexcept { delete this; }
 
-Tensor::Tensor(Shape const& shape, Dtype dtype)
-    : Tensor(Storage::allocate(size_t(heed::numel(shape)) * size_of(dtype)), 0, shape, contiguous_strides(shape),
-             dtype) {}
+Tensor::Tensor(Shape const& shape, Dtype dtype, Device device)
+    : Tensor(device.is_cpu() ? Storage::allocate(size_t(heed::numel(shape)) * size_of(dtype))
+                             : Storage::allocate(size_t(heed::numel(shape)) * size_of(dtype), device),
+             0, shape, contiguous_strides(shape), dtype) {}
 
 Tensor::Tensor(Ref<Storage> storage, int64_t offset, Shape const& shape, Strides const& strides, Dtype dtype)
     : body_(new TensorBody) {
@@ -81,12 +83,20 @@ void Tensor::wrong_type(Dtype wanted) const {
 
 void Tensor::undefined() { fail("Tensor", {"expected a tensor, got an undefined one", "assign it before use"}); }
 
-void const* Tensor::one_element() const {
+void Tensor::not_on_host() const {
+  fail("data", {fmt::format("the operation reads a tensor in the processor's memory, this one is on {}",
+                            heed::to_string(device())),
+                "it has no kernel there yet: move its operands with .to(cpu)"});
+}
+
+void const* Tensor::one_element(std::byte* copy) const {
   check(numel() == 1, "item", [&] {
     return Complaint{fmt::format("expected one element, got shape {}", heed::to_string(shape())),
                      "select one with at(), or reduce it first"};
   });
-  return raw();
+  if (device().is_cpu()) return raw();
+  backend(device()).copy_out(device().index, copy, address(), size_of(dtype()));
+  return copy;
 }
 
 namespace {
@@ -114,6 +124,20 @@ Dtype result_type(std::vector<Tensor> const& tensors) {
 Dtype result_type(Tensor const& a, Number b) {
   if (b.kind() <= kind(a.dtype())) return a.dtype();
   return b.kind() == Number::Kind::floating ? Dtype::f32 : Dtype::i64;
+}
+
+Device common_device(std::string_view op, std::initializer_list<Tensor const*> operands) {
+  Device device = cpu;
+  for (Tensor const* t : operands)
+    if (t && t->defined() && !t->device().is_cpu()) device = t->device();
+  if (device.is_cpu()) return device;
+  for (Tensor const* t : operands)
+    check(!t || !t->defined() || t->device() == device || (t->device().is_cpu() && t->numel() == 1), op, [&] {
+      return Complaint{fmt::format("expected operands on one device, got some on {} and some on {}", to_string(device),
+                                   to_string(t->device())),
+                       "move them together with .to()"};
+    });
+  return device;
 }
 
 void check_defined(std::string_view op, Tensor const& tensor) {

@@ -7,6 +7,7 @@
 #include <heed/engine/shape.h>
 #include <heed/engine/storage.h>
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,7 +54,7 @@ class Tensor {
   Tensor() = default;  // undefined: no shape, no data
   explicit Tensor(Ref<TensorBody> body) : body_(std::move(body)) {}
   /// Uninitialised elements.
-  Tensor(Shape const& shape, Dtype dtype);
+  Tensor(Shape const& shape, Dtype dtype, Device device = cpu);
   /// Another view of `storage`.
   Tensor(Ref<Storage> storage, int64_t offset, Shape const& shape, Strides const& strides, Dtype dtype);
 
@@ -72,22 +73,35 @@ class Tensor {
   TensorBody* body() const { return body_.get(); }
   Ref<TensorBody> const& body_ref() const { return body_; }
 
-  /// Address of element [0, …, 0]; an Error unless T is the element type. Writing through it is not seen by the tape.
+  /// Address of element [0, …, 0]; an Error unless T is the element type and the elements are the processor's. Writing
+  /// through it is not seen by the tape.
   template <class T>
   T* data() const {
     check_type(dtype_of<T>);
     return static_cast<T*>(raw());
   }
-  void* raw() const { return storage().data() + size_t(body_->offset) * size_of(body_->dtype); }
+  void* raw() const {
+    if (!device().is_cpu()) [[unlikely]]
+      not_on_host();
+    return address();
+  }
+  /// The same on whatever device the elements are: for operations that have kernels there.
+  void* address() const { return storage().data() + size_t(body_->offset) * size_of(body_->dtype); }
+  template <class T>
+  T* address() const {
+    check_type(dtype_of<T>);
+    return static_cast<T*>(address());
+  }
   /// The value of a tensor of one element, converted to T.
   template <class T = double>
   T item() const {
-    return dispatch(dtype(), [&]<class From>(Type<From>) { return T(*static_cast<From const*>(one_element())); });
+    alignas(8) std::byte copy[8];
+    return dispatch(dtype(), [&]<class From>(Type<From>) { return T(*static_cast<From const*>(one_element(copy))); });
   }
   /// All elements in row-major order, converted to T.
   template <class T = float>
   std::vector<T> to_vector() const {
-    Tensor const whole = contiguous().detach();
+    Tensor const whole = detach().contiguous().to(cpu);
     return dispatch(dtype(), [&]<class From>(Type<From>) {
       auto const* const from = static_cast<From const*>(whole.raw());
       return std::vector<T>(from, from + whole.numel());
@@ -149,6 +163,8 @@ class Tensor {
   Tensor contiguous() const;
   Tensor clone() const;
   Tensor to(Dtype dtype) const;
+  /// The same elements in another device's memory; *this where they are there already.
+  Tensor to(Device device) const;
 
   // In place: needs no tape or a tracked non-view tensor; bumps the version that saved tensors are compared with.
   Tensor& copy_(Tensor const& from);
@@ -175,7 +191,8 @@ class Tensor {
       wrong_type(wanted);
   }
   [[noreturn]] void wrong_type(Dtype wanted) const;
-  void const* one_element() const;
+  [[noreturn]] void not_on_host() const;
+  void const* one_element(std::byte* copy) const;
   Ref<TensorBody> body_;
 };
 
@@ -188,6 +205,10 @@ Dtype result_type(Tensor const& a, Tensor const& b);
 Dtype result_type(std::vector<Tensor> const& tensors);
 /// Beside a number, which is weaker still: `a`'s type unless the number's kind is higher; then i64 or f32.
 Dtype result_type(Tensor const& a, Number b);
+
+/// Where an operation on `operands` runs (null and undefined ones allowed): they are on one device, but for single
+/// elements on the processor beside others; an Error otherwise.
+Device common_device(std::string_view op, std::initializer_list<Tensor const*> operands);
 
 /// An Error naming `op` unless `tensor` is defined.
 void check_defined(std::string_view op, Tensor const& tensor);

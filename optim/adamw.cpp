@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops/optimise.h>
@@ -33,8 +34,10 @@ void AdamW::update(Tensor const& parameter, Tensor const& gradient, size_t index
   Observed const watch("AdamW", {&parameter, &gradient, &moment(0, index), &moment(1, index)},
                        {&parameter, &moment(0, index), &moment(1, index)});
   dispatch_floating("AdamW", parameter.dtype(), [&]<class T>(Type<T>) {
-    kernels<OptimiseKernels>().of<T>().adamw(parameter.data<T>(), gradient.data<T>(), moment(0, index).data<T>(),
-                                             moment(1, index).data<T>(), parameter.numel(), step);
+    kernels<OptimiseKernels>(parameter.device(), "adamw")
+        .of<T>()
+        .adamw(parameter.address<T>(), gradient.address<T>(), moment(0, index).address<T>(),
+               moment(1, index).address<T>(), parameter.numel(), step);
   });
 }
 

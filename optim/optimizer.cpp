@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -112,7 +113,9 @@ double gradient_norm(std::vector<ParameterGroup> const& groups) {
       if (!gradient.defined()) continue;
       Tensor const whole = gradient.detach().contiguous();
       dispatch_floating("gradient_norm", whole.dtype(), [&]<class T>(Type<T>) {
-        sum += kernels<OptimiseKernels>().of<T>().sum_squares(whole.data<T>(), whole.numel());
+        sum += kernels<OptimiseKernels>(whole.device(), "gradient_norm")
+                   .of<T>()
+                   .sum_squares(whole.address<T>(), whole.numel());
       });
     }
   return std::sqrt(sum);

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops/optimise.h>
@@ -27,8 +28,10 @@ void SGD::update(Tensor const& parameter, Tensor const& gradient, size_t index, 
                      .grad_scale = gradient_scale};
   Observed const watch("SGD", {&parameter, &gradient}, {&parameter});
   dispatch_floating("SGD", parameter.dtype(), [&]<class T>(Type<T>) {
-    T* const buffer = options_.momentum > 0 ? moment(0, index).data<T>() : nullptr;
-    kernels<OptimiseKernels>().of<T>().sgd(parameter.data<T>(), gradient.data<T>(), buffer, parameter.numel(), step);
+    T* const buffer = options_.momentum > 0 ? moment(0, index).address<T>() : nullptr;
+    kernels<OptimiseKernels>(parameter.device(), "sgd")
+        .of<T>()
+        .sgd(parameter.address<T>(), gradient.address<T>(), buffer, parameter.numel(), step);
   });
 }
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #if defined(__CUDACC__)
-#define HEED_DEVICE_LEVEL cuda
+#define HEED_DEVICE_LEVEL cuda_level
 #include <cuda_runtime.h>
 /// T name[count], one a block.
 #define HEED_SHARED(T, name, count) __shared__ T name[count]
@@ -15,7 +15,7 @@
   extern __shared__ __align__(128) unsigned char heed_dynamic_shared[]; \
   T* const name = reinterpret_cast<T*>(heed_dynamic_shared)
 #else
-#define HEED_DEVICE_LEVEL emu
+#define HEED_DEVICE_LEVEL emulated_level
 #include <emulator.h>
 #endif
 

@@ -1,6 +1,7 @@
 // attend(): scaled-dot-product attention without the T×S matrix.
 #include <fmt/format.h>
 #include <heed/engine/autocast.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -143,15 +144,15 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
                   .tk = key_count(k, options),
                   .d = q.size(3),
                   .dv = v.size(3),
-                  .q = q.data<T>(),
+                  .q = q.address<T>(),
                   .q_batch = q.strides()[0],
                   .q_head = q.strides()[1],
                   .q_row = q.strides()[2],
-                  .k = k.data<T>(),
+                  .k = k.address<T>(),
                   .k_batch = k.strides()[0],
                   .k_head = k.strides()[1],
                   .k_row = k.strides()[2],
-                  .v = v.data<T>(),
+                  .v = v.address<T>(),
                   .v_batch = v.strides()[0],
                   .v_head = v.strides()[1],
                   .v_row = v.strides()[2],
@@ -160,14 +161,14 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
   a.right = options.causal ? 0 : options.right;
   if (options.mask.defined()) {
     Strides const s = broadcast_strides(options.mask.shape(), options.mask.strides(), {a.batch, a.heads, a.tq, a.tk});
-    a.mask = static_cast<uint8_t const*>(options.mask.raw());
+    a.mask = static_cast<uint8_t const*>(options.mask.address());
     a.mask_batch = s[0], a.mask_head = s[1], a.mask_row = s[2], a.mask_col = s[3];
   }
   a.dropout = options.dropout;
   a.seed = options.draw.seed;
   a.offset = options.draw.offset;
   if (options.pages.defined()) {
-    a.pages = mods.pages.template data<int64_t>();
+    a.pages = mods.pages.template address<int64_t>();
     a.page = k.size(2);
     a.page_count = options.pages.size(1);
   }
@@ -189,13 +190,13 @@ double visible_pairs(Tensor const& q, Tensor const& k, AttendOptions const& opti
 }
 
 /// A [B, H, T, E] tensor whose memory is [B, T, H, E], so that joining the heads afterwards is a view.
-Tensor heads_together(int64_t b, int64_t h, int64_t t, int64_t e, Dtype dtype) {
-  return Tensor({b, t, h, e}, dtype).transpose(1, 2);
+Tensor heads_together(int64_t b, int64_t h, int64_t t, int64_t e, Dtype dtype, Device device = cpu) {
+  return Tensor({b, t, h, e}, dtype, device).transpose(1, 2);
 }
 
 Tensor with_layout_of(Tensor const& x) {
-  return x.is_contiguous() ? Tensor(x.shape(), x.dtype())
-                           : heads_together(x.size(0), x.size(1), x.size(2), x.size(3), x.dtype());
+  return x.is_contiguous() ? Tensor(x.shape(), x.dtype(), x.device())
+                           : heads_together(x.size(0), x.size(1), x.size(2), x.size(3), x.dtype(), x.device());
 }
 
 /// With `weight`, the score's program and the weight's as one, which then gives weights.
@@ -274,21 +275,21 @@ AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tens
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
     Mods<T> mods(options);
     AttendArgs<T> const a = arguments<T>(q, k, v, options, mods);
-    AttendGradArgs<T> gradients{.out = out.data<T>(),
+    AttendGradArgs<T> gradients{.out = out.address<T>(),
                                 .out_strides = strides_of(out),
-                                .lse = lse.defined() ? lse.data<T>() : nullptr,
-                                .dout = dout.data<T>(),
+                                .lse = lse.defined() ? lse.address<T>() : nullptr,
+                                .dout = dout.address<T>(),
                                 .dout_strides = strides_of(dout),
-                                .dlse = dlse.defined() ? dlse.data<T>() : nullptr,
-                                .dq = d.dq.data<T>(),
+                                .dlse = dlse.defined() ? dlse.address<T>() : nullptr,
+                                .dq = d.dq.address<T>(),
                                 .dq_strides = strides_of(d.dq),
-                                .dk = d.dk.data<T>(),
+                                .dk = d.dk.address<T>(),
                                 .dk_strides = strides_of(d.dk),
-                                .dv = d.dv.data<T>(),
+                                .dv = d.dv.address<T>(),
                                 .dv_strides = strides_of(d.dv)};
     TableGradients<T> sums(options, mods, wanted);
     sums.into(gradients);
-    kernels<AttendKernels>().of<T>().backward(a, gradients);
+    kernels<AttendKernels>(q.device(), "attend").of<T>().backward(a, gradients);
     d.tables = sums.results();
   });
   return d;
@@ -438,20 +439,22 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   AttendOptions const options = with_one_program(given);
   Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in), v = rows_contiguous(v_in);
   std::vector<Tensor> const tables = score_tables(options);
+  Device const device = common_device("attend", {&q, &k, &v, &options.mask});
   std::vector<Tensor> outputs(2);
   {
     NoGrad const off;
-    outputs[0] = heads_together(q.size(0), q.size(1), q.size(2), v.size(3), q.dtype());
-    if (!options.weight) outputs[1] = Tensor({q.size(0), q.size(1), q.size(2)}, q.dtype());
+    outputs[0] = heads_together(q.size(0), q.size(1), q.size(2), v.size(3), q.dtype(), device);
+    if (!options.weight) outputs[1] = Tensor({q.size(0), q.size(1), q.size(2)}, q.dtype(), device);
     outputs[0].body()->is_view = false;
   }
   Observed const watch("attend", {&q, &k, &v, &options.mask}, {&outputs[0], &outputs[1]},
                        [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3) + v.size(3)); });
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
     Mods<T> mods(options);
-    kernels<AttendKernels>().of<T>().forward(arguments<T>(q, k, v, options, mods), outputs[0].data<T>(),
-                                             strides_of(outputs[0]),
-                                             outputs[1].defined() ? outputs[1].data<T>() : nullptr);
+    kernels<AttendKernels>(device, "attend")
+        .of<T>()
+        .forward(arguments<T>(q, k, v, options, mods), outputs[0].address<T>(), strides_of(outputs[0]),
+                 outputs[1].defined() ? outputs[1].address<T>() : nullptr);
   });
   if (!tracked(q, k, v) && !tracked(tables)) return {outputs[0], outputs[1]};
   check(!options.pages.defined(), "attend", [] {

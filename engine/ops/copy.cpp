@@ -1,5 +1,6 @@
 // What moves elements: contiguous, clone, to, and assignment in place.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -11,14 +12,15 @@ namespace {
 
 void copy_elements(Tensor const& from, Tensor const& to) {
   int const size = int(size_of(from.dtype()));
-  auto const& kernels = heed::kernels<CopyKernels>();
   if (to.numel() == 0) return;
+  if (!(from.device() == to.device())) return copy_elements(from.to(to.device()), to);
+  auto const& kernels = heed::kernels<CopyKernels>(to.device(), "copy");
   Observed const watch("copy", {&from}, {&to});
   if (to.is_contiguous()) {
-    kernels.gather(from.raw(), from.strides().data(), to.raw(), to.shape().data(), to.rank(), size);
+    kernels.gather(from.address(), from.strides().data(), to.address(), to.shape().data(), to.rank(), size);
   } else {
     Tensor const whole = from.is_contiguous() ? from : from.detach().contiguous();
-    kernels.scatter(whole.raw(), to.raw(), to.strides().data(), to.shape().data(), to.rank(), size);
+    kernels.scatter(whole.address(), to.address(), to.strides().data(), to.shape().data(), to.rank(), size);
   }
 }
 
@@ -28,7 +30,7 @@ bool overlap(Tensor const& a, Tensor const& b) { return a.body()->storage == b.b
 
 Tensor Tensor::clone() const {
   check_defined("clone", *this);
-  Tensor y(shape(), dtype());
+  Tensor y(shape(), dtype(), device());
   copy_elements(*this, y);
   if (tracked(*this)) record("clone", y, {this}, [](Tensor const& g, Node const&) { return std::array{g}; });
   return y;
@@ -43,12 +45,30 @@ Tensor Tensor::to(Dtype dtype) const {
   check_defined("to", *this);
   if (dtype == this->dtype()) return *this;
   Tensor const whole = detach().contiguous();
-  Tensor y(shape(), dtype);
+  Tensor y(shape(), dtype, device());
   Observed const watch("to", {&whole}, {&y});
-  kernels<CopyKernels>().cast(whole.raw(), this->dtype(), y.raw(), dtype, numel());
+  if (numel() > 0)
+    kernels<CopyKernels>(device(), "to").cast(whole.address(), this->dtype(), y.address(), dtype, numel());
   if (tracked(*this) && is_floating(dtype))
     record("to", y, {this}, [from = this->dtype()](Tensor const& g, Node const&) { return std::array{g.to(from)}; });
   return y;  // to an integer: no longer a differentiable function of its source
+}
+
+Tensor Tensor::to(Device device) const {
+  check_defined("to", *this);
+  Device const here = this->device();
+  if (device == here) return *this;
+  Tensor const whole = detach().contiguous();
+  size_t const bytes = size_t(numel()) * size_of(dtype());
+  if (!here.is_cpu() && !device.is_cpu() && !(here == device)) return to(cpu).to(device);
+  Tensor y(shape(), dtype(), device);
+  Observed const watch("to", {&whole}, {&y});
+  if (bytes > 0 && here.is_cpu())
+    backend(device).copy_in(device.index, y.address(), whole.address(), bytes);
+  else if (bytes > 0)
+    backend(here).copy_out(here.index, y.address(), whole.address(), bytes);
+  if (tracked(*this)) record("to", y, {this}, [here](Tensor const& g, Node const&) { return std::array{g.to(here)}; });
+  return y;
 }
 
 Tensor& Tensor::copy_(Tensor const& from) {

@@ -1,5 +1,6 @@
 // Tensors from nothing: constants, ranges, values.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -12,33 +13,33 @@
 
 namespace heed {
 
-Tensor empty(Shape const& shape, Dtype dtype) { return Tensor(shape, dtype); }
+Tensor empty(Shape const& shape, Dtype dtype, Device device) { return Tensor(shape, dtype, device); }
 
-Tensor full(Shape const& shape, Number value, Dtype dtype) {
-  Tensor y(shape, dtype);
+Tensor full(Shape const& shape, Number value, Dtype dtype, Device device) {
+  Tensor y(shape, dtype, device);
   return y.fill_(value);
 }
 
 Tensor& Tensor::fill_(Number value) {
   check_defined("fill_", *this);
   if (tracked(*this)) check_in_place("fill_", *this);
-  if (!is_contiguous() || (tracked(*this) && body_->is_view)) return copy_(full(shape(), value, dtype()));
+  if (!is_contiguous() || (tracked(*this) && body_->is_view)) return copy_(full(shape(), value, dtype(), device()));
   Observed const watch("fill", {}, {this});
   dispatch(dtype(), [&]<class T>(Type<T>) {
     T const element = value.to<T>();
-    kernels<CopyKernels>().fill(&element, raw(), numel(), sizeof(T));
+    if (numel() > 0) kernels<CopyKernels>(device(), "fill_").fill(&element, address(), numel(), sizeof(T));
   });
   storage().bump_version();
   if (recording()) body_->node = {};
   return *this;
 }
 
-Tensor zeros(Shape const& shape, Dtype dtype) { return full(shape, 0, dtype); }
-Tensor ones(Shape const& shape, Dtype dtype) { return full(shape, 1, dtype); }
-Tensor zeros_like(Tensor const& x) { return full(x.shape(), 0, x.dtype()); }
-Tensor ones_like(Tensor const& x) { return full(x.shape(), 1, x.dtype()); }
-Tensor empty_like(Tensor const& x) { return Tensor(x.shape(), x.dtype()); }
-Tensor full_like(Tensor const& x, Number value) { return full(x.shape(), value, x.dtype()); }
+Tensor zeros(Shape const& shape, Dtype dtype, Device device) { return full(shape, 0, dtype, device); }
+Tensor ones(Shape const& shape, Dtype dtype, Device device) { return full(shape, 1, dtype, device); }
+Tensor zeros_like(Tensor const& x) { return full(x.shape(), 0, x.dtype(), x.device()); }
+Tensor ones_like(Tensor const& x) { return full(x.shape(), 1, x.dtype(), x.device()); }
+Tensor empty_like(Tensor const& x) { return Tensor(x.shape(), x.dtype(), x.device()); }
+Tensor full_like(Tensor const& x, Number value) { return full(x.shape(), value, x.dtype(), x.device()); }
 Tensor scalar(Number value, Dtype dtype) { return full({}, value, dtype); }
 
 Tensor arange(int64_t from, int64_t to, int64_t step, Dtype dtype) {

@@ -1,6 +1,7 @@
 // Cross-entropy of logits and class indices, with the softmax fused into loss and gradient.
 #include <fmt/format.h>
 #include <heed/engine/autocast.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -33,7 +34,8 @@ int64_t check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyO
   });
   check_smoothing(options);
   int64_t const classes = logits.size(-1), rows = targets.numel();
-  int64_t const* const target = targets.data<int64_t>();
+  Tensor const here = targets.to(cpu);  // on other devices too a wrong class must not be read
+  int64_t const* const target = here.data<int64_t>();
   int64_t counted = 0;
   for (int64_t r = 0; r < rows; ++r) {
     if (target[r] == options.ignore_index) continue;
@@ -126,12 +128,14 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
   int64_t const counted = check_targets(logits, whole_targets, options);
   Tensor const x = logits.contiguous();
   int64_t const classes = x.size(-1), rows = targets.numel();
-  Tensor losses(targets.shape(), x.dtype()), lse({rows}, x.dtype());
+  Device const device = common_device("cross_entropy", {&x, &whole_targets});
+  Tensor losses(targets.shape(), x.dtype(), device), lse({rows}, x.dtype(), device);
   Observed const watch("cross_entropy", {&x, &targets}, {&losses, &lse});
   dispatch_floating("cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
-    kernels<CrossEntropyKernels>().of<T>().forward(x.data<T>(), whole_targets.data<int64_t>(), options.ignore_index,
-                                                   options.label_smoothing, losses.data<T>(), lse.data<T>(), rows,
-                                                   classes);
+    kernels<CrossEntropyKernels>(device, "cross_entropy")
+        .of<T>()
+        .forward(x.address<T>(), whole_targets.address<int64_t>(), options.ignore_index, options.label_smoothing,
+                 losses.address<T>(), lse.address<T>(), rows, classes);
   });
   if (tracked(x))
     record("cross_entropy", losses, {&x},
@@ -145,12 +149,14 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
                return std::array{twin_gradients({naive::cross_entropy(in[0], targets.get(node), plain)}, in, {g})[0]};
              }
              Tensor const row_gradient = g.contiguous();
-             Tensor dx(from.shape(), from.dtype());
+             Tensor dx(from.shape(), from.dtype(), from.device());
              Observed const watch("cross_entropy", {&row_gradient, &from, &lse.get(node)}, {&dx});
              dispatch_floating("cross_entropy", from.dtype(), [&]<class T>(Type<T>) {
-               kernels<CrossEntropyKernels>().of<T>().backward(
-                   from.data<T>(), targets.get(node).data<int64_t>(), options.ignore_index, options.label_smoothing,
-                   lse.get(node).data<T>(), row_gradient.data<T>(), dx.data<T>(), rows, classes);
+               kernels<CrossEntropyKernels>(from.device(), "cross_entropy")
+                   .of<T>()
+                   .backward(from.address<T>(), targets.get(node).address<int64_t>(), options.ignore_index,
+                             options.label_smoothing, lse.get(node).address<T>(), row_gradient.address<T>(),
+                             dx.address<T>(), rows, classes);
              });
              return std::array{dx};
            });

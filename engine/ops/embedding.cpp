@@ -1,5 +1,6 @@
 // Table lookup.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -20,7 +21,8 @@ Shape check_lookup(Tensor const& index, Tensor const& table) {
                      "convert the index with .to(Dtype::i64), or reshape the table"};
   });
   int64_t const rows = table.size(0);
-  int64_t const* const i = index.data<int64_t>();
+  Tensor const here = index.to(cpu);  // on other devices too a wrong row must not be read
+  int64_t const* const i = here.data<int64_t>();
   for (int64_t k = 0, n = index.numel(); k < n; ++k)
     check(i[k] >= 0 && i[k] < rows, "embedding", [&] {
       return Complaint{fmt::format("index {} at position {} is outside a table of {} rows", i[k], k, rows),
@@ -45,11 +47,12 @@ int64_t padding_row(std::optional<int64_t> padding_idx, int64_t rows) {
 Tensor embedding_adjoint(Tensor const& g, Tensor const& index, int64_t rows, int64_t padding) {
   Tensor const from = g.contiguous();
   int64_t const n = g.size(-1);
-  Tensor table({rows, n}, g.dtype());
+  Tensor table({rows, n}, g.dtype(), g.device());
   Observed const watch("embedding", {&from, &index}, {&table});
   dispatch_floating("embedding", g.dtype(), [&]<class T>(Type<T>) {
-    kernels<EmbeddingKernels>().of<T>().backward(from.data<T>(), index.data<int64_t>(), padding, table.data<T>(),
-                                                 index.numel(), rows, n);
+    kernels<EmbeddingKernels>(g.device(), "embedding")
+        .of<T>()
+        .backward(from.address<T>(), index.address<int64_t>(), padding, table.address<T>(), index.numel(), rows, n);
   });
   if (tracked(g))
     record("embedding_adjoint", table, {&g}, [index, padding](Tensor const& h, Node const&) {
@@ -79,11 +82,13 @@ Tensor embedding(Tensor const& index_in, Tensor const& table, EmbeddingOptions c
   Tensor const from = table.defined() ? table.contiguous() : table;
   Shape const shape = check_lookup(index, from);
   int64_t const rows = from.size(0), padding = padding_row(options.padding_idx, rows);
-  Tensor y(shape, from.dtype());
+  Device const device = common_device("embedding", {&from, &index});
+  Tensor y(shape, from.dtype(), device);
   Observed const watch("embedding", {&index}, {&y});  // not the whole table: the rows read are as long as y
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
-    kernels<EmbeddingKernels>().of<T>().forward(from.data<T>(), index.data<int64_t>(), y.data<T>(), index.numel(),
-                                                from.size(1));
+    kernels<EmbeddingKernels>(device, "embedding")
+        .of<T>()
+        .forward(from.address<T>(), index.address<int64_t>(), y.address<T>(), index.numel(), from.size(1));
   });
   if (tracked(from))
     record("embedding", y, {&from},

@@ -1,6 +1,7 @@
 // Matrix products with broadcast leading axes, and the linear layer's product.
 #include <fmt/format.h>
 #include <heed/engine/autocast.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -64,15 +65,15 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
     GemmArgs<T> args{.m = out[lead],
                      .n = out[lead + 1],
                      .k = a.shape()[lead + 1],
-                     .a = a.data<T>(),
+                     .a = a.address<T>(),
                      .a_row = as[lead],
                      .a_col = as[lead + 1],
-                     .b = b.data<T>(),
+                     .b = b.address<T>(),
                      .b_row = bs[lead],
                      .b_col = bs[lead + 1],
-                     .c = y.data<T>(),
+                     .c = y.address<T>(),
                      .c_row = out[lead + 1],
-                     .bias = bias.defined() ? bias.data<T>() : nullptr};
+                     .bias = bias.defined() ? bias.address<T>() : nullptr};
     // The innermost leading axes that step evenly in both operands form one batch; the outer ones are a loop.
     int64_t batch = 1;
     int axis = lead - 1;
@@ -96,7 +97,7 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
         here.b += index * bs[i];
       }
       here.c += o * batch * c_step;
-      auto const& k = kernels<GemmKernels>().of<T>();
+      auto const& k = kernels<GemmKernels>(y.device(), "matmul").of<T>();
       if (batch == 1)
         k.gemm(here);
       else
@@ -104,6 +105,8 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
     };
     if (outer == 1)
       one(0);
+    else if (!y.device().is_cpu())
+      for (int64_t o = 0; o < outer; ++o) one(o);
     else
       parallel_for(outer, 1, [&](int64_t begin, int64_t end) {
         for (int64_t o = begin; o < end; ++o) one(o);
@@ -131,7 +134,7 @@ Tensor product(Tensor const& a, Tensor const& b) {
   Shape shape = broadcast("matmul", a_lead, b_lead);
   shape.push_back(a.size(-2));
   shape.push_back(b.size(-1));
-  Tensor y(shape, a.dtype());
+  Tensor y(shape, a.dtype(), common_device("matmul", {&a, &b}));
   Observed const watch("matmul", {&a, &b}, {&y}, [&] { return 2.0 * double(y.numel()) * double(a.size(-1)); });
   {
     NoGrad const off;
@@ -214,7 +217,7 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
   shape[x.rank() - 1] = weight.size(0);
   int64_t rows = 1;
   for (int axis = 0; axis + 1 < x.rank(); ++axis) rows *= x.shape()[axis];
-  Tensor y(shape, x.dtype());
+  Tensor y(shape, x.dtype(), common_device("linear", {&x, &weight, &bias}));
   Observed const watch("linear", {&x, &weight, &bias}, {&y},
                        [&] { return 2.0 * double(y.numel()) * double(x.size(-1)); });
   {

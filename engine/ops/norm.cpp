@@ -1,6 +1,7 @@
 // Layer norm and RMS norm over the last axis.
 #include <fmt/format.h>
 #include <heed/engine/autocast.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -30,10 +31,10 @@ void check_input(char const* op, Tensor const& x) {
 
 template <class T>
 T* data_or_null(Tensor const& t) {
-  return t.defined() ? t.data<T>() : nullptr;
+  return t.defined() ? t.address<T>() : nullptr;
 }
 
-Tensor like_if(bool wanted, Tensor const& t) { return wanted ? Tensor(t.shape(), t.dtype()) : Tensor(); }
+Tensor like_if(bool wanted, Tensor const& t) { return wanted ? Tensor(t.shape(), t.dtype(), t.device()) : Tensor(); }
 
 }  // namespace
 
@@ -45,11 +46,14 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_i
   if (is_half(x.dtype())) return layer_norm(widened(x), widened(weight_in), widened(bias_in), eps).to(x.dtype());
   Tensor const from = x.contiguous(), weight = whole(weight_in), bias = whole(bias_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
-  Tensor y(x.shape(), x.dtype()), mean({rows}, x.dtype()), rstd({rows}, x.dtype());
+  Device const device = common_device("layer_norm", {&from, &weight, &bias});
+  Tensor y(x.shape(), x.dtype(), device), mean({rows}, x.dtype(), device), rstd({rows}, x.dtype(), device);
   Observed const watch("layer_norm", {&from, &weight, &bias}, {&y, &mean, &rstd});
   dispatch_floating("layer_norm", x.dtype(), [&]<class T>(Type<T>) {
-    kernels<NormKernels>().of<T>().layer_norm(from.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias), eps,
-                                              y.data<T>(), mean.data<T>(), rstd.data<T>(), rows, n);
+    kernels<NormKernels>(device, "layer_norm")
+        .of<T>()
+        .layer_norm(from.address<T>(), data_or_null<T>(weight), data_or_null<T>(bias), eps, y.address<T>(),
+                    mean.address<T>(), rstd.address<T>(), rows, n);
   });
   if (tracked(x, weight, bias))
     record("layer_norm", y, {&from, &weight, &bias},
@@ -67,10 +71,11 @@ Tensor layer_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_i
                     dbias = like_if(node.needs(2), bias.get(node));
              Observed const watch("layer_norm", {&gradient, &from, &scale}, {&dx, &dweight, &dbias});
              dispatch_floating("layer_norm", from.dtype(), [&]<class T>(Type<T>) {
-               kernels<NormKernels>().of<T>().layer_norm_backward(
-                   gradient.data<T>(), from.data<T>(), data_or_null<T>(scale), mean.get(node).data<T>(),
-                   rstd.get(node).data<T>(), data_or_null<T>(dx), data_or_null<T>(dweight), data_or_null<T>(dbias),
-                   rows, n);
+               kernels<NormKernels>(from.device(), "layer_norm")
+                   .of<T>()
+                   .layer_norm_backward(gradient.address<T>(), from.address<T>(), data_or_null<T>(scale),
+                                        mean.get(node).address<T>(), rstd.get(node).address<T>(), data_or_null<T>(dx),
+                                        data_or_null<T>(dweight), data_or_null<T>(dbias), rows, n);
              });
              return {dx, dweight, dbias};
            });
@@ -84,11 +89,13 @@ Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
   if (is_half(x.dtype())) return rms_norm(widened(x), widened(weight_in), eps).to(x.dtype());
   Tensor const from = x.contiguous(), weight = whole(weight_in);
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
-  Tensor y(x.shape(), x.dtype()), rstd({rows}, x.dtype());
+  Device const device = common_device("rms_norm", {&from, &weight});
+  Tensor y(x.shape(), x.dtype(), device), rstd({rows}, x.dtype(), device);
   Observed const watch("rms_norm", {&from, &weight}, {&y, &rstd});
   dispatch_floating("rms_norm", x.dtype(), [&]<class T>(Type<T>) {
-    kernels<NormKernels>().of<T>().rms_norm(from.data<T>(), data_or_null<T>(weight), eps, y.data<T>(), rstd.data<T>(),
-                                            rows, n);
+    kernels<NormKernels>(device, "rms_norm")
+        .of<T>()
+        .rms_norm(from.address<T>(), data_or_null<T>(weight), eps, y.address<T>(), rstd.address<T>(), rows, n);
   });
   if (tracked(x, weight))
     record("rms_norm", y, {&from, &weight},
@@ -105,9 +112,11 @@ Tensor rms_norm(Tensor const& x, Tensor const& weight_in, double eps) {
              Tensor dx = like_if(node.needs(0), from), dweight = like_if(node.needs(1), scale);
              Observed const watch("rms_norm", {&gradient, &from, &scale}, {&dx, &dweight});
              dispatch_floating("rms_norm", from.dtype(), [&]<class T>(Type<T>) {
-               kernels<NormKernels>().of<T>().rms_norm_backward(gradient.data<T>(), from.data<T>(),
-                                                                data_or_null<T>(scale), rstd.get(node).data<T>(),
-                                                                data_or_null<T>(dx), data_or_null<T>(dweight), rows, n);
+               kernels<NormKernels>(from.device(), "rms_norm")
+                   .of<T>()
+                   .rms_norm_backward(gradient.address<T>(), from.address<T>(), data_or_null<T>(scale),
+                                      rstd.get(node).address<T>(), data_or_null<T>(dx), data_or_null<T>(dweight), rows,
+                                      n);
              });
              return {dx, dweight};
            });
@@ -187,11 +196,14 @@ struct BatchNormed {
 BatchNormed fused_batch_norm(Tensor const& x, Tensor const& weight_in, Tensor const& bias_in, double eps) {
   Tensor const from = x.contiguous(), weight = whole(weight_in), bias = whole(bias_in);
   int64_t const batch = x.size(0), channels = x.size(1), n = x.numel() / (batch * channels);
-  Tensor y(x.shape(), x.dtype()), mean({channels}, x.dtype()), var({channels}, x.dtype());
+  Device const device = common_device("batch_norm", {&from, &weight, &bias});
+  Tensor y(x.shape(), x.dtype(), device), mean({channels}, x.dtype(), device), var({channels}, x.dtype(), device);
   Observed const watch("batch_norm", {&from, &weight, &bias}, {&y, &mean, &var});
   dispatch_floating("batch_norm", x.dtype(), [&]<class T>(Type<T>) {
-    kernels<NormKernels>().of<T>().batch_norm(from.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias), eps,
-                                              y.data<T>(), mean.data<T>(), var.data<T>(), batch, channels, n);
+    kernels<NormKernels>(device, "batch_norm")
+        .of<T>()
+        .batch_norm(from.address<T>(), data_or_null<T>(weight), data_or_null<T>(bias), eps, y.address<T>(),
+                    mean.address<T>(), var.address<T>(), batch, channels, n);
   });
   if (tracked(x, weight, bias))
     record("batch_norm", y, {&from, &weight, &bias},
@@ -209,10 +221,12 @@ BatchNormed fused_batch_norm(Tensor const& x, Tensor const& weight_in, Tensor co
                     dbias = like_if(node.needs(2), bias.get(node));
              Observed const watch("batch_norm", {&gradient, &from, &scale}, {&dx, &dweight, &dbias});
              dispatch_floating("batch_norm", from.dtype(), [&]<class T>(Type<T>) {
-               kernels<NormKernels>().of<T>().batch_norm_backward(
-                   gradient.data<T>(), from.data<T>(), data_or_null<T>(scale), mean.get(node).data<T>(),
-                   var.get(node).data<T>(), eps, data_or_null<T>(dx), data_or_null<T>(dweight), data_or_null<T>(dbias),
-                   batch, channels, n);
+               kernels<NormKernels>(from.device(), "batch_norm")
+                   .of<T>()
+                   .batch_norm_backward(gradient.address<T>(), from.address<T>(), data_or_null<T>(scale),
+                                        mean.get(node).address<T>(), var.get(node).address<T>(), eps,
+                                        data_or_null<T>(dx), data_or_null<T>(dweight), data_or_null<T>(dbias), batch,
+                                        channels, n);
              });
              return {dx, dweight, dbias};
            });

@@ -1,10 +1,13 @@
 // Pointwise operations: one driver for each number of operands, which every row of pointwise.h passes through.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/elementwise.h>
 #include <heed/engine/ops/formulas.h>
 #include <heed/engine/ops/pointwise.h>
+#include <heed/engine/ops/pointwise_device.h>
+#include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
 
 #include <array>
@@ -13,7 +16,7 @@
 namespace heed {
 
 // The Tensor reading of a formula: what rows and Dual find by argument-dependent lookup.
-Tensor constant_like(Tensor const& x, double value) { return full({}, value, x.dtype()).expand(x.shape()); }
+Tensor constant_like(Tensor const& x, double value) { return full({}, value, x.dtype(), x.device()).expand(x.shape()); }
 Tensor select(Tensor const& mask, Tensor const& a, Tensor const& b) { return where(mask, a, b); }
 Tensor normal_cdf(Tensor const& x) { return ndtr(x); }
 Tensor max(Tensor const& a, Tensor const& b) { return where(a > b, a, b); }
@@ -28,6 +31,47 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 /// Integers where a formula needs a floating type.
 Dtype floating(Dtype d) { return is_floating(d) ? d : Dtype::f32; }
 
+// ---- on accelerators
+// -------------------------------------------------------------------------------------------------
+
+template <int capacity>
+Broadcast joined(Shape const& shape, std::array<Tensor const*, capacity> const& operands) {
+  Rows<capacity> const rows(shape, operands);
+  Broadcast b{.rank = rows.shape.rank(), .numel = numel(shape)};
+  for (int axis = 0; axis < b.rank; ++axis) {
+    b.shape[axis] = rows.shape[axis];
+    for (int k = 0; k < capacity; ++k) b.stride[k][axis] = rows.strides[k][axis];
+  }
+  return b;
+}
+
+template <class T>
+T* address_or_null(Tensor const& t) {
+  return t.defined() ? t.address<T>() : nullptr;
+}
+
+Tensor widened_or_none(Tensor const& t) { return t.defined() && is_half(t.dtype()) ? t.to(Dtype::f32) : t; }
+
+/// f(table, wide y…) with kernels of y's type; 16-bit results are computed in f32 and narrowed.
+template <class F>
+void on_device(char const* op, std::initializer_list<Tensor*> results, F const& f) {
+  Tensor const* first = nullptr;
+  for (Tensor const* y : results)
+    if (y->defined()) first = y;
+  if (!first || first->numel() == 0) return;
+  Device const device = first->device();
+  bool const half = is_half(first->dtype());
+  Dtype const narrow = first->dtype();
+  if (half)
+    for (Tensor* y : results)
+      if (y->defined()) *y = Tensor(y->shape(), Dtype::f32, device);
+  dispatch_floating(op, half ? Dtype::f32 : narrow,
+                    [&]<class T>(Type<T>) { f(device_kernels<DevicePointwiseKernels>(device, op).of<T>(), T()); });
+  if (half)
+    for (Tensor* y : results)
+      if (y->defined()) *y = y->detach().to(narrow);
+}
+
 // ---- one operand ----------------------------------------------------------------------------------------------------
 
 template <class R>
@@ -37,7 +81,16 @@ Tensor unary_gradient(R const& row, Tensor const& g, Tensor const& x, Tensor con
     return g * slope(row, R::reads & reads_x ? x : stand_in, R::reads & reads_y ? y : stand_in);
   }
   Tensor const from = g.contiguous();
-  Tensor dx(from.shape(), from.dtype());
+  Tensor dx(from.shape(), from.dtype(), from.device());
+  if (!from.device().is_cpu()) {
+    Tensor const gw = widened_or_none(from), xw = R::reads & reads_x ? widened_or_none(x) : Tensor(),
+                 yw = R::reads & reads_y ? widened_or_none(y) : Tensor();
+    on_device(R::name, {&dx}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
+      table.unary[UnaryRows::index_of<R>].backward(&row, gw.address<T>(), address_or_null<T>(xw),
+                                                   address_or_null<T>(yw), dx.address<T>(), dx.numel());
+    });
+    return dx;
+  }
   elementwise<3, 1>(R::name, from.shape(), from.dtype(),
                     std::array{&from, R::reads & reads_x ? &x : nullptr, R::reads & reads_y ? &y : nullptr},
                     std::array<Tensor const*, 1>{&dx},
@@ -52,12 +105,17 @@ template <class R>
 Tensor unary(R const& row, Tensor const& operand) {
   check_defined(R::name, operand);
   Tensor const x = operand.to(floating(operand.dtype())).contiguous();
-  Tensor y(x.shape(), x.dtype());
-  elementwise<1, 1>(R::name, x.shape(), x.dtype(), std::array{&x}, std::array<Tensor const*, 1>{&y},
-                    [&]<class T>(T const* const* in, int64_t const*, T* const* out, int64_t n) {
-                      kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].forward(&row, in[0], 1, out[0],
-                                                                                                n);
-                    });
+  Tensor y(x.shape(), x.dtype(), x.device());
+  if (x.device().is_cpu())
+    elementwise<1, 1>(R::name, x.shape(), x.dtype(), std::array{&x}, std::array<Tensor const*, 1>{&y},
+                      [&]<class T>(T const* const* in, int64_t const*, T* const* out, int64_t n) {
+                        kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].forward(&row, in[0], 1,
+                                                                                                  out[0], n);
+                      });
+  else
+    on_device(R::name, {&y}, [&, wide = widened_or_none(x)]<class T>(DevicePointwiseTable<T> const& table, T) {
+      table.unary[UnaryRows::index_of<R>].forward(&row, wide.address<T>(), y.address<T>(), y.numel());
+    });
   if (tracked(x))
     record(R::name, y, {&x},
            [row, x = R::reads & reads_x ? Saved(x) : Saved(), y = R::reads & reads_y ? SavedOutput(y) : SavedOutput()](
@@ -109,7 +167,19 @@ std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor c
   } else {
     Tensor const from = g.contiguous();
     for (int k : {0, 1})
-      if (node.needs(k)) d[size_t(k)] = Tensor(from.shape(), from.dtype());
+      if (node.needs(k)) d[size_t(k)] = Tensor(from.shape(), from.dtype(), from.device());
+    if (!from.device().is_cpu()) {
+      Tensor const gw = widened_or_none(from), aw = widened_or_none(a), bw = widened_or_none(b),
+                   yw = widened_or_none(y);
+      auto const operand = [](Tensor const& t) { return t.defined() ? &t : nullptr; };
+      Broadcast const walk = joined<2>(from.shape(), {operand(aw), operand(bw)});
+      on_device(R::name, {&d[0], &d[1]}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
+        table.binary[BinaryRows::index_of<R>].backward(&row, walk, gw.address<T>(), address_or_null<T>(aw),
+                                                       address_or_null<T>(bw), address_or_null<T>(yw),
+                                                       address_or_null<T>(d[0]), address_or_null<T>(d[1]));
+      });
+      return d;
+    }
     auto const present = [](Tensor const& t) { return t.defined() ? &t : nullptr; };
     elementwise<4, 2>(R::name, from.shape(), from.dtype(), std::array{&from, present(a), present(b), present(y)},
                       std::array{present(d[0]), present(d[1])},
@@ -122,8 +192,20 @@ std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor c
 }
 
 template <class R>
-void run_binary(Tensor const& a, Tensor const& b, Tensor const& y) {
+void run_binary(Tensor const& a, Tensor const& b, Tensor& y) {
   R const row;
+  if (!y.device().is_cpu()) {
+    Tensor const aw = widened_or_none(a), bw = widened_or_none(b);
+    Broadcast const walk = joined<2>(y.shape(), {&aw, &bw});
+    Tensor result = y;
+    on_device(R::name, {&result}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
+      table.binary[BinaryRows::index_of<R>].forward(&row, walk, aw.address<T>(), bw.address<T>(), result.address<T>());
+    });
+    if (is_half(y.dtype()))
+      backend(y.device())
+          .copy_within(y.device().index, y.address(), result.address(), size_t(y.numel()) * size_of(y.dtype()));
+    return;
+  }
   elementwise<2, 1>(R::name, y.shape(), y.dtype(), std::array{&a, &b}, std::array<Tensor const*, 1>{&y},
                     [&]<class T>(T const* const* in, int64_t const* strides, T* const* out, int64_t n) {
                       kernels<PointwiseKernels>().of<T>().binary[BinaryRows::index_of<R>].forward(
@@ -144,8 +226,9 @@ Tensor binary(Tensor const& left, Tensor const& right) {
       return integers(R::name, left, right, dtype, [](auto a, auto b) { return integer_value<R>(a, b); });
   }
   dtype = floating(dtype);
-  Tensor const a = left.to(dtype), b = right.to(dtype);
-  Tensor y(shape, dtype);
+  Device const device = common_device(R::name, {&left, &right});
+  Tensor const a = left.to(dtype).to(device), b = right.to(dtype).to(device);
+  Tensor y(shape, dtype, device);
   run_binary<R>(a, b, y);
   if (tracked(a, b))
     record(R::name, y, {&a, &b},
@@ -162,9 +245,21 @@ Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right, Compare 
   NoGrad const off;
   if (is_half(dtype)) dtype = Dtype::f32;
   if (!is_floating(dtype)) return integers<bool>(R::name, left, right, dtype, integer_compare);
-  Tensor const a = left.to(dtype), b = right.to(dtype);
-  Tensor y(shape, Dtype::boolean);
+  Device const device = common_device(R::name, {&left, &right});
+  Tensor const a = left.to(dtype).to(device), b = right.to(dtype).to(device);
+  Tensor y(shape, Dtype::boolean, device);
   Observed const watch(R::name, {&a, &b}, {&y});
+  if (!device.is_cpu()) {
+    Broadcast const walk = joined<2>(shape, {&a, &b});
+    if (walk.numel > 0)
+      dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {
+        device_kernels<DevicePointwiseKernels>(device, R::name)
+            .template of<T>()
+            .compare[CompareRows::index_of<R>]
+            .forward(walk, a.address<T>(), b.address<T>(), static_cast<uint8_t*>(y.address()));
+      });
+    return y;
+  }
   dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {
     R const row;
     auto const kernel = kernels<PointwiseKernels>().of<T>().compare[CompareRows::index_of<R>].forward;
@@ -262,19 +357,11 @@ Tensor operator^(Tensor const& a, Tensor const& b) { return bitwise_xor(a, b); }
 Tensor operator~(Tensor const& x) { return bitwise_not(x); }
 Tensor operator!(Tensor const& x) { return logical_not(x); }
 
-Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
-  for (Tensor const* t : {&condition, &left, &right}) check_defined("where", *t);
-  check(condition.dtype() == Dtype::boolean, "where", [&] {
-    return Complaint{fmt::format("expected a bool condition, got {}", name(condition.dtype())), "compare first"};
-  });
-  Dtype const dtype = result_type(left, right);
-  Shape const shape = broadcast("where", condition.shape(), broadcast("where", left.shape(), right.shape()));
-  Tensor const a = left.to(dtype), b = right.to(dtype);
-  Tensor y(shape, dtype);
-  Observed const watch("where", {&condition, &a, &b}, {&y});
-  Rows<3> const rows(shape, std::array{&condition, &a, &b});
+namespace {
+void where_on_host(Tensor const& condition, Tensor const& a, Tensor const& b, Tensor const& y) {
+  Rows<3> const rows(y.shape(), std::array{&condition, &a, &b});
   auto const* const mask = static_cast<uint8_t const*>(condition.raw());
-  dispatch_size(size_of(dtype), [&]<class E>(Type<E>) {
+  dispatch_size(size_of(y.dtype()), [&]<class E>(Type<E>) {
     auto const *as = static_cast<E const*>(a.raw()), *bs = static_cast<E const*>(b.raw());
     auto* const to = static_cast<E*>(y.raw());
     int64_t const m_step = rows.stride(0), a_step = rows.stride(1), b_step = rows.stride(2);
@@ -290,6 +377,38 @@ Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
       }
     });
   });
+}
+}  // namespace
+
+Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
+  for (Tensor const* t : {&condition, &left, &right}) check_defined("where", *t);
+  check(condition.dtype() == Dtype::boolean, "where", [&] {
+    return Complaint{fmt::format("expected a bool condition, got {}", name(condition.dtype())), "compare first"};
+  });
+  Dtype const dtype = result_type(left, right);
+  Shape const shape = broadcast("where", condition.shape(), broadcast("where", left.shape(), right.shape()));
+  Device const device = common_device("where", {&condition, &left, &right});
+  Tensor const a = left.to(dtype).to(device), b = right.to(dtype).to(device);
+  Tensor y(shape, dtype, device);
+  Observed const watch("where", {&condition, &a, &b}, {&y});
+  if (!device.is_cpu()) {
+    Tensor const chooses = condition.to(device);
+    Broadcast const walk = joined<3>(shape, {&chooses, &a, &b});
+    int const size = int(size_of(dtype));
+    check(size >= 4, "where", [&] {
+      return Complaint{fmt::format("there are no kernels of {} for {} yet", name(dtype), to_string(device)),
+                       "convert to a wider type, or move the operands to the cpu"};
+    });
+    auto const run = [&]<class T>(Type<T>) {
+      device_kernels<DevicePointwiseKernels>(device, "where")
+          .of<T>()
+          .where(walk, static_cast<uint8_t const*>(chooses.address()), static_cast<T const*>(a.address()),
+                 static_cast<T const*>(b.address()), static_cast<T*>(y.address()));
+    };
+    if (walk.numel > 0) size == 4 ? run(Type<float>{}) : run(Type<double>{});
+  } else {
+    where_on_host(condition, a, b, y);
+  }
   if (tracked(a, b))
     record("where", y, {&a, &b}, [condition = Saved(condition)](Tensor const& g, Node const& node) {
       std::array<Tensor, 2> d;
@@ -420,7 +539,7 @@ Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
     assign_in_place(op, x, binary<R>(before, other).to(x.dtype()));
     return x;
   }
-  run_binary<R>(x, other.to(x.dtype()), x);
+  run_binary<R>(x, other.to(x.dtype()).to(x.device()), x);
   x.storage().bump_version();
   return x;
 }

@@ -1,6 +1,7 @@
 // Reductions over any axes: the axes are moved to the end and reduced as one.
 #include <fmt/format.h>
 #include <heed/engine/autocast.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -98,10 +99,11 @@ Tensor converted(char const* op, Tensor const& x, std::optional<Dtype> dtype) {
 /// One of the value reductions, of f32 or f64.
 template <class Kernel>
 Tensor reduce(char const* op, Plan const& p, Kernel kernel) {
-  Tensor y(p.out, p.x.dtype());
+  Tensor y(p.out, p.x.dtype(), p.x.device());
   Observed const watch(op, {&p.x}, {&y});
   dispatch_floating(op, p.x.dtype(), [&]<class T>(Type<T>) {
-    (kernels<ReduceKernels>().of<T>().*kernel.template member<T>())(p.x.data<T>(), y.data<T>(), p.outer, p.n, p.inner);
+    auto const& table = kernels<ReduceKernels>(p.x.device(), op).of<T>();
+    (table.*kernel.template member<T>())(p.x.address<T>(), y.address<T>(), p.outer, p.n, p.inner);
   });
   return y;
 }
@@ -220,13 +222,13 @@ Tensor find(char const* op, Tensor const& operand, int axis, bool keep, bool lar
   Tensor const x = computed(operand);
   Plan const p = plan(op, x, {axis});
   check_not_empty(op, x, p.n == 0 && p.outer * p.inner > 0);
-  Tensor y(p.out, Dtype::i64);
+  Tensor y(p.out, Dtype::i64, x.device());
   Observed const watch(op, {&p.x}, {&y});
-  int64_t* const to = y.data<int64_t>();
+  int64_t* const to = y.address<int64_t>();
   dispatch_computed(op, x.dtype(), [&]<class T>(Type<T>) {
     if constexpr (std::is_floating_point_v<T>) {
-      auto const& kernels = heed::kernels<ReduceKernels>().of<T>();
-      (largest ? kernels.argmax : kernels.argmin)(p.x.data<T>(), to, p.outer, p.n, p.inner);
+      auto const& kernels = heed::kernels<ReduceKernels>(x.device(), op).of<T>();
+      (largest ? kernels.argmax : kernels.argmin)(p.x.address<T>(), to, p.outer, p.n, p.inner);
     } else {
       auto const* const from = static_cast<T const*>(p.x.raw());
       int64_t const lines = p.outer * p.inner;

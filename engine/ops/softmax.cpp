@@ -1,5 +1,6 @@
 // Softmax and log-softmax along any axis.
 #include <heed/engine/autocast.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -12,12 +13,12 @@ namespace {
 Tensor last_axis_form(Tensor const& x, int axis) { return x.transpose(axis, -1).contiguous(); }
 
 Tensor forward(Tensor const& x, bool log) {
-  Tensor y(x.shape(), x.dtype());
+  Tensor y(x.shape(), x.dtype(), x.device());
   Observed const watch(log ? "log_softmax" : "softmax", {&x}, {&y});
   int64_t const n = x.size(-1), rows = n ? x.numel() / n : 0;
   dispatch_floating(log ? "log_softmax" : "softmax", x.dtype(), [&]<class T>(Type<T>) {
-    auto const& k = kernels<SoftmaxKernels>().of<T>();
-    (log ? k.log_softmax : k.softmax)(x.data<T>(), n, y.data<T>(), rows, n);
+    auto const& k = kernels<SoftmaxKernels>(x.device(), "softmax").of<T>();
+    (log ? k.log_softmax : k.softmax)(x.address<T>(), n, y.address<T>(), rows, n);
   });
   return y;
 }
@@ -26,12 +27,12 @@ Tensor forward(Tensor const& x, bool log) {
 Tensor gradient(Tensor const& g, Tensor const& y, bool log) {
   if (recording()) return log ? g - exp(y) * sum(g, {-1}, true) : y * (g - sum(g * y, {-1}, true));
   Tensor const from = g.contiguous();
-  Tensor dx(y.shape(), y.dtype());
+  Tensor dx(y.shape(), y.dtype(), y.device());
   Observed const watch(log ? "log_softmax" : "softmax", {&from, &y}, {&dx});
   int64_t const n = y.size(-1), rows = n ? y.numel() / n : 0;
   dispatch_floating("softmax", y.dtype(), [&]<class T>(Type<T>) {
-    auto const& k = kernels<SoftmaxKernels>().of<T>();
-    (log ? k.log_softmax_backward : k.softmax_backward)(from.data<T>(), y.data<T>(), dx.data<T>(), rows, n);
+    auto const& k = kernels<SoftmaxKernels>(y.device(), "softmax").of<T>();
+    (log ? k.log_softmax_backward : k.softmax_backward)(from.address<T>(), y.address<T>(), dx.address<T>(), rows, n);
   });
   return dx;
 }

@@ -14,13 +14,13 @@ Dtype default_type(Number number) {
   return number.kind() == Number::Kind::integer ? Dtype::i64 : Dtype::f32;
 }
 
-template <Tensor (*f)(Shape const&, Dtype)>
+template <Tensor (*f)(Shape const&, Dtype, Device)>
 Outputs of_size(Case const& c) {
-  return f(c.dims("size"), c.dtype("dtype", Dtype::f32));
+  return f(c.dims("size"), c.dtype("dtype", Dtype::f32), cpu);
 }
-template <Tensor (*f)(Shape const&, Dtype)>
+template <Tensor (*f)(Shape const&, Dtype, Device)>
 Outputs like(Case const& c) {
-  return f(c.dims("size", c(0).shape()), c.dtype("dtype", c(0).dtype()));
+  return f(c.dims("size", c(0).shape()), c.dtype("dtype", c(0).dtype()), cpu);
 }
 
 Outputs steps(Case const& c) {

@@ -1,0 +1,27 @@
+// The list by which the engine finds the kernel tables of this level.
+#include <heed/engine/ops/device_tables.h>
+
+#include <string_view>
+#include <utility>
+
+namespace heed {
+inline namespace HEED_DEVICE_LEVEL {
+
+/// By the name that HEED_KERNELS gives to the table of the CPU's levels; null where there is none.
+void const* device_table(std::string_view name);
+
+void const* device_table(std::string_view name) {
+  static constexpr std::pair<std::string_view, void const*> tables[] = {
+      {"copy_kernels", &device_copy_kernels},           {"cross_entropy_kernels", &device_cross_entropy_kernels},
+      {"embedding_kernels", &device_embedding_kernels}, {"norm_kernels", &device_norm_kernels},
+      {"optimise_kernels", &device_optimise_kernels},   {"pointwise_kernels", &device_pointwise_kernels},
+      {"random_kernels", &device_random_kernels},       {"reduce_kernels", &device_reduce_kernels},
+      {"softmax_kernels", &device_softmax_kernels},
+  };
+  for (auto const& [known, table] : tables)
+    if (known == name) return table;
+  return nullptr;
+}
+
+}  // namespace HEED_DEVICE_LEVEL
+}  // namespace heed

@@ -1,0 +1,30 @@
+// The kernel tables of an accelerator: the types of the CPU's, all pointers to device memory, kernels on the calling
+// thread's stream.
+#pragma once
+
+#include <heed/engine/cuda/kernel.h>
+#include <heed/engine/ops/copy.h>
+#include <heed/engine/ops/cross_entropy.h>
+#include <heed/engine/ops/embedding.h>
+#include <heed/engine/ops/norm.h>
+#include <heed/engine/ops/optimise.h>
+#include <heed/engine/ops/pointwise_device.h>
+#include <heed/engine/ops/random.h>
+#include <heed/engine/ops/reduce.h>
+#include <heed/engine/ops/softmax.h>
+
+namespace heed {
+inline namespace HEED_DEVICE_LEVEL {
+
+extern CopyKernels const device_copy_kernels;
+extern CrossEntropyKernels const device_cross_entropy_kernels;
+extern EmbeddingKernels const device_embedding_kernels;
+extern NormKernels const device_norm_kernels;
+extern OptimiseKernels const device_optimise_kernels;
+extern DevicePointwiseKernels const device_pointwise_kernels;
+extern RandomKernels const device_random_kernels;
+extern ReduceKernels const device_reduce_kernels;
+extern SoftmaxKernels const device_softmax_kernels;
+
+}  // namespace HEED_DEVICE_LEVEL
+}  // namespace heed
