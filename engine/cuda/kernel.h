@@ -15,7 +15,7 @@
   extern __shared__ __align__(128) unsigned char heed_dynamic_shared[]; \
   T* const name = reinterpret_cast<T*>(heed_dynamic_shared)
 #else
-#define HEED_DEVICE_LEVEL emulated_level
+#define HEED_DEVICE_LEVEL emu
 #include <emulator.h>
 #endif
 

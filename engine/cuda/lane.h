@@ -3,6 +3,7 @@
 #pragma once
 
 #include <heed/engine/cuda/kernel.h>
+#include <heed/engine/special_formulas.h>
 
 #include <cmath>
 #include <type_traits>
@@ -111,25 +112,64 @@ HEED_DEVICE_FUNCTION(sin, sinf, sin)
 HEED_DEVICE_FUNCTION(cos, cosf, cos)
 HEED_DEVICE_FUNCTION(tanh, tanhf, tanh)
 HEED_DEVICE_FUNCTION(erf, erff, erf)
+HEED_DEVICE_FUNCTION(exp2, exp2f, exp2)
+HEED_DEVICE_FUNCTION(log2, log2f, log2)
+HEED_DEVICE_FUNCTION(log10, log10f, log10)
+HEED_DEVICE_FUNCTION(atan, atanf, atan)
+HEED_DEVICE_FUNCTION(asin, asinf, asin)
+HEED_DEVICE_FUNCTION(acos, acosf, acos)
+HEED_DEVICE_FUNCTION(tan, tanf, tan)
+HEED_DEVICE_FUNCTION(sinh, sinhf, sinh)
+HEED_DEVICE_FUNCTION(cosh, coshf, cosh)
+HEED_DEVICE_FUNCTION(asinh, asinhf, asinh)
+HEED_DEVICE_FUNCTION(acosh, acoshf, acosh)
+HEED_DEVICE_FUNCTION(atanh, atanhf, atanh)
+HEED_DEVICE_FUNCTION(erfc, erfcf, erfc)
+#undef HEED_DEVICE_FUNCTION
+
+// Rarely hot: in double.
+#define HEED_DEVICE_FUNCTION(name, value) \
+  template <class V>                      \
+  constexpr Lane<V> name(Lane<V> x) {     \
+    double const v = double(x.v);         \
+    return V(value);                      \
+  }
+HEED_DEVICE_FUNCTION(erfcx, special_formulas::erfcx(v))
+HEED_DEVICE_FUNCTION(erfinv, special_formulas::erfinv(v))
+HEED_DEVICE_FUNCTION(lgamma, ::lgamma(v))
+HEED_DEVICE_FUNCTION(digamma, special_formulas::digamma(v))
+HEED_DEVICE_FUNCTION(i0e, special_formulas::i0e(v))
+HEED_DEVICE_FUNCTION(i1e, special_formulas::i1e(v))
+#undef HEED_DEVICE_FUNCTION
+#define HEED_DEVICE_FUNCTION(name, value)          \
+  template <class V>                               \
+  constexpr Lane<V> name(Lane<V> x, Lane<V> y) {   \
+    double const a = double(x.v), b = double(y.v); \
+    return V(value);                               \
+  }
+HEED_DEVICE_FUNCTION(polygamma, special_formulas::polygamma(a, b))
+HEED_DEVICE_FUNCTION(zeta, special_formulas::zeta(a, b))
+#undef HEED_DEVICE_FUNCTION
+
+#define HEED_DEVICE_FUNCTION(name, f32, f64)     \
+  template <class V>                             \
+  constexpr Lane<V> name(Lane<V> x, Lane<V> y) { \
+    if constexpr (std::is_same_v<V, float>)      \
+      return ::f32(x.v, y.v);                    \
+    else                                         \
+      return ::f64(x.v, y.v);                    \
+  }
+HEED_DEVICE_FUNCTION(pow, powf, pow)
+HEED_DEVICE_FUNCTION(copysign, copysignf, copysign)
+HEED_DEVICE_FUNCTION(atan2, atan2f, atan2)
+HEED_DEVICE_FUNCTION(hypot, hypotf, hypot)
+HEED_DEVICE_FUNCTION(fmod, fmodf, fmod)
+HEED_DEVICE_FUNCTION(nextafter, nextafterf, nextafter)
 #undef HEED_DEVICE_FUNCTION
 
 template <class V>
 constexpr Lane<V> rsqrt(Lane<V> x) {
   return Lane<V>(1) / sqrt(x);
-}
-template <class V>
-constexpr Lane<V> copysign(Lane<V> x, Lane<V> sign) {
-  if constexpr (std::is_same_v<V, float>)
-    return ::copysignf(x.v, sign.v);
-  else
-    return ::copysign(x.v, sign.v);
-}
-template <class V>
-constexpr Lane<V> pow(Lane<V> x, Lane<V> y) {
-  if constexpr (std::is_same_v<V, float>)
-    return ::powf(x.v, y.v);
-  else
-    return ::pow(x.v, y.v);
 }
 template <class V>
 constexpr Lane<V> pow(Lane<V> x, double y) {

@@ -9,6 +9,7 @@
 #include <heed/engine/ops/norm.h>
 #include <heed/engine/ops/optimise.h>
 #include <heed/engine/ops/pointwise_device.h>
+#include <heed/engine/ops/program_device.h>
 #include <heed/engine/ops/random.h>
 #include <heed/engine/ops/reduce.h>
 #include <heed/engine/ops/softmax.h>
@@ -22,6 +23,7 @@ extern EmbeddingKernels const device_embedding_kernels;
 extern NormKernels const device_norm_kernels;
 extern OptimiseKernels const device_optimise_kernels;
 extern DevicePointwiseKernels const device_pointwise_kernels;
+extern DeviceProgramKernels const device_program_kernels;
 extern RandomKernels const device_random_kernels;
 extern ReduceKernels const device_reduce_kernels;
 extern SoftmaxKernels const device_softmax_kernels;

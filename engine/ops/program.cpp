@@ -1,10 +1,12 @@
 // Recording, simplifying, differentiating and running programs.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/dual.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/elementwise.h>
 #include <heed/engine/ops/program.h>
+#include <heed/engine/ops/program_device.h>
 #include <heed/engine/tape.h>
 
 #include <bit>
@@ -13,7 +15,7 @@
 namespace heed {
 namespace {
 
-constexpr int most_operands = 32;
+constexpr int most_operands = most_program_operands;
 
 thread_local Recorder* current_recorder = nullptr;
 
@@ -400,16 +402,50 @@ std::shared_ptr<Program const> Program::read_gradient(std::vector<bool> const& w
 
 namespace {
 
+/// 16-bit types are widened and narrowed again.
+void run_on_device(char const* op, Program const& program, std::vector<Tensor> const& operands,
+                   std::vector<Tensor>& outputs) {
+  if (outputs.empty() || outputs[0].numel() == 0) return;
+  Dtype const dtype = outputs[0].dtype();
+  if (is_half(dtype)) {
+    std::vector<Tensor> wide, results;
+    for (Tensor const& x : operands) wide.push_back(x.detach().to(Dtype::f32));
+    for (Tensor const& y : outputs) results.emplace_back(y.shape(), Dtype::f32, y.device());
+    run_on_device(op, program, wide, results);
+    for (size_t k = 0; k < outputs.size(); ++k) outputs[k] = results[k].to(dtype);
+    return;
+  }
+  std::vector<Tensor const*> in;
+  for (Tensor const& x : operands) in.push_back(&x);
+  Rows<most_operands> const rows(outputs[0].shape(), in);
+  ProgramWalk walk{.rank = rows.shape.rank(), .numel = outputs[0].numel()};
+  for (int axis = 0; axis < walk.rank; ++axis) {
+    walk.shape[axis] = rows.shape[axis];
+    for (size_t k = 0; k < in.size(); ++k) walk.stride[k][axis] = rows.strides[k][axis];
+  }
+  dispatch_floating(op, dtype, [&]<class T>(Type<T>) {
+    T const* from[most_operands];
+    T* to[most_operands];
+    for (size_t k = 0; k < in.size(); ++k) from[k] = operands[k].address<T>();
+    for (size_t k = 0; k < outputs.size(); ++k) to[k] = outputs[k].address<T>();
+    device_kernels<DeviceProgramKernels>(outputs[0].device(), op).template of<T>().run(program, walk, from, to);
+  });
+}
+
 std::vector<Tensor> compute(char const* op, Program const& program, std::vector<Tensor> const& operands,
-                            Shape const& shape, Dtype dtype) {
+                            Shape const& shape, Dtype dtype, Device device) {
   std::vector<Tensor> outputs;
   Tensor const* in[most_operands];
   Tensor const* out[most_operands];
   for (size_t i = 0; i < operands.size(); ++i) in[i] = &operands[i];
   outputs.reserve(size_t(program.outputs()));
   for (int k = 0; k < program.outputs(); ++k) {
-    outputs.emplace_back(shape, dtype);
+    outputs.emplace_back(shape, dtype, device);
     out[k] = &outputs.back();
+  }
+  if (!device.is_cpu()) {
+    run_on_device(op, program, operands, outputs);
+    return outputs;
   }
   elementwise<most_operands, most_operands>(
       op, shape, dtype, {in, operands.size()}, {out, outputs.size()},
@@ -432,18 +468,21 @@ std::vector<Tensor> run_program(char const* op, std::shared_ptr<Program const> p
   if (!operands.empty()) dtype = result_type(operands);
   if (!is_floating(dtype)) dtype = Dtype::f32;
   std::vector<Tensor> in;
-  for (Tensor const& operand : operands) in.push_back(operand.to(dtype));
-  std::vector<Tensor> outputs = compute(op, *program, in, shape, dtype);
+  Device device = cpu;
+  for (Tensor const& operand : operands)
+    if (!operand.device().is_cpu()) device = common_device(op, {&operand, &operands[0]});
+  for (Tensor const& operand : operands) in.push_back(operand.to(dtype).to(device));
+  std::vector<Tensor> outputs = compute(op, *program, in, shape, dtype, device);
   if (tracked(in)) {
     std::vector<Saved> saved(in.begin(), in.end());
     record_lists(op, outputs, in,
-                 [op, program, saved = std::move(saved), shape, dtype](Tensor const* g, Node const& node) {
+                 [op, program, saved = std::move(saved), shape, dtype, device](Tensor const* g, Node const& node) {
                    uint64_t wanted = 0;
                    for (size_t i = 0; i < saved.size(); ++i) wanted |= uint64_t{node.needs(int(i))} << i;
                    std::vector<Tensor> all;
                    for (Saved const& x : saved) all.push_back(x.get(node));
                    for (int k = 0; k < program->outputs(); ++k)
-                     all.push_back(g[k].defined() ? g[k] : zeros({}, dtype).expand(shape));
+                     all.push_back(g[k].defined() ? g[k] : zeros({}, dtype, device).expand(shape));
                    auto const wants = run_program(op, program->gradient(wanted), all);
                    std::vector<Tensor> gradients(saved.size());
                    for (size_t i = 0, k = 0; i < saved.size(); ++i)

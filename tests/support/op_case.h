@@ -78,6 +78,12 @@ void check_subsets(OpCase const& c);
 void check_threads(OpCase const& c);
 void check_special(OpCase const& c);
 void check_bad(OpCase const& c);
+/// Values and gradients on an accelerator that is emulated, against the processor's. An operation that has no kernel
+/// there must say so; emulated_results() counts both.
+void check_emulated(OpCase const& c);
+/// Of all calls of check_emulated(): "cases: 12 on the emulated accelerator, 3 without kernels there (sort, …)", and
+/// with HEED_EMULATED_TABLE=1 a line a case with its largest error.
+std::string emulated_results();
 /// Prints nanoseconds an element and GB/s, forward and backward, for every type.
 void bench(OpCase const& c);
 /// The filter of `--bench[=filter]` (or of HEED_BENCH), empty for all; none where timings were not asked for.

@@ -81,6 +81,10 @@ std::vector<std::string> catalogue_sections();
     heed::test::every_case(suite(), heed::test::check_special);                                                       \
   }                                                                                                                   \
   TEST_CASE("bad input names the op and what was wrong") { heed::test::every_case(suite(), heed::test::check_bad); }  \
+  TEST_CASE("an emulated accelerator gives what the processor gives, or says that it has no kernel") {                \
+    heed::test::every_case(suite(), heed::test::check_emulated);                                                      \
+    MESSAGE(heed::test::emulated_results());                                                                          \
+  }                                                                                                                   \
   TEST_CASE("timings: --bench[=filter] prints them in place of the other checks") {                                   \
     if (auto const filter = heed::test::bench_filter())                                                               \
       for (heed::test::OpCase const& c : suite().cases)                                                               \
