@@ -120,8 +120,10 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
                                                                 : 2) multiply_tiles(Task<T> x) {
   using FromA = Courier<T, S::m, S::depth, S::threads, a_along_depth, S::whole>;
   using FromB = Courier<T, S::n, S::depth, S::threads, b_along_depth, S::whole>;
-  HEED_SHARED(T, shared_a, 2 * S::depth * FromA::pitch);
-  HEED_SHARED(T, shared_b, 2 * S::depth * FromB::pitch);
+  HEED_SHARED(Four<T>, fours_a, 2 * S::depth * FromA::pitch / 4);  // aligned for whole Fours
+  HEED_SHARED(Four<T>, fours_b, 2 * S::depth * FromB::pitch / 4);
+  T* const shared_a = reinterpret_cast<T*>(fours_a);
+  T* const shared_b = reinterpret_cast<T*>(fours_b);
 
   int const m_tiles = int((x.a.rows + S::m - 1) / S::m), n_tiles = int((x.b.rows + S::n - 1) / S::n);
   int const z = int(blockIdx.x) / (m_tiles * n_tiles);
