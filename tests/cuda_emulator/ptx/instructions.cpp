@@ -6,6 +6,7 @@
 #include <cfenv>
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "machine.h"
@@ -212,7 +213,23 @@ constexpr auto funnel_right_clamp = [](uint32_t a, uint32_t b, uint32_t by) {
 };
 constexpr auto with_sign_of = [](auto a, auto b) { return std::copysign(b, a); };
 
-/// a·b + c in another direction than to the nearest.
+// In another direction than to the nearest.
+template <int direction>
+constexpr auto add_towards = [](auto a, auto b) {
+  std::fesetround(direction);
+  auto volatile x = a;
+  auto volatile result = x + b;
+  std::fesetround(FE_TONEAREST);
+  return decltype(a)(result);
+};
+template <int direction>
+constexpr auto multiply_towards = [](auto a, auto b) {
+  std::fesetround(direction);
+  auto volatile x = a;
+  auto volatile result = x * b;
+  std::fesetround(FE_TONEAREST);
+  return decltype(a)(result);
+};
 template <int direction>
 constexpr auto fused_towards = [](auto a, auto b, auto c) {
   std::fesetround(direction);
@@ -237,6 +254,17 @@ template <bool ftz>
 constexpr auto reciprocal_root = [](float a) { return float(1 / std::sqrt(double(ftz ? flushed(a) : a))); };
 template <bool ftz>
 constexpr auto divided = [](float a, float b) { return ftz ? flushed(flushed(a) / flushed(b)) : a / b; };
+// Only the upper halves of operand and result count.
+constexpr auto upper_half = [](double a) { return std::bit_cast<double>(std::bit_cast<uint64_t>(a) >> 32 << 32); };
+constexpr auto reciprocal_near_f64 = [](double a) {
+  a = upper_half(a);
+  double const result = 1 / (std::fpclassify(a) == FP_SUBNORMAL ? std::copysign(0.0, a) : a);
+  return upper_half(std::fpclassify(result) == FP_SUBNORMAL ? std::copysign(0.0, a) : result);
+};
+constexpr auto reciprocal_root_near_f64 = [](double a) {
+  a = upper_half(a);
+  return upper_half(1 / std::sqrt(std::fpclassify(a) == FP_SUBNORMAL ? std::copysign(0.0, a) : a));
+};
 constexpr auto reciprocal_f64 = [](double a) { return 1 / a; };
 constexpr auto root_f64 = [](double a) { return std::sqrt(a); };
 constexpr auto reciprocal_root_f64 = [](double a) { return 1 / std::sqrt(a); };
@@ -869,7 +897,9 @@ Handler arithmetic(Instruction& in) {
       return in.has("ftz") ? apply<divided<true>, float, float, float> : apply<divided<false>, float, float, float>;
     if (name == "div" && only(in, {"rn"})) return floats<quotient_of_floats, 2>(type);
     if (only(in, {"rn", "approx", "ftz"})) {
-      bool const f64 = type == "f64" && !in.has("ftz");
+      bool const f64 = type == "f64" && !in.has("approx");
+      if (name == "rcp" && type == "f64" && !f64) return apply<reciprocal_near_f64, double, double>;
+      if (name == "rsqrt" && type == "f64" && !f64) return apply<reciprocal_root_near_f64, double, double>;
       if (name == "ex2") return near_f32<exp2_near<false>, exp2_near<true>>(in);
       if (name == "lg2") return near_f32<log2_near<false>, log2_near<true>>(in);
       if (name == "rcp")
@@ -882,6 +912,12 @@ Handler arithmetic(Instruction& in) {
       if (name == "cos") return near_f32<cosine, cosine>(in);
       if (name == "tanh") return near_f32<tangent_h, tangent_h>(in);
     }
+    for (auto const& [towards, plus, times] :
+         {std::tuple{"rz", floats<add_towards<FE_TOWARDZERO>, 2>(type),
+                     floats<multiply_towards<FE_TOWARDZERO>, 2>(type)},
+          std::tuple{"rm", floats<add_towards<FE_DOWNWARD>, 2>(type), floats<multiply_towards<FE_DOWNWARD>, 2>(type)},
+          std::tuple{"rp", floats<add_towards<FE_UPWARD>, 2>(type), floats<multiply_towards<FE_UPWARD>, 2>(type)}})
+      if (in.part.size() == 3 && in.part[1] == towards) return name == "add" ? plus : name == "mul" ? times : nullptr;
     if (!only(in, {"rn"})) return nullptr;
     if (name == "add") return floats<add, 2>(type);
     if (name == "sub") return floats<subtract, 2>(type);

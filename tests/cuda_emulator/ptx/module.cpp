@@ -45,7 +45,7 @@ struct Statements {
       line += rest.front() == '\n', rest.remove_prefix(1);
     start = line;
     if (rest.empty()) return {};
-    bool const own_line = rest.starts_with(".loc") || rest.starts_with(".file");
+    bool const own_line = rest.starts_with(".loc ") || rest.starts_with(".loc\t") || rest.starts_with(".file");
     size_t end = 1;
     if (rest.front() != '{' && rest.front() != '}') {
       end = 0;
@@ -286,7 +286,7 @@ Module::Module(std::string text) {
     size_t const end_of_line = std::min(rest.find('\n'), rest.size());
     std::string_view const head = rest.substr(0, end_of_line);
     if (head.starts_with(".version") || head.starts_with(".target") || head.starts_with(".address_size") ||
-        head.starts_with(".file") || head.starts_with(".loc")) {
+        head.starts_with(".file") || head.starts_with(".loc ") || head.starts_with(".loc\t")) {
       take(end_of_line);
       continue;
     }
