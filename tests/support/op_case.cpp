@@ -472,6 +472,7 @@ void check_emulated(OpCase const& c) {
     });
     if (problem.find("kernel") != problem.npos || problem.find("operands on one device") != problem.npos) {
       emulated().missing.push_back(c.name);
+      emulated().table += fmt::format("{:<48}{}\n", c.name, problem);
       return;
     }
     REQUIRE(problem == "");
