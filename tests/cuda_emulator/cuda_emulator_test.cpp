@@ -15,11 +15,11 @@ namespace {
 
 /// Settings for one case.
 struct With {
-  heed::Settings const before = heed::settings();
-  With() { heed::settings().quiet = true; }
+  heed::emu::Settings const before = heed::emu::settings();
+  With() { heed::emu::settings().quiet = true; }
   ~With() {
-    heed::reset();
-    heed::settings() = before;
+    heed::emu::reset();
+    heed::emu::settings() = before;
   }
 };
 
@@ -31,12 +31,12 @@ TEST_CASE("kernels give right results in every order") {
   With const settings;
   for (uint64_t seed = 0; seed < 21; ++seed) {
     CAPTURE(seed);
-    heed::settings().seed = seed;
-    heed::settings().eager = seed % 3 == 1;
-    heed::settings().perturb = seed % 2 == 1;
+    heed::emu::settings().seed = seed;
+    heed::emu::settings().eager = seed % 3 == 1;
+    heed::emu::settings().perturb = seed % 2 == 1;
     CHECK(samples::run(samples::Bug::none) == "");
-    CHECK(heed::reports().empty());
-    heed::reset();
+    CHECK(heed::emu::reports().empty());
+    heed::emu::reset();
   }
 }
 
@@ -78,7 +78,7 @@ TEST_CASE("atomics, votes and reductions over a warp") {
 
 TEST_CASE("memory has an end, and its edges are watched") {
   With const settings;
-  heed::settings().memory = 1 << 20;
+  heed::emu::settings().memory = 1 << 20;
   void *large = nullptr, *more = nullptr;
   REQUIRE(rt::allocate(large, 900 << 10));
   CHECK(uintptr_t(large) % 512 == 0);
@@ -102,7 +102,7 @@ TEST_CASE("launches that no device runs are refused, injected failures come as o
   CHECK(rt::launch(fill_kernel, {"fill", {0}, {32}}, to, 1).kind == rt::Kind::bad_launch);
   CHECK(rt::launch(fill_kernel, {"fill", {1, 65536}, {32}}, to, 1).kind == rt::Kind::bad_launch);
   CHECK(rt::launch(fill_kernel, {"fill", {1}, {32}, 200 << 10}, to, 1).kind == rt::Kind::bad_launch);
-  heed::settings().launch_failures = 4;
+  heed::emu::settings().launch_failures = 4;
   int failures = 0;
   for (int i = 0; i < 100; ++i) failures += !rt::launch(fill_kernel, {"fill", {1}, {32}}, to, 1);
   CHECK(failures > 5);
@@ -122,7 +122,7 @@ TEST_CASE("what is queued runs when somebody waits, unless eager") {
   int* const to = static_cast<int*>(host);
   to[3] = 0;
   for (bool const eager : {false, true}) {
-    heed::settings().eager = eager;
+    heed::emu::settings().eager = eager;
     int const value = eager ? 5 : 4;
     REQUIRE(rt::launch(fill_kernel, {"fill", {1}, {32}, 0, stream}, static_cast<int*>(block), value));
     REQUIRE(rt::copy_to_host(to, block, 32 * sizeof(int), stream));
@@ -142,10 +142,10 @@ TEST_CASE("what is queued runs when somebody waits, unless eager") {
 TEST_CASE("devices") {
   int count = 0;
   REQUIRE(rt::device_count(count));
-  CHECK(count == heed::settings().devices);
+  CHECK(count == heed::emu::settings().devices);
   rt::DeviceFacts facts;
   REQUIRE(rt::facts(0, facts));
-  CHECK(facts.memory == heed::settings().memory);
+  CHECK(facts.memory == heed::emu::settings().memory);
   CHECK(!rt::facts(count, facts));
   CHECK(!rt::set_device(-1));
 }
