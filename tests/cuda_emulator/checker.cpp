@@ -208,6 +208,13 @@ char const* verb(Kind kind) {
            instruction, by);
 }
 
+[[gnu::noinline, gnu::cold]] void misaligned(Kind kind, void const* at, size_t bytes, void* instruction) {
+  if (!in_region(at)) return;
+  watching = false;
+  complain(std::string("misaligned: ") + verb(kind) + " " + std::to_string(bytes) + " bytes, " + describe(at),
+           instruction, nullptr);
+}
+
 [[gnu::noinline, gnu::cold]] void not_the_devices(Kind kind, char const* at, size_t bytes, void* instruction,
                                                   char const* by) {
   if (on_fiber_stack(at) || (at >= arguments && at + bytes <= arguments + argument_bytes)) return;
@@ -352,20 +359,26 @@ using heed::emulator::checker::Kind;
 using heed::emulator::checker::touch;
 using heed::emulator::checker::watching;
 
-#define HEED_EMULATOR_HOOK(name, kind, bytes)                                         \
-  extern "C" void name(void* at);                                                     \
-  extern "C" void name(void* at) {                                                    \
-    if (watching) touch<Kind::kind>(at, bytes, __builtin_return_address(0), nullptr); \
-  }
-#define HEED_EMULATOR_HOOKS(bytes)                                              \
-  HEED_EMULATOR_HOOK(__tsan_read##bytes, read, bytes)                           \
-  HEED_EMULATOR_HOOK(__tsan_write##bytes, write, bytes)                         \
-  HEED_EMULATOR_HOOK(__tsan_unaligned_read##bytes, read, bytes)                 \
-  HEED_EMULATOR_HOOK(__tsan_unaligned_write##bytes, write, bytes)               \
-  HEED_EMULATOR_HOOK(__tsan_volatile_read##bytes, atomic_read, bytes)           \
-  HEED_EMULATOR_HOOK(__tsan_volatile_write##bytes, write, bytes)                \
-  HEED_EMULATOR_HOOK(__tsan_unaligned_volatile_read##bytes, atomic_read, bytes) \
-  HEED_EMULATOR_HOOK(__tsan_unaligned_volatile_write##bytes, write, bytes)
+template <Kind kind, size_t bytes, bool aligned>
+[[gnu::always_inline]] inline void on_access(void const* at, void* instruction) {
+  if (!watching) return;
+  if (aligned && uintptr_t(at) % bytes) [[unlikely]]
+    return heed::emulator::checker::misaligned(kind, at, bytes, instruction);
+  touch<kind>(at, bytes, instruction, nullptr);
+}
+
+#define HEED_EMULATOR_HOOK(name, kind, bytes, aligned) \
+  extern "C" void name(void* at);                      \
+  extern "C" void name(void* at) { on_access<Kind::kind, bytes, aligned>(at, __builtin_return_address(0)); }
+#define HEED_EMULATOR_HOOKS(bytes)                                                     \
+  HEED_EMULATOR_HOOK(__tsan_read##bytes, read, bytes, true)                            \
+  HEED_EMULATOR_HOOK(__tsan_write##bytes, write, bytes, true)                          \
+  HEED_EMULATOR_HOOK(__tsan_unaligned_read##bytes, read, bytes, false)                 \
+  HEED_EMULATOR_HOOK(__tsan_unaligned_write##bytes, write, bytes, false)               \
+  HEED_EMULATOR_HOOK(__tsan_volatile_read##bytes, atomic_read, bytes, true)            \
+  HEED_EMULATOR_HOOK(__tsan_volatile_write##bytes, write, bytes, true)                 \
+  HEED_EMULATOR_HOOK(__tsan_unaligned_volatile_read##bytes, atomic_read, bytes, false) \
+  HEED_EMULATOR_HOOK(__tsan_unaligned_volatile_write##bytes, write, bytes, false)
 HEED_EMULATOR_HOOKS(1)
 HEED_EMULATOR_HOOKS(2)
 HEED_EMULATOR_HOOKS(4)
