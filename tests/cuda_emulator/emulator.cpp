@@ -139,14 +139,8 @@ void set_ready(int warp, unsigned lanes) {
     warps_ready &= ~(1u << warp);
 }
 
-[[noreturn]] void leave() {
-  switch_fiber(*threads[current].fiber, main_fiber);
-  std::abort();
-}
-
 /// Nobody can go on: says who waits where.
-[[noreturn]] void stuck() {
-  stop_watching();
+void note_divergence() {
   struct Group {
     State state;
     Site site;
@@ -174,7 +168,13 @@ void set_ready(int warp, unsigned lanes) {
       text += std::string(" threads wait at the ") + (group.state == State::at_warp ? "warp operation " : "barrier ") +
               text_of(group.site);
   }
-  fail(text);
+  note_failure(text);
+}
+
+[[noreturn]] void stuck() {
+  stop_watching();
+  note_divergence();
+  end_kernel();
 }
 
 void fiber_main();
@@ -410,11 +410,15 @@ std::string describe_shared(void const* address) {
 
 void stop_watching() { checker::watch(false); }
 
-void end_kernel(std::string const& what) {
-  set_running(false);
+void note_failure(std::string const& what) {
   kernel.failed = true;
   kernel.error = describe_launch() + ", " + describe_thread(where.block, unsigned(current)) + ": " + what;
-  leave();
+}
+
+void end_kernel() {
+  set_running(false);
+  switch_fiber(*threads[current].fiber, main_fiber);
+  std::abort();
 }
 
 std::string run_kernel(Call const& call, rt::Launch const& how, int device, uint32_t operation) {

@@ -16,7 +16,9 @@ std::string describe_thread(uint32_t block, unsigned thread);
 std::string describe_launch();
 /// The kernel's accesses are no longer looked at: what follows is ours.
 void stop_watching();
-[[noreturn]] void end_kernel(std::string const& what);
+/// Why it fails; then its end, which leaves the thread's stack as it is: what is there must own nothing.
+void note_failure(std::string const& what);
+[[noreturn]] void end_kernel();
 
 inline std::string text_of(std::string const& text) { return text; }
 inline std::string text_of(char const* text) { return text; }
@@ -30,7 +32,8 @@ std::string text_of(void const* address);
 template <class... Parts>
 [[noreturn]] void fail(Parts const&... parts) {
   stop_watching();
-  end_kernel((text_of(parts) + ...));
+  note_failure((text_of(parts) + ...));
+  end_kernel();
 }
 
 /// A sequence of random numbers, the same for the same seed.
