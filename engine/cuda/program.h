@@ -3,10 +3,10 @@
 #pragma once
 
 #include <heed/engine/cuda/kernel.h>
+#include <heed/engine/cuda/lane.h>
 #include <heed/engine/cuda/launch.h>
 #include <heed/engine/ops/program.h>
 
-#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -28,79 +28,28 @@ struct ProgramView {
   uint16_t const* outputs = nullptr;
 };
 
-/// A number of a formula; functions are found by it, and follow lane.h where NaN and halves are concerned.
+/// One primitive, but for loads.
 template <class T>
-struct Number {
-  T v;
-  __device__ Number(T value) : v(value) {}
-  template <class A>
-  requires(std::is_arithmetic_v<A> && !std::is_same_v<A, T>)
-  __device__ Number(A value) : v(T(value)) {}
-
-  friend __device__ Number operator+(Number a, Number b) { return a.v + b.v; }
-  friend __device__ Number operator-(Number a, Number b) { return a.v - b.v; }
-  friend __device__ Number operator*(Number a, Number b) { return a.v * b.v; }
-  friend __device__ Number operator/(Number a, Number b) { return a.v / b.v; }
-  friend __device__ Number operator-(Number a) { return -a.v; }
-  friend __device__ bool operator<(Number a, Number b) { return a.v < b.v; }
-  friend __device__ bool operator<=(Number a, Number b) { return a.v <= b.v; }
-  friend __device__ bool operator==(Number a, Number b) { return a.v == b.v; }
-  friend __device__ bool operator!=(Number a, Number b) { return a.v != b.v; }
-
-#define HEED_NUMBER(name, formula) \
-  friend __device__ Number name(Number x) { return formula; }
-  HEED_NUMBER(abs, ::fabs(x.v))
-  HEED_NUMBER(sqrt, ::sqrt(x.v))
-  HEED_NUMBER(rsqrt, 1 / ::sqrt(x.v))
-  HEED_NUMBER(exp, ::exp(x.v))
-  HEED_NUMBER(expm1, ::expm1(x.v))
-  HEED_NUMBER(exp2, ::exp2(x.v))
-  HEED_NUMBER(log, ::log(x.v))
-  HEED_NUMBER(log1p, ::log1p(x.v))
-  HEED_NUMBER(log2, ::log2(x.v))
-  HEED_NUMBER(log10, ::log10(x.v))
-  HEED_NUMBER(sin, ::sin(x.v))
-  HEED_NUMBER(cos, ::cos(x.v))
-  HEED_NUMBER(tan, ::tan(x.v))
-  HEED_NUMBER(asin, ::asin(x.v))
-  HEED_NUMBER(acos, ::acos(x.v))
-  HEED_NUMBER(atan, ::atan(x.v))
-  HEED_NUMBER(sinh, ::sinh(x.v))
-  HEED_NUMBER(cosh, ::cosh(x.v))
-  HEED_NUMBER(tanh, ::tanh(x.v))
-  HEED_NUMBER(asinh, ::asinh(x.v))
-  HEED_NUMBER(acosh, ::acosh(x.v))
-  HEED_NUMBER(atanh, ::atanh(x.v))
-  HEED_NUMBER(sigmoid, x.v >= 0 ? 1 / (1 + ::exp(-x.v)) : ::exp(x.v) / (1 + ::exp(x.v)))
-  HEED_NUMBER(softplus, (x.v > 0 ? x.v : T(0) * x.v) + ::log1p(::exp(-::fabs(x.v))))
-  HEED_NUMBER(erf, ::erf(x.v))
-  HEED_NUMBER(erfc, ::erfc(x.v))
-  HEED_NUMBER(lgamma, ::lgamma(x.v))
-  HEED_NUMBER(floor, ::floor(x.v))
-  HEED_NUMBER(ceil, ::ceil(x.v))
-  HEED_NUMBER(round, ::rint(x.v))
-  HEED_NUMBER(trunc, ::trunc(x.v))
-  // Refused by program_view().
-  HEED_NUMBER(erfcx, x)
-  HEED_NUMBER(erfinv, x)
-  HEED_NUMBER(digamma, x)
-  HEED_NUMBER(i0e, x)
-  HEED_NUMBER(i1e, x)
-#undef HEED_NUMBER
-#define HEED_NUMBER(name, formula) \
-  friend __device__ Number name(Number x, Number y) { return formula; }
-  HEED_NUMBER(max, x.v > y.v ? x : y)
-  HEED_NUMBER(min, x.v < y.v ? x : y)
-  HEED_NUMBER(pow, ::pow(x.v, y.v))
-  HEED_NUMBER(copysign, ::copysign(x.v, y.v))
-  HEED_NUMBER(atan2, ::atan2(x.v, y.v))
-  HEED_NUMBER(hypot, ::hypot(x.v, y.v))
-  HEED_NUMBER(fmod, ::fmod(x.v, y.v))
-  HEED_NUMBER(nextafter, ::nextafter(x.v, y.v))
-  HEED_NUMBER(polygamma, y)
-  HEED_NUMBER(zeta, y)
-#undef HEED_NUMBER
-};
+__device__ inline T program_value(Primitive op, T x, T y, T z) {
+  Lane<T> const a = x, b = y;
+  switch (op) {
+#define HEED_STEP(name, formula) \
+  case Primitive::name:          \
+    return Lane<T>(formula).v;
+    HEED_UNARY_PRIMITIVES(HEED_STEP)
+    HEED_BINARY_PRIMITIVES(HEED_STEP)
+#undef HEED_STEP
+#define HEED_STEP(name, formula) \
+  case Primitive::name:          \
+    return T((formula).b);
+    HEED_COMPARE_PRIMITIVES(HEED_STEP)
+#undef HEED_STEP
+    case Primitive::select:
+      return x != 0 ? y : z;
+    default:
+      return 0;
+  }
+}
 
 /// Rounded to the nearest integer, taken to the nearest place of a table's axis; NaN to its first.
 template <class T>
@@ -115,63 +64,28 @@ __device__ inline T program_operand(uint16_t slot, T const (*local)[4], T const*
 }
 
 template <class T>
-__device__ __noinline__ void run_steps(ProgramStep const* steps, int count, T (*local)[4], T* shared,
-                                       ProgramTableView<T> const* tables) {
+__attribute__((noinline)) __device__ void run_steps(ProgramStep const* steps, int count, T (*local)[4], T* shared,
+                                                    ProgramTableView<T> const* tables) {
   for (int s = 0; s < count; ++s) {
     ProgramStep const step = steps[s];
-    T x[4], y[4], z[4], value[4];
-    for (int e = 0; e < 4; ++e) {
-      x[e] = program_operand<T>(step.a, local, shared, e);
-      y[e] = program_operand<T>(step.b, local, shared, e);
-      z[e] = program_operand<T>(step.c, local, shared, e);
-      value[e] = 0;
-    }
-    switch (step.op) {
-#define HEED_CASE(name, formula)       \
-  case Primitive::name:                \
-    for (int e = 0; e < 4; ++e) {      \
-      Number<T> const a = x[e];        \
-      value[e] = Number<T>(formula).v; \
-    }                                  \
-    break;
-      HEED_UNARY_PRIMITIVES(HEED_CASE)
-#undef HEED_CASE
-#define HEED_CASE(name, formula)                \
-  case Primitive::name:                         \
-    for (int e = 0; e < 4; ++e) {               \
-      Number<T> const a = x[e], b = y[e];       \
-      value[e] = Number<T>(formula).v;          \
-    }                                           \
-    break;
-      HEED_BINARY_PRIMITIVES(HEED_CASE)
-#undef HEED_CASE
-#define HEED_CASE(name, formula)          \
-  case Primitive::name:                   \
-    for (int e = 0; e < 4; ++e) {         \
-      Number<T> const a = x[e], b = y[e]; \
-      value[e] = (formula) ? T(1) : T(0); \
-    }                                     \
-    break;
-      HEED_COMPARE_PRIMITIVES(HEED_CASE)
-#undef HEED_CASE
-      case Primitive::select:
-        for (int e = 0; e < 4; ++e) value[e] = x[e] != 0 ? y[e] : z[e];
-        break;
-      case Primitive::load: {
+    auto const operand = [&](uint16_t slot, int e) { return program_operand<T>(slot, local, shared, e); };
+    bool const once = step.to & program_shared;
+#pragma unroll 1
+    for (int e = 0; e < (once ? 1 : 4); ++e) {
+      T const x = operand(step.a, e), y = operand(step.b, e), z = operand(step.c, e);
+      T value;
+      if (step.op == Primitive::load) {
         ProgramTableView<T> const& table = tables[step.table];
-        for (int e = 0; e < 4; ++e)
-          value[e] = table.data[(table.stride[0] ? table_place(x[e], table.size[0]) * table.stride[0] : 0) +
-                                (table.stride[1] ? table_place(y[e], table.size[1]) * table.stride[1] : 0) +
-                                (table.stride[2] ? table_place(z[e], table.size[2]) * table.stride[2] : 0)];
-        break;
+        int64_t place = 0;
+        if (table.stride[0]) place += table_place(x, table.size[0]) * table.stride[0];
+        if (table.stride[1]) place += table_place(y, table.size[1]) * table.stride[1];
+        if (table.stride[2]) place += table_place(z, table.size[2]) * table.stride[2];
+        value = table.data[place];
+      } else {
+        value = program_value(step.op, x, y, z);
       }
-      default:
-        break;
+      (once ? shared[step.to & ~program_shared] : local[step.to][e]) = value;
     }
-    if (step.to & program_shared)
-      shared[step.to & ~program_shared] = value[0];
-    else
-      for (int e = 0; e < 4; ++e) local[step.to][e] = value[e];
   }
 }
 
@@ -227,10 +141,6 @@ struct PackedProgram {
     int most_tables = 0;
     auto const take = [&](std::span<ProgramStep const> from, bool is_shared) {
       for (ProgramStep step : from) {
-        check(known(step.op), "attend", [] {
-          return Complaint{"the device has no erfcx, erfinv, digamma, polygamma, zeta, i0e or i1e in recorded programs",
-                           "compute it apart, and read() it from a table"};
-        });
         step.a = name(step.a, is_shared), step.b = name(step.b, is_shared), step.c = name(step.c, is_shared);
         step.to = name(step.to, is_shared);
         if (step.op == Primitive::load && step.table >= most_tables) most_tables = step.table + 1;
@@ -252,18 +162,13 @@ struct PackedProgram {
   }
 
   ProgramView<T> view(unsigned char const* at) const {
-    return {reinterpret_cast<ProgramStep const*>(at + steps), block_steps, count,
-            reinterpret_cast<T const*>(at + start), shared,
+    return {reinterpret_cast<ProgramStep const*>(at + steps),
+            block_steps,
+            count,
+            reinterpret_cast<T const*>(at + start),
+            shared,
             reinterpret_cast<ProgramTableView<T> const*>(at + tables),
             reinterpret_cast<uint16_t const*>(at + outputs)};
-  }
-
- private:
-  static bool known(Primitive op) {
-    for (Primitive one : {Primitive::erfcx, Primitive::erfinv, Primitive::digamma, Primitive::polygamma,
-                          Primitive::zeta, Primitive::i0e, Primitive::i1e})
-      if (op == one) return false;
-    return true;
   }
 };
 

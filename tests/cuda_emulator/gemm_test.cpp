@@ -22,9 +22,12 @@ struct Steps {
 };
 Steps steps(Layout layout, int64_t rows, int64_t columns, int64_t pad) {
   switch (layout) {
-    case Layout::rows: return {columns + pad, 1, rows * (columns + pad)};
-    case Layout::columns: return {1, rows + pad, columns * (rows + pad)};
-    default: return {2 * columns + 3, 2, rows * (2 * columns + 3)};
+    case Layout::rows:
+      return {columns + pad, 1, rows * (columns + pad)};
+    case Layout::columns:
+      return {1, rows + pad, columns * (rows + pad)};
+    default:
+      return {2 * columns + 3, 2, rows * (2 * columns + 3)};
   }
 }
 
@@ -52,8 +55,8 @@ double error_of(Case const& x) {
   kernels<GemmKernels>().template of<T>().gemm_batched(args(a.data(), b.data(), wanted.data(), bias.data()), x.batch,
                                                        a_step, b_step, c_step);
   DeviceArray<T> const da(a), db(b), dc(c), dbias(bias);
-  device_gemm_kernels.of<T>().gemm_batched(args(da.data(), db.data(), dc.data(), dbias.data()), x.batch, a_step,
-                                           b_step, c_step);
+  device_gemm_kernels.of<T>().gemm_batched(args(da.data(), db.data(), dc.data(), dbias.data()), x.batch, a_step, b_step,
+                                           c_step);
   std::vector<T> const got = dc.host();
   for (size_t i = 0; i < got.size(); ++i)  // what lies between the rows stays
     if (int64_t(i) % c_row >= x.n) REQUIRE(got[i] == c[i]);
@@ -89,8 +92,8 @@ double half_error(Case const& x) {
   g.bias = x.bias ? dbias.data() : nullptr, g.accumulate = x.accumulate;
   gemm_half_batched(g, x.batch, a_step, b_step, c_step);
   double const error = relative_error(dc.host(), wanted);
-  HalfGemmArgs<E, E> narrow{x.m,           x.n,    x.k,         g.a,       g.a_row,    g.a_col, g.b, g.b_row, g.b_col,
-                            dc_half.data(), c_row, g.bias, g.accumulate};
+  HalfGemmArgs<E, E> narrow{x.m,   x.n,    x.k,         g.a, g.a_row, g.a_col, g.b, g.b_row, g.b_col, dc_half.data(),
+                            c_row, g.bias, g.accumulate};
   gemm_half_batched(narrow, x.batch, a_step, b_step, c_step);
   CHECK(relative_error(dc_half.host(), wanted) < (sizeof(E) == 2 && std::is_same_v<E, bfloat16> ? 4e-3 : 6e-4));
   return error;
@@ -110,9 +113,10 @@ TEST_CASE_TEMPLATE("gemm on a device: layouts and odd sizes", T, float, double) 
       CHECK(largest.note(error_of<T>({37, 21, 19, a, b, 1, 0, true, false})) < bound);
       CHECK(largest.note(error_of<T>({8, 68, 40, a, b, 1, 4, true, true})) < bound);
     }
-  for (Case const& x : {Case{1, 1, 1}, Case{1, 65, 3}, Case{65, 1, 3}, Case{2, 2, 0}, Case{3, 5, 0, Layout::rows,
-                        Layout::columns, 2, 1, true, true}, Case{64, 64, 64}, Case{65, 66, 67},
-                        Case{5, 1, 1, Layout::columns, Layout::columns}, Case{4, 4, 1, Layout::columns}})
+  for (Case const& x :
+       {Case{1, 1, 1}, Case{1, 65, 3}, Case{65, 1, 3}, Case{2, 2, 0},
+        Case{3, 5, 0, Layout::rows, Layout::columns, 2, 1, true, true}, Case{64, 64, 64}, Case{65, 66, 67},
+        Case{5, 1, 1, Layout::columns, Layout::columns}, Case{4, 4, 1, Layout::columns}})
     CHECK(largest.note(error_of<T>(x)) < bound);
 }
 
