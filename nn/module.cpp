@@ -158,19 +158,30 @@ void zero_grad(Module& root) {
   for (Tensor const& p : parameters(root)) p.set_grad({});
 }
 
-void to(Module& root, Dtype dtype) {
+namespace {
+/// Every parameter and buffer becomes `converted(it)` in place.
+template <class F>
+void convert(Module& root, F const& converted) {
   NoGrad const off;
   std::unordered_set<TensorBody*> seen;
   for_each_tensor(root, [&](std::string const&, Tensor& tensor, bool) {
-    if (!is_floating(tensor.dtype()) || !seen.insert(tensor.body()).second) return;
-    Tensor const converted = tensor.detach().to(dtype).contiguous();
+    if (!seen.insert(tensor.body()).second) return;
+    Tensor const other = converted(tensor.detach()).contiguous();
     TensorBody& body = *tensor.body();
-    body.storage = converted.body()->storage;
-    body.offset = converted.body()->offset;
-    body.strides = converted.strides();
-    body.dtype = dtype;
+    body.storage = other.body()->storage;
+    body.offset = other.body()->offset;
+    body.strides = other.strides();
+    body.dtype = other.dtype();
     body.grad = {};
   });
+}
+}  // namespace
+
+void to(Module& root, Dtype dtype) {
+  convert(root, [dtype](Tensor const& t) { return is_floating(t.dtype()) ? t.to(dtype) : t; });
+}
+void to(Module& root, Device device) {
+  convert(root, [device](Tensor const& t) { return t.to(device); });
 }
 
 void tie(Tensor& alias, Tensor const& original) {

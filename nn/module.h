@@ -102,6 +102,8 @@ void load_state_dict(Module& root, std::vector<NamedTensor> const& state);
 void zero_grad(Module& root);
 /// Converts every parameter and buffer in place: handles that optimisers hold stay valid.
 void to(Module& root, Dtype dtype);
+/// Moves them to another device, likewise; make optimisers afterwards, whose state lies where the parameters do.
+void to(Module& root, Device device);
 /// Makes `alias` the same parameter as `original`: one tensor, one gradient, two names.
 void tie(Tensor& alias, Tensor const& original);
 

@@ -125,7 +125,7 @@ class Picker {
 Tensor unpick(char const* op, Tensor const& g, Shape const& shape, int axis, Tensor const& index) {
   if (is_half(g.dtype()))
     return through_f32(g, [&](Tensor const& wide) { return unpick(op, wide, shape, axis, index); });
-  Tensor y = zeros(shape, g.dtype());
+  Tensor y = zeros(shape, g.dtype(), g.device());
   Observed const watch(op, {&g, &index}, {&y});
   Along const from = along(op, g, axis), to = along(op, y, axis);
   Tensor const at = index.contiguous();

@@ -245,7 +245,7 @@ class TableGradients {
       if (!wanted_[t]) continue;
       Tensor const& x = tables_[t];
       gradients[t] = sums_[t].defined() && x.numel() ? sum(sums_[t], {0}).reshape(x.shape()).to(x.dtype())
-                                                     : zeros(x.shape(), x.dtype());
+                                                     : zeros(x.shape(), x.dtype(), x.device());
     }
     return gradients;
   }
@@ -266,7 +266,7 @@ struct AttendGradients {
 
 AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tensor const& out, Tensor const& lse,
                          Tensor const* g, AttendOptions const& options, std::vector<bool> const& wanted) {
-  Tensor const dout = rows_contiguous(g[0].defined() ? g[0] : zeros(out.shape(), out.dtype()));
+  Tensor const dout = rows_contiguous(g[0].defined() ? g[0] : zeros(out.shape(), out.dtype(), out.device()));
   Tensor const dlse = lse.defined() && g[1].defined() ? g[1].contiguous() : Tensor();
   AttendGradients d{with_layout_of(q), with_layout_of(k), with_layout_of(v), {}};
   // Five products: the scores again, dP and dV, dQ and dK.
@@ -535,7 +535,8 @@ Tensor visible(Tensor const& q, Tensor const& k, AttendOptions const& options) {
   Tensor seen = (j - i) <= (options.causal ? 0.0 : double(options.right));
   seen = seen & ((i - j) <= double(options.left));
   if (options.sees)
-    seen = seen & (apply_mod(*recorded(options.sees.get()), position_inputs(zeros({}, q.dtype()), q, k)) != 0.0);
+    seen = seen &
+           (apply_mod(*recorded(options.sees.get()), position_inputs(zeros({}, q.dtype(), q.device()), q, k)) != 0.0);
   return options.mask.defined() ? seen & options.mask : seen;
 }
 
@@ -652,7 +653,7 @@ Tensor entmax(Tensor const& x, double alpha, int axis) {
     return Complaint{fmt::format("expected an alpha of 1 or more, got {}", alpha), "1 is softmax, 2 sparsemax"};
   });
   if (alpha == 1) return softmax(x, axis);
-  if (x.numel() == 0 || x.rank() == 0) return x.rank() == 0 ? ones({}, x.dtype()) : x * 1.0;
+  if (x.numel() == 0 || x.rank() == 0) return x.rank() == 0 ? ones({}, x.dtype(), x.device()) : x * 1.0;
   constexpr double infinity = std::numeric_limits<double>::infinity();
   double const power = 1 / (alpha - 1);
   Tensor const unseen = x == -infinity;

@@ -57,7 +57,7 @@ std::pair<Tensor, Tensor> causal_conv1d(Tensor const& x, Tensor const& weight, T
     return Complaint{fmt::format("expected a state of shape {}, got {}", to_string(held), to_string(state.shape())),
                      "pass what the call before gave, or none"};
   });
-  Tensor const all = cat({state.defined() ? state : zeros(held, x.dtype()), x}, 2);
+  Tensor const all = cat({state.defined() ? state : zeros(held, x.dtype(), x.device()), x}, 2);
   Tensor const y = x.numel() == 0 ? x : conv1d(all, weight.unsqueeze(1), bias, {.groups = x.size(1)});
   return {y, all.slice(2, steps, steps + past).contiguous()};
 }

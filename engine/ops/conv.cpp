@@ -362,7 +362,7 @@ Shape shape_of_y(ConvShape const& s) {
 }
 
 Tensor integer_product(ConvShape const& s, Tensor const& from, Tensor const& w, bool transposed) {
-  Tensor y = zeros(transposed ? shape_of_x(s) : shape_of_y(s), w.dtype());
+  Tensor y = zeros(transposed ? shape_of_x(s) : shape_of_y(s), w.dtype(), w.device());
   Tensor const a = from.contiguous(), b = w.contiguous();
   dispatch(w.dtype(), [&]<class T>(Type<T>) {
     auto const *u = static_cast<T const*>(a.raw()), *v = static_cast<T const*>(b.raw());

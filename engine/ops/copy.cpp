@@ -102,14 +102,14 @@ Tensor take_region(Tensor const& x, Region const& region) {
   Tensor taken = y.clone();
   if (tracked(x))
     record("take_region", taken, {&x}, [region](Tensor const& g, Node const&) {
-      return std::array{put_region(zeros(region.base, g.dtype()), g, region)};
+      return std::array{put_region(zeros(region.base, g.dtype(), g.device()), g, region)};
     });
   return taken;
 }
 
 auto put_gradient(Region const& region) {
   return [region](Tensor const& g, Node const& node) {
-    return std::array{node.needs(0) ? put_region(g, zeros(region.shape, g.dtype()), region) : Tensor(),
+    return std::array{node.needs(0) ? put_region(g, zeros(region.shape, g.dtype(), g.device()), region) : Tensor(),
                       node.needs(1) ? take_region(g, region) : Tensor()};
   };
 }
@@ -132,7 +132,7 @@ void assign_region(char const* op, Tensor& x, Tensor const& value) {
   record(op, base, {&base, &value}, put_gradient(region));
   base.body()->slot = 0;
   record("take_region", x, {&base}, [region](Tensor const& g, Node const&) {
-    return std::array{put_region(zeros(region.base, g.dtype()), g, region)};
+    return std::array{put_region(zeros(region.base, g.dtype(), g.device()), g, region)};
   });
   x.body()->slot = 0;
 }

@@ -1,8 +1,8 @@
 // What moves elements on an accelerator: between strided and contiguous, constants, and between types.
 #include <heed/engine/cuda/launch.h>
-#include <heed/engine/ops/device_tables.h>
 #include <heed/engine/dtype.h>
 #include <heed/engine/ops/copy.h>
+#include <heed/engine/ops/device_tables.h>
 
 #include <cstring>
 

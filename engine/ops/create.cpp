@@ -164,7 +164,7 @@ Tensor vander(Tensor const& x, int64_t columns, bool increasing) {
   int64_t const n = columns == -1 ? x.size(-1) : columns;
   Shape shape = x.shape();
   shape.push_back(n);
-  if (numel(shape) == 0) return empty(shape, x.dtype());
+  if (numel(shape) == 0) return empty(shape, x.dtype(), x.device());
   std::vector<Tensor> powers = {ones_like(x)};
   while (int64_t(powers.size()) < n) powers.push_back(powers.size() == 1 ? x : powers.back() * x);
   if (!increasing) std::reverse(powers.begin(), powers.end());

@@ -192,8 +192,8 @@ LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const&
   LinearLosses result{Tensor({rows}, x.dtype()), {}, {}, {}};
   if (g) {
     result.dx = Tensor(x.shape(), x.dtype());
-    result.dweight = zeros(weight.shape(), x.dtype());
-    if (bias.defined()) result.dbias = zeros(bias.shape(), x.dtype());
+    result.dweight = zeros(weight.shape(), x.dtype(), x.device());
+    if (bias.defined()) result.dbias = zeros(bias.shape(), x.dtype(), x.device());
   }
   Tensor const logits({block, classes}, x.dtype()), lse({block}, x.dtype());
   auto const& gemm = kernels<GemmKernels>().of<T>().gemm;
@@ -273,7 +273,8 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
   Tensor const targets = targets_in.contiguous().reshape({-1});
   int64_t const width = x_in.size(-1), rows = targets.numel();
   // check_targets looks at shapes alone: a tensor without memory stands for the logits.
-  int64_t const counted = check_targets(zeros({}, x_in.dtype()).expand(logits), targets_in.contiguous(), options);
+  int64_t const counted =
+      check_targets(zeros({}, x_in.dtype(), x_in.device()).expand(logits), targets_in.contiguous(), options);
   Tensor const x = x_in.contiguous().reshape({rows, width}), weight = weight_in.contiguous(),
                bias = bias_in.defined() ? bias_in.contiguous() : bias_in;
   bool const at_once = options.reduction != Reduction::none, wanted = tracked(x, weight, bias);
@@ -287,7 +288,7 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
     Observed const watch("linear_cross_entropy", {&x, &targets, &weight, &bias}, {&losses},
                          [&] { return (wanted && at_once ? 6. : 2.) * double(x.numel()) * double(weight.size(0)); });
     dispatch_floating("linear_cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
-      Tensor const g = full({rows}, share, x.dtype());
+      Tensor const g = full({rows}, share, x.dtype(), x.device());
       all = linear_losses<T>(x.detach(), targets, weight.detach(), bias.defined() ? bias.detach() : bias, options,
                              wanted && at_once ? g.data<T>() : nullptr);
     });

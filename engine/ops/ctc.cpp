@@ -211,26 +211,26 @@ Tensor naive::ctc_losses(Tensor const& log_p, std::vector<std::vector<int64_t>> 
   for (size_t n = 0; n < symbols.size(); ++n) {
     auto const& l = symbols[n];
     int64_t const states = int64_t(l.size());
-    Tensor const lowest = full({2}, -infinity, log_p.dtype());
+    Tensor const lowest = full({2}, -infinity, log_p.dtype(), log_p.device());
     std::vector<float> barred(l.size(), 1);
     for (size_t s = 3; s < l.size(); s += 2) barred[s] = l[s] == l[s - 2];
     Tensor const no_skip = tensor(barred, {states}) != 0.0, x = log_p.select(1, int64_t(n));
     // States −2 and −1 hold nothing; the path starts before state 0.
-    Tensor alpha = full({states}, -infinity, log_p.dtype());
+    Tensor alpha = full({states}, -infinity, log_p.dtype(), log_p.device());
     for (int64_t t = 0; t < input_lengths[n]; ++t) {
       Tensor const padded = cat({lowest, alpha}),
                    emitted = heed::embedding(tensor(l, {states}), x.select(0, t).unsqueeze(1));
       Tensor const skip = where(no_skip, -infinity, padded.slice(0, 0, states));
       Tensor paths = naive::logsumexp(stack({alpha, padded.slice(0, 1, states + 1), skip}), 0);
-      if (t == 0) paths = where(arange(states) < 2.0, zeros({states}, log_p.dtype()), -infinity);
+      if (t == 0) paths = where(arange(states) < 2.0, zeros({states}, log_p.dtype(), log_p.device()), -infinity);
       alpha = emitted.squeeze(1) + paths;
     }
     if (input_lengths[n] == 0)
-      losses.push_back(full({}, states == 1 ? 0 : infinity, log_p.dtype()));
+      losses.push_back(full({}, states == 1 ? 0 : infinity, log_p.dtype(), log_p.device()));
     else
       losses.push_back(-naive::logsumexp(alpha.slice(0, std::max(int64_t{0}, states - 2), states), 0));
   }
-  return losses.empty() ? zeros({0}, log_p.dtype()) : stack(losses);
+  return losses.empty() ? zeros({0}, log_p.dtype(), log_p.device()) : stack(losses);
 }
 
 }  // namespace heed

@@ -99,12 +99,12 @@ Tensor scan_sum(Tensor const& x, int axis, bool reverse) {
 
 /// `first`, then all of x but its last along `axis`: what came before each element.
 Tensor before(Tensor const& x, int axis, double first) {
-  Tensor const head = full(x.slice(axis, 0, 1).shape(), first, x.dtype());
+  Tensor const head = full(x.slice(axis, 0, 1).shape(), first, x.dtype(), x.device());
   return cat({head, x.slice(axis, 0, x.size(axis) - 1)}, axis);
 }
 /// All of x but its first along `axis`, then 0: what comes behind each element.
 Tensor behind(Tensor const& x, int axis) {
-  return cat({x.slice(axis, 1, x.size(axis)), zeros(x.slice(axis, 0, 1).shape(), x.dtype())}, axis);
+  return cat({x.slice(axis, 1, x.size(axis)), zeros(x.slice(axis, 0, 1).shape(), x.dtype(), x.device())}, axis);
 }
 
 template <class T>

@@ -108,7 +108,7 @@ Tensor resized(Tensor const& x, int axis, int64_t n) {
   if (have >= n) return have == n ? x : x.slice(axis, 0, n);
   Shape more = x.shape();
   more[axis] = n - have;
-  return cat({x, zeros(more, x.dtype())}, axis);
+  return cat({x, zeros(more, x.dtype(), x.device())}, axis);
 }
 
 double scale_of(FftNorm norm, int64_t n, bool inverse) {

@@ -50,7 +50,7 @@ Tensor images_to_columns(Tensor const& x, ConvShape const& s) {
 }
 
 Tensor columns_to_images(Tensor const& columns, ConvShape const& s) {
-  Tensor x = zeros({s.batch, s.in, s.axis[1].in, s.axis[2].in}, columns.dtype());
+  Tensor x = zeros({s.batch, s.in, s.axis[1].in, s.axis[2].in}, columns.dtype(), columns.device());
   Observed const watch("fold", {&columns}, {&x});
   Tensor const from = columns.detach().contiguous();
   dispatch_floating("fold", columns.dtype(), [&]<class T>(Type<T>) {

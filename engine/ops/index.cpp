@@ -375,7 +375,7 @@ Tensor reached(char const* op, Tensor const& x, Tensor const& index, Tensor cons
   check_defined(op, src);
   Shape const want = at_least_1d(index.shape());
   Tensor part = at_least_1d(src);
-  if (index.numel() == 0) return zeros(index.shape(), x.dtype());
+  if (index.numel() == 0) return zeros(index.shape(), x.dtype(), x.device());
   bool fits = part.rank() == want.rank();
   for (int a = 0; fits && a < want.rank(); ++a) fits = want[a] <= part.shape()[a];
   check(fits, op, [&] {
@@ -463,7 +463,7 @@ Tensor product_twin(Tensor const& x, Places const& places, Tensor const& values)
   }
   int64_t const places_used = int64_t(first.size()), most = *std::max_element(count.begin(), count.end());
   Places const distinct{tensor(first, {places_used}), block};
-  Tensor factors = ones({places_used, most, block}, x.dtype());
+  Tensor factors = ones({places_used, most, block}, x.dtype(), x.device());
   factors = index_put(factors, {tensor(slot, {n}), tensor(rank, {n})}, values.reshape({n, block}));
   factors = index_put(factors, {Slice{}, 0}, detail::pick_at("scatter_reduce", x, {places_used, block}, distinct));
   return detail::put_at("scatter_reduce", x, distinct, prod(factors, 1), false);
@@ -614,7 +614,7 @@ Tensor index_select(Tensor const& x, int axis, Tensor const& index) {
   if (x.rank() == 0) y = y.reshape({});
   if (tracked(x))
     record("index_select", y, {&x}, [shape = x.shape(), axis, keys](Tensor const& g, Node const&) {
-      return std::array{index_add(zeros(shape, g.dtype()), axis, keys, g)};
+      return std::array{index_add(zeros(shape, g.dtype(), g.device()), axis, keys, g)};
     });
   return y;
 }
@@ -835,7 +835,7 @@ Tensor replace(char const* op, Tensor const& x, Tensor const& src, View view) {
     record(op, y, {&x, &from},
            [op, view, shape = from.shape()](Tensor const& g, Node const& node) -> std::array<Tensor, 2> {
              Tensor dx, ds;
-             if (node.needs(0)) dx = replace(op, g, zeros(shape, g.dtype()), view);
+             if (node.needs(0)) dx = replace(op, g, zeros(shape, g.dtype(), g.device()), view);
              if (node.needs(1)) ds = view(g);
              return {dx, ds};
            });

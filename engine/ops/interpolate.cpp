@@ -312,7 +312,7 @@ Tensor flat_in(Tensor y, Tensor const& grid) {
   Tensor const from = y;
   y = y.detach();
   record("grid_sample", y, {&from, &grid}, [shape = grid.shape()](Tensor const& g, Node const&) {
-    return std::array{g, zeros(shape, g.dtype())};
+    return std::array{g, zeros(shape, g.dtype(), g.device())};
   });
   return y;
 }

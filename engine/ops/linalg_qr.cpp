@@ -49,7 +49,7 @@ Qr qr(Tensor const& x, QrMode mode) {
   Shape const lead = lead_of(x);
   Tensor const packed = x.detach().clone();
   std::array<Tensor, 2> y{Tensor(with_matrix(lead, m, columns), x.dtype()),
-                          zeros(with_matrix(lead, columns, n), x.dtype())};
+                          zeros(with_matrix(lead, columns, n), x.dtype(), x.device())};
   Observed const watch("qr", {&x}, {&y[0], &y[1]});
   dispatch_floating("qr", x.dtype(), [&]<class T>(Type<T>) {
     for_each_matrix(numel(lead), 4 * double(m * n) * double(k), [&](int64_t i) {

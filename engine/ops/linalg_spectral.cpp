@@ -278,7 +278,7 @@ Lstsq lstsq(Tensor const& a, Tensor const& b, double rcond) {
   bool determined = m > n && a.numel() > 0;
   if (determined)
     for (int64_t r : rank.to_vector<int64_t>()) determined = determined && r == n;
-  Tensor residuals = zeros({0}, a.dtype());
+  Tensor residuals = zeros({0}, a.dtype(), a.device());
   if (determined) residuals = sum(square(matmul(a, y) - right), {-2});
   if (determined && vector) residuals = residuals.squeeze(-1);
   return {vector ? y.squeeze(-1) : y, residuals, rank, values};
@@ -356,7 +356,7 @@ Tensor cond(Tensor const& x, double order) {
   if (std::abs(order) != 2) return cond_by_inverse(x, order);
   check_matrix("cond", x);
   Tensor const s = svdvals(x);
-  if (s.size(-1) == 0) return zeros(lead_of(x), x.dtype());
+  if (s.size(-1) == 0) return zeros(lead_of(x), x.dtype(), x.device());
   return order > 0 ? amax(s, {-1}) / amin(s, {-1}) : amin(s, {-1}) / amax(s, {-1});
 }
 

@@ -336,7 +336,7 @@ Tensor local_response_norm(Tensor const& x, int64_t size, double alpha, double b
   auto const padding = [&](int64_t count) {
     Shape shape = x.shape();
     shape[1] = count;
-    return zeros(shape, x.dtype());
+    return zeros(shape, x.dtype(), x.device());
   };
   Tensor const padded = cat({padding(size / 2), square(x), padding((size - 1) / 2)}, 1);
   Tensor total = padded.slice(1, 0, channels);

@@ -1,5 +1,5 @@
 #include <heed/engine/cuda/rows.h>
-#include <heed/engine/cuda/tables.h>
+#include <heed/engine/ops/device_tables.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {

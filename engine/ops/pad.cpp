@@ -54,7 +54,7 @@ Tensor pad_constant(Tensor const& x, std::vector<Sides> const& sides, Number val
       if (part.shape()[a] != from[a]) part = part.slice(a, sides[size_t(a)].before, sides[size_t(a)].before + from[a]);
     return part;
   };
-  Tensor y = full(shape, value, x.dtype());
+  Tensor y = full(shape, value, x.dtype(), x.device());
   Observed const watch("pad", {&x}, {&y});
   {
     NoGrad const off;

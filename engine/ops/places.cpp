@@ -152,7 +152,7 @@ Tensor pick(char const* op, Tensor const& x, Shape const& shape, Where const& wh
 
 Tensor spread(char const* op, Tensor const& g, Shape const& shape, Places const& places) {
   if (is_half(g.dtype())) return spread(op, g.to(Dtype::f32), shape, places).to(g.dtype());
-  Tensor y = zeros(shape, g.dtype());
+  Tensor y = zeros(shape, g.dtype(), g.device());
   Observed const watch(op, {&g}, {&y});
   add_at(y, places, g);
   if (tracked(g))
@@ -175,7 +175,8 @@ Tensor put_at(char const* op, Tensor const& x, Places const& places, Tensor cons
     record(op, y, {&x, &values},
            [=, shape = values.shape()](Tensor const& g, Node const& node) -> std::array<Tensor, 2> {
              Tensor dx = g, dv;
-             if (node.needs(0) && !accumulate) dx = put_at(op, g, places, zeros({}, g.dtype()).expand(shape), false);
+             if (node.needs(0) && !accumulate)
+               dx = put_at(op, g, places, zeros({}, g.dtype(), g.device()).expand(shape), false);
              if (node.needs(1)) dv = pick_at(op, g, shape, places);
              if (node.needs(1) && !accumulate && dv.numel() > 0) {
                Tensor const by_block = dv.reshape({places.starts.numel(), places.block});

@@ -322,7 +322,7 @@ Tensor max_unpool(char const* op, int axes, Tensor const& x, Tensor const& indic
       shape[lead + a] = size[a];
     }
   }
-  Tensor y = zeros(shape, x.dtype());
+  Tensor y = zeros(shape, x.dtype(), x.device());
   Observed const watch("max_unpool", {&x, &indices}, {&y});
   Tensor const from = x.detach().contiguous(), where = indices.contiguous();
   int64_t const planes = product(shape, 0, lead), size = product(shape, lead, x.rank());

@@ -1,5 +1,6 @@
 // Random tensors and dropout.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -71,10 +72,12 @@ Tensor dropout(Tensor const& x, double p, Draw draw) {
   if (p == 0) return x;
   if (is_half(x.dtype())) return dropout(x.to(Dtype::f32), p, draw).to(x.dtype());
   Tensor const from = x.contiguous();
-  Tensor y(x.shape(), x.dtype());
+  Tensor y(x.shape(), x.dtype(), x.device());
   Observed const watch("dropout", {&from}, {&y});
   dispatch_floating("dropout", x.dtype(), [&]<class T>(Type<T>) {
-    kernels<RandomKernels>().of<T>().dropout(from.data<T>(), y.data<T>(), x.numel(), p, draw);
+    kernels<RandomKernels>(x.device(), "dropout")
+        .of<T>()
+        .dropout(from.address<T>(), y.address<T>(), x.numel(), p, draw);
   });
   // The choices come from the draw again: linear in x, and so its own derivative.
   if (tracked(x))
@@ -103,7 +106,7 @@ Tensor channels_of(char const* op, Tensor const& x, bool one_sample) {
   });
   Shape shape = x.shape();
   for (int a = one_sample ? 1 : 2; a < x.rank(); ++a) shape[a] = 1;
-  return ones(shape, x.dtype());
+  return ones(shape, x.dtype(), x.device());
 }
 
 Tensor feature_dropout(char const* op, Tensor const& x, double p, bool one_sample, Generator& generator) {
@@ -137,7 +140,7 @@ Tensor dropout3d(Tensor const& x, double p, Generator& generator) {
 Tensor alpha_dropout(Tensor const& x, double p, Generator& generator) {
   check_defined("alpha_dropout", x);
   check_share("alpha_dropout", p);
-  return alpha_dropout_of(x, ones(x.shape(), x.dtype()), p, generator);
+  return alpha_dropout_of(x, ones(x.shape(), x.dtype(), x.device()), p, generator);
 }
 
 Tensor rrelu(Tensor const& x, double lower, double upper, bool training, Generator& generator) {

@@ -138,7 +138,8 @@ std::array<Tensor, 2> fused_recurrence(Recurrence kind, Tensor const& x_in, Tens
     Observed const watch(op_name(kind), {&x, &h0, &c0, &w, &bias}, {&out[0], &kept.gates, &kept.c});
     dispatch_floating(op_name(kind), x.dtype(),
                       [&]<class T>(Type<T>) { forward<T>(run, x, h0, c0, w, bias, out[0], kept); });
-    out[1] = kind == Recurrence::lstm ? kept.c.select(0, run.at(run.steps - 1)).clone() : zeros({0}, x.dtype());
+    out[1] =
+        kind == Recurrence::lstm ? kept.c.select(0, run.at(run.steps - 1)).clone() : zeros({0}, x.dtype(), x.device());
   }
   if (!tracked(x, h0, c0, w, bias)) return out;
   record_outputs(
@@ -255,9 +256,9 @@ std::tuple<Tensor, Tensor, Tensor> run_layers(char const* op, Recurrence kind, T
     std::vector<Tensor> sides;
     for (size_t d = 0; d < directions; ++d) {
       int64_t const set = int64_t(l + d);
-      Tensor const h = h0.defined() ? h0.select(0, set) : zeros({batch, out_width}, x.dtype());
+      Tensor const h = h0.defined() ? h0.select(0, set) : zeros({batch, out_width}, x.dtype(), x.device());
       Tensor c;
-      if (kind == Recurrence::lstm) c = c0.defined() ? c0.select(0, set) : zeros({batch, width}, x.dtype());
+      if (kind == Recurrence::lstm) c = c0.defined() ? c0.select(0, set) : zeros({batch, width}, x.dtype(), x.device());
       auto const [y, end] = run_direction(kind, x, h, c, weights[size_t(set)], d == 1);
       sides.push_back(y);
       last_h.push_back(y.select(0, d == 1 ? 0 : y.size(0) - 1));

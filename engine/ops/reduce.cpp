@@ -333,10 +333,11 @@ bool ordinary(Tensor const& x) {
 /// ∂ Π x/∂x_j = Π_{i<j} x_i · Π_{i>j} x_i, by two scans: no division, so zeros are safe.
 Tensor products_of_others(Tensor const& x, int axis) {
   int64_t const n = x.size(axis);
-  Tensor const one = ones(x.slice(axis, 0, 1).shape(), x.dtype()), none = zeros(one.shape(), x.dtype());
+  Tensor const one = ones(x.slice(axis, 0, 1).shape(), x.dtype(), x.device()),
+               none = zeros(one.shape(), x.dtype(), x.device());
   Tensor const before = cat({one, cumprod(x.slice(axis, 0, n - 1), axis)}, axis);
   Tensor const factors = cat({x.slice(axis, 1, n), none}, axis);
-  Tensor const start = cat({zeros(x.slice(axis, 1, n).shape(), x.dtype()), one}, axis);
+  Tensor const start = cat({zeros(x.slice(axis, 1, n).shape(), x.dtype(), x.device()), one}, axis);
   return before * recurrence(factors, start, axis, true);
 }
 

@@ -288,7 +288,7 @@ Scanned delta_scan(Tensor const& q, Tensor const& k, Tensor const& v, Tensor con
 Scanned naive::scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
   check_operands("scan", q, k, v, options);
   int64_t const heads = heads_of(q, k, v, options), batch = q.size(0), steps = q.size(2), e = v.size(3);
-  Tensor s = options.initial.defined() ? options.initial : zeros({batch, heads, q.size(3), e}, q.dtype());
+  Tensor s = options.initial.defined() ? options.initial : zeros({batch, heads, q.size(3), e}, q.dtype(), q.device());
   std::vector<Tensor> out;
   for (int64_t t = 0; t < steps; ++t) {
     // Columns [B, H, D, 1] and rows [B, H, 1, E] of step t.
@@ -303,7 +303,7 @@ Scanned naive::scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptio
     s = s + column(k) * row(v);
     out.push_back(matmul(row(q), options.inclusive ? s : before).squeeze(-2) * options.scale);
   }
-  return {out.empty() ? zeros({batch, heads, steps, e}, q.dtype()) : stack(out, 2), s};
+  return {out.empty() ? zeros({batch, heads, steps, e}, q.dtype(), q.device()) : stack(out, 2), s};
 }
 
 }  // namespace heed

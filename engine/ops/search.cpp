@@ -151,7 +151,7 @@ Tensor histc(Tensor const& x, int64_t bins, double min, double max) {
   no_gradient("histc", {x});
   if (is_half(x.dtype())) return histc(x.detach().to(Dtype::f32), bins, min, max).to(x.dtype());
   Tensor const flat = x.detach().contiguous();
-  Tensor y = zeros({bins}, x.dtype());
+  Tensor y = zeros({bins}, x.dtype(), x.device());
   dispatch_floating("histc", x.dtype(), [&]<class T>(Type<T>) {
     T const* const xs = flat.data<T>();
     int64_t const n = flat.numel();

@@ -537,7 +537,7 @@ Tensor diag_embed(Tensor const& x, int64_t offset, int axis1, int axis2) {
   shape.erase(x.rank() - 1);
   shape.insert(std::min(a, b), n);
   shape.insert(std::max(a, b), n);
-  return diagonal_scatter(zeros(shape, x.dtype()), x, offset, a, b);
+  return diagonal_scatter(zeros(shape, x.dtype(), x.device()), x, offset, a, b);
 }
 
 Tensor diag(Tensor const& x, int64_t offset) {
@@ -593,7 +593,7 @@ Tensor combinations(Tensor const& x, int64_t r, bool with_replacement) {
         fmt::format("expected a vector and 0 elements or more of it, got shape {} and {}", to_string(x.shape()), r),
         "flatten the tensor"};
   });
-  if (r == 0) return empty({0}, x.dtype());
+  if (r == 0) return empty({0}, x.dtype(), x.device());
   int64_t const n = x.numel();
   double ways = 1;
   for (int64_t k = 0; k < std::min(r, n) && ways < 0x1p50; ++k)

@@ -219,7 +219,7 @@ Tensor quantiles(char const* op, Tensor const& x, Tensor const& q, QuantileOptio
   auto const between = [&] {
     Tensor const low = floor(rank).detach();
     Tensor const weight =
-        options.interpolation == QuantileInterpolation::midpoint ? full({}, 0.5, x.dtype()) : rank - low;
+        options.interpolation == QuantileInterpolation::midpoint ? full({}, 0.5, x.dtype(), x.device()) : rank - low;
     Tensor const below = at(low), above = at(ceil(rank)), step = above - below;
     return where(weight < 0.5, below + weight * step, above - step * (1.0 - weight));
   };

@@ -18,7 +18,7 @@ Tensor overlapped(Tensor const& frames, int64_t hop) {
   int64_t const batch = frames.size(0), count = frames.size(1), size = frames.size(2);
   int64_t const length = (count - 1) * hop + size;
   Tensor const from = frames.contiguous();
-  Tensor y = zeros({batch, length}, frames.dtype());
+  Tensor y = zeros({batch, length}, frames.dtype(), frames.device());
   dispatch_floating("istft", frames.dtype(), [&]<class T>(Type<T>) {
     parallel_for(batch, 1, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b)
@@ -47,7 +47,7 @@ Tensor frames_of(Tensor const& x, int64_t size, int64_t hop) {
     record("frames", y, {&x}, [length, hop](Tensor const& g, Node const&) {
       Tensor const sums = overlapped(g, hop);
       int64_t const rest = length - sums.size(1);
-      return std::array{rest == 0 ? sums : cat({sums, zeros({g.size(0), rest}, g.dtype())}, 1)};
+      return std::array{rest == 0 ? sums : cat({sums, zeros({g.size(0), rest}, g.dtype(), g.device())}, 1)};
     });
   return y;
 }
@@ -137,7 +137,7 @@ Tensor istft(Tensor const& x, int64_t n_fft, StftOptions const& options, int64_t
       return Complaint{"the windows do not cover every sample", "use a shorter hop_length, or center = true"};
     });
   Tensor y = sums / weight;
-  if (wanted > stop) y = cat({y, zeros({y.size(0), wanted - stop}, y.dtype())}, 1);
+  if (wanted > stop) y = cat({y, zeros({y.size(0), wanted - stop}, y.dtype(), y.device())}, 1);
   return x.rank() == 3 ? y.squeeze(0) : y;
 }
 

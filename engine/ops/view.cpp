@@ -191,7 +191,7 @@ namespace {
 
 /// The adjoint of slice: g written into zeros of `shape` at from, from+step, …
 Tensor unslice(Tensor const& g, Shape const& shape, int axis, int64_t from, int64_t step) {
-  Tensor y = zeros(shape, g.dtype());
+  Tensor y = zeros(shape, g.dtype(), g.device());
   {
     NoGrad const off;
     int64_t const count = g.shape()[axis];
@@ -342,7 +342,7 @@ Tensor diagonal(Tensor const& x, int64_t offset, int axis1, int axis2) {
   Tensor y = view_of(x, x.body()->offset + (count > 0 ? start : 0), shape, strides);
   if (tracked(x))
     record("diagonal", y, {&x}, [shape = x.shape(), offset, a, b](Tensor const& g, Node const&) {
-      return std::array{diagonal_scatter(zeros(shape, g.dtype()), g, offset, a, b)};
+      return std::array{diagonal_scatter(zeros(shape, g.dtype(), g.device()), g, offset, a, b)};
     });
   return y;
 }
