@@ -71,6 +71,7 @@ uint8_t* Machine::memory(Warp const& warp, int lane, Space space, uint64_t addre
     if (write && !regions_[i].writable) fail(warp, lane, "writes memory that is to be read");
     return reinterpret_cast<uint8_t*>(address);
   }
+  if (allowed && allowed(reinterpret_cast<void const*>(address), bytes)) return reinterpret_cast<uint8_t*>(address);
   std::string nearest = "no memory is there";
   for (Region const& region : regions_)
     if (address >= region.from && address < region.to + 4096)
