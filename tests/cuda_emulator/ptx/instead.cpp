@@ -32,8 +32,12 @@ std::string common_name(char const* mangled) {
   return name;
 }
 
-/// Names of this program's functions by address, from its symbol table: kernels may be local to a file.
-std::unordered_map<uint64_t, std::string> functions() {
+struct Function {
+  std::string name, file;  // "softmax", where it is local to that file
+};
+
+/// This program's functions by address, from its symbol table, where the local ones of a file follow its name.
+std::unordered_map<uint64_t, Function> functions() {
   std::ifstream in("/proc/self/exe", std::ios::binary);
   std::vector<char> const file((std::istreambuf_iterator<char>(in)), {});
   uint64_t base = 0;
@@ -43,30 +47,35 @@ std::unordered_map<uint64_t, std::string> functions() {
         return 1;  // the first is the program
       },
       &base);
-  std::unordered_map<uint64_t, std::string> result;
+  std::unordered_map<uint64_t, Function> result;
   auto const* const header = reinterpret_cast<Elf64_Ehdr const*>(file.data());
   auto const* const sections = reinterpret_cast<Elf64_Shdr const*>(file.data() + header->e_shoff);
   for (int i = 0; i < header->e_shnum; ++i) {
     if (sections[i].sh_type != SHT_SYMTAB) continue;
     char const* const names = file.data() + sections[sections[i].sh_link].sh_offset;
     auto const* const symbols = reinterpret_cast<Elf64_Sym const*>(file.data() + sections[i].sh_offset);
-    for (size_t s = 0; s < sections[i].sh_size / sizeof(Elf64_Sym); ++s)
+    std::string source;
+    for (size_t s = 0; s < sections[i].sh_size / sizeof(Elf64_Sym); ++s) {
+      char const* const name = names + symbols[s].st_name;
+      if (ELF64_ST_TYPE(symbols[s].st_info) == STT_FILE) source = std::filesystem::path(name).stem();
+      bool const local = ELF64_ST_BIND(symbols[s].st_info) == STB_LOCAL;
       if (ELF64_ST_TYPE(symbols[s].st_info) == STT_FUNC && symbols[s].st_value)
-        result.emplace(base + symbols[s].st_value, names + symbols[s].st_name);
+        result.insert({base + symbols[s].st_value, {name, local ? source : ""}});
+    }
   }
   return result;
 }
 
 struct Known {
   Module const* module;
-  std::string name;  // mangled
+  std::string name, file;  // the name mangled
   std::optional<Kernel> kernel;
 };
 
 struct State {
   std::vector<std::unique_ptr<Module>> modules;
-  std::map<std::string, Known> kernels;
-  std::unordered_map<uint64_t, std::string> functions;
+  std::map<std::string, std::vector<Known>> kernels;
+  std::unordered_map<uint64_t, Function> functions;
   std::set<std::string> ran, left;  // kernels
   uint64_t launches = 0, left_launches = 0, failures = 0, instructions = 0;
 };
@@ -74,7 +83,7 @@ State* state = nullptr;
 
 bool run(heed::Call const& call, heed::rt::Launch const& how, std::string& error) {
   auto const symbol = state->functions.find(reinterpret_cast<uint64_t>(call.kernel));
-  std::string const name = symbol == state->functions.end() ? "?" : common_name(symbol->second.c_str());
+  std::string const name = symbol == state->functions.end() ? "?" : common_name(symbol->second.name.c_str());
   auto const found = state->kernels.find(name);
   auto const leave = [&](std::string const& why) {
     state->left.insert(name + why);
@@ -82,7 +91,10 @@ bool run(heed::Call const& call, heed::rt::Launch const& how, std::string& error
     return false;
   };
   if (found == state->kernels.end()) return leave("");
-  Known& known = found->second;
+  Known* one = &found->second.front();
+  for (Known& other : found->second)  // names local to a file may be there for each
+    if (other.file == symbol->second.file) one = &other;
+  Known& known = *one;
   if (!known.kernel) try {
       known.kernel = known.module->kernel(known.name);
     } catch (Error const& e) {
@@ -131,7 +143,7 @@ void run_kernels_of(std::string const& folder) {
     auto& module =
         state->modules.emplace_back(std::make_unique<Module>(std::string(std::istreambuf_iterator<char>(in), {})));
     for (std::string const& name : module->names())
-      state->kernels.insert({common_name(name.c_str()), {module.get(), name, std::nullopt}});
+      state->kernels[common_name(name.c_str())].push_back({module.get(), name, entry.path().stem(), std::nullopt});
   }
   heed::instead = run;
   std::atexit(report);

@@ -93,6 +93,7 @@ class Machine {
   void step(Warp& warp);
 
   std::vector<Region> regions_;
+  size_t latest_ = 0;  // region
   Kernel const* kernel_ = nullptr;
   Instruction const* now_ = nullptr;
   Launch launch_;
