@@ -20,8 +20,7 @@ set_target_properties(
              CUDA_RUNTIME_LIBRARY Static
              CUDA_VISIBILITY_PRESET hidden
              LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
-target_compile_features(heed_cuda PRIVATE cuda_std_20)
-target_compile_options(heed_cuda PRIVATE --expt-relaxed-constexpr)
+target_compile_options(heed_cuda PRIVATE -std=c++20 --expt-relaxed-constexpr)  # CMake 3.25 knows no standard of nvcc 13
 target_include_directories(heed_cuda PRIVATE ${PROJECT_BINARY_DIR}/include)
 target_link_libraries(heed_cuda PRIVATE heed_engine)
 install(TARGETS heed_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
