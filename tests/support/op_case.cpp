@@ -473,6 +473,7 @@ void check_emulated(OpCase const& c) {
     CHECK(emulator_complaints() == "");
     if (problem.find("no kernel") != problem.npos || problem.find("operands on one device") != problem.npos) {
       emulated().missing.push_back(c.name);
+      emulated().table += fmt::format("{:<48}{}\n", c.name, problem);
       return;
     }
     REQUIRE(problem == "");
