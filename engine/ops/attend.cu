@@ -88,7 +88,7 @@ struct Shape {
   static constexpr bool mods = mods_;
   static constexpr int side = tile / 4, threads = side * side, pitch = tile + 4, depth = 32;
   static constexpr int groups = columns / tile;
-  static constexpr int stage = 2 * depth * pitch > depth * columns ? 2 * depth * pitch : depth * columns;
+  static constexpr int stage = 2 * depth * pitch > depth* columns ? 2 * depth* pitch : depth* columns;
   static constexpr int most_resident = 128;  // depth up to which the rows of the own tile stay in shared memory
   static_assert(side <= 32 && 32 % side == 0);
 };
@@ -98,14 +98,15 @@ struct Block {
   static constexpr int tile = S::tile, pitch = S::pitch, side = S::side, threads = S::threads, depth = S::depth;
   Scene<T> const& a;
   int ty, tx;
-  T* stage;      // two panels [depth][pitch], or [depth][columns]
-  T* weights;    // [tile][pitch]
-  uint8_t* seen; // [rows][tile / 4]: 4 bits of 4 columns
-  T* uniform[3]; // of the programs
+  T* stage;       // two panels [depth][pitch], or [depth][columns]
+  T* weights;     // [tile][pitch]
+  uint8_t* seen;  // [rows][tile / 4]: 4 bits of 4 columns
+  T* uniform[3];  // of the programs
   int64_t b = 0, h = 0;
   uint32_t key[2];
 
-  __device__ Block(Scene<T> const& scene, T* shared) : a(scene), ty(int(threadIdx.x) / side), tx(int(threadIdx.x) % side) {
+  __device__ Block(Scene<T> const& scene, T* shared)
+      : a(scene), ty(int(threadIdx.x) / side), tx(int(threadIdx.x) % side) {
     stage = shared;
     weights = stage + S::stage;
     seen = reinterpret_cast<uint8_t*>(weights + tile * pitch);
@@ -387,8 +388,8 @@ struct Parts {
 };
 
 template <class T, class S>
-__global__ void __launch_bounds__(S::threads) forward_tiles(Scene<T> a, Rows<T> out, T* lse, Parts<T> parts,
-                                                            int64_t query_tiles, int slices) {
+__global__ void __launch_bounds__(S::threads)
+    forward_tiles(Scene<T> a, Rows<T> out, T* lse, Parts<T> parts, int64_t query_tiles, int slices) {
   HEED_DYNAMIC_SHARED(T, shared);
   constexpr int tile = S::tile;
   bool const resident = a.d <= S::most_resident;
@@ -492,8 +493,8 @@ __global__ void __launch_bounds__(S::threads) forward_tiles(Scene<T> a, Rows<T> 
 
 /// Results of parts of the keys become one: a warp a row.
 template <class T>
-__global__ void __launch_bounds__(256) join_parts(Scene<T> a, Rows<T> out, T* lse, Parts<T> parts, int count,
-                                                  int64_t rows) {
+__global__ void __launch_bounds__(256)
+    join_parts(Scene<T> a, Rows<T> out, T* lse, Parts<T> parts, int count, int64_t rows) {
   int64_t const at = int64_t(blockIdx.x) * 8 + threadIdx.x / 32;
   if (at >= rows) return;
   T most = nothing<T>, total = 0;
@@ -515,8 +516,8 @@ __global__ void __launch_bounds__(256) join_parts(Scene<T> a, Rows<T> out, T* ls
 
 /// delta = Σ out·dout − dlse: a warp a row.
 template <class T>
-__global__ void __launch_bounds__(256) prepare(Scene<T> a, Rows<T const> out, Rows<T const> dout, T const* lse,
-                                               T const* dlse, T* delta, int64_t rows) {
+__global__ void __launch_bounds__(256)
+    prepare(Scene<T> a, Rows<T const> out, Rows<T const> dout, T const* lse, T const* dlse, T* delta, int64_t rows) {
   int64_t const at = int64_t(blockIdx.x) * 8 + threadIdx.x / 32;
   if (at >= rows) return;
   int64_t const b = at / (a.heads * a.tq), h = at / a.tq % a.heads, i = at % a.tq;
@@ -622,8 +623,8 @@ struct Tile {
 };
 
 template <class T>
-__global__ void __launch_bounds__(256) finish_sink(AttendSink sink, unsigned long long const* sums,
-                                                   unsigned long long const* peak, int spare) {
+__global__ void __launch_bounds__(256)
+    finish_sink(AttendSink sink, unsigned long long const* sums, unsigned long long const* peak, int spare) {
   double const unit = Tile<T, Shape<T, 32, 64, true>>::sink_unit(*peak, spare);
   double const bad = __longlong_as_double(0x7ff8000000000000ll);
   for (int64_t at = int64_t(blockIdx.x) * 256 + threadIdx.x; at < sink.numel; at += int64_t(gridDim.x) * 256)
@@ -631,7 +632,8 @@ __global__ void __launch_bounds__(256) finish_sink(AttendSink sink, unsigned lon
 }
 
 template <class T, class S>
-__global__ void __launch_bounds__(S::threads) query_gradients(Scene<T> a, Slopes<T> x, int64_t query_tiles, int slices) {
+__global__ void __launch_bounds__(S::threads)
+    query_gradients(Scene<T> a, Slopes<T> x, int64_t query_tiles, int slices) {
   HEED_DYNAMIC_SHARED(T, shared);
   constexpr int tile = S::tile;
   bool const resident = a.d <= S::most_resident;
@@ -757,8 +759,7 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
 Rows<T> rows(T* at, int64_t batch, int64_t head, int64_t row) {
-  bool const aligned =
-      reinterpret_cast<uintptr_t>(at) % 16 == 0 && batch % 4 == 0 && head % 4 == 0 && row % 4 == 0;
+  bool const aligned = reinterpret_cast<uintptr_t>(at) % 16 == 0 && batch % 4 == 0 && head % 4 == 0 && row % 4 == 0;
   return {at, batch, head, row, aligned};
 }
 template <class T>
@@ -851,7 +852,8 @@ void forward(AttendArgs<T> const& a, T* out, AttendStrides os, T* lse) {
   with_shape(staged, a.dv, [&]<class S>(S) {
     int64_t const query_tiles = ceil_div(a.tq, S::tile), slices = a.dv > 0 ? ceil_div(a.dv, S::columns) : 1;
     int64_t const blocks = a.batch * a.heads * query_tiles * slices;
-    int64_t const low = s.shift_low > 0 ? s.shift_low : 0, end = a.tq + s.shift_high < a.tk ? a.tq + s.shift_high : a.tk;
+    int64_t const low = s.shift_low > 0 ? s.shift_low : 0,
+                  end = a.tq + s.shift_high < a.tk ? a.tq + s.shift_high : a.tk;
     int64_t const parts = a.direct ? 1 : key_parts(blocks, end > low ? (end - low) / S::tile : 0);
     DeviceScratch<T> room(parts > 1 ? parts * total * (a.dv + 1) : 0);
     Parts<T> const there{room.data(), parts > 1 ? room.data() + parts * total * a.dv : nullptr};
@@ -874,8 +876,8 @@ void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
   DeviceScratch<T> delta(a.direct ? 0 : total);
   x.delta = delta.data();
   if (!a.direct && total > 0)
-    launch(prepare<T>, "attend (backward, rows)", in_a_row(ceil_div(total, 8)), {256}, 0, s,
-           rows(g.out, g.out_strides), x.dout, g.lse, g.dlse, delta.data(), total);
+    launch(prepare<T>, "attend (backward, rows)", in_a_row(ceil_div(total, 8)), {256}, 0, s, rows(g.out, g.out_strides),
+           x.dout, g.lse, g.dlse, delta.data(), total);
 
   // Sinks: copies of them, peaks, addresses of the sums, the sums.
   int64_t places = 0;
@@ -919,8 +921,9 @@ void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
   unsigned long long const* at = sums.data() + 2 * g.sink_count;
   for (int k = 0; k < g.sink_count; ++k) {
     if (g.sinks[k].numel > 0)
-      launch(finish_sink<T>, "attend (backward, tables)", {unsigned(g.sinks[k].numel < 65536 ? ceil_div(g.sinks[k].numel, 256) : 256)},
-             {256}, 0, g.sinks[k], at, x.peaks + k, x.spare_bits);
+      launch(finish_sink<T>, "attend (backward, tables)",
+             {unsigned(g.sinks[k].numel < 65536 ? ceil_div(g.sinks[k].numel, 256) : 256)}, {256}, 0, g.sinks[k], at,
+             x.peaks + k, x.spare_bits);
     at += g.sinks[k].numel;
   }
 }
