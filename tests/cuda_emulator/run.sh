@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Builds the tests that run CUDA kernels on the CPU and runs them: tests/cuda_emulator/run.sh [build directory] [jobs]
+# Builds the tests that run CUDA kernels on the CPU and runs them: tests/cuda_emulator/run.sh [build directory] [jobs] [programs]
+# (programs: a regular expression; all if it is left out).
 # Each in its builds (plain, asan, race). Prints what each build notices of the planted bugs; the last line reads
 # "N passed, N failed, N skipped", and the exit status is 1 if any failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 directory=${1:-build/release}
 jobs=${2:-$(nproc)}
+only=${3:-.}
 
 # Program, seconds that one build of it may take, its builds (those of CMakeLists.txt; plain is its name alone where the
 # program is one of the usual tests, too), and what it is asked to run.
@@ -14,9 +16,11 @@ cuda_emulator_test   60 _plain,_asan,_race
 cuda_mutation_test  120 _plain,_asan,_race
 cuda_rows_test      200 ,_race
 cuda_gemm_test      200 ,_race
+cuda_attend_test    200 ,_race
 ops_reduce_test     200 _race -tc=an?emulated*
 ops_pointwise_test  200 _race -tc=an?emulated*
-ops_neural_test     200 _race -tc=an?emulated*"
+ops_neural_test     200 _race -tc=an?emulated*
+ops_product_test    200 _race -tc=an?emulated*"
 
 passed=0 failed=0 skipped=0
 ok() { echo "ok - $*"; }
@@ -28,7 +32,7 @@ targets=()
 each_program() {
   local name limit builds arguments build
   while read -r name limit builds arguments; do
-    [ -n "$name" ] || continue
+    [[ -n $name && $name =~ $only ]] || continue
     IFS=, read -r -a builds <<<"$builds"
     for build in "${builds[@]}"; do "$@" "$name$build" "$limit" "$arguments"; done
   done <<<"$programs"
