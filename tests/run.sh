@@ -24,7 +24,8 @@ consumer       6  a user's project by find_package, by add_subdirectory and by p
 asan          12  kernels, modules and every operation under AddressSanitizer and UndefinedBehaviorSanitizer
 tsan           8  the thread pool and the tape under ThreadSanitizer
 arm            8  cross-built for ARM (NEON), a subset under emulation
-cuda           2  every .cu file compiles"
+emulator       8  CUDA's kernels on an emulator that sees races, bounds and uninitialised reads; planted bugs are noticed
+cuda           8  every .cu file compiles; registers, spills and instructions of hot kernels stay within their bounds"
 all_packages="ccache clang-format qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils pkg-config python3"
 
 # Named subsets (ctest regular expressions). Emulators are some thirty times slower than the processor.
@@ -189,18 +190,30 @@ leg_arm() {
   HEED_THREADS=1 emulate build/arm qemu-aarch64 -L /usr/aarch64-linux-gnu
 }
 
-leg_cuda() {
-  local files file
-  files=$(find engine -name '*.cu' | sort)
-  if [ -z "$files" ]; then
-    skip "nvcc: this version has no .cu file"
-  elif ! command -v nvcc >/dev/null; then
-    skip "nvcc: not installed"
+# counted label command…: the counts of a script whose last line reads "N passed, N failed, N skipped".
+counted() {
+  local label=$1 line
+  shift
+  line=$("$@" | tee /dev/stderr | tail -n 1)
+  if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+    echo "count $label ${BASH_REMATCH[*]:1}"
   else
-    for file in $files; do
-      expect "nvcc $file" nvcc -std=c++20 --expt-relaxed-constexpr -Ibuild/release/include -c "$file" -o /dev/null
-    done
+    bad "$label ended without counts"
   fi
+}
+
+leg_emulator() { counted emulator tests/cuda_emulator/run.sh build/release "$jobs"; }
+
+leg_cuda() {
+  local file
+  if ! command -v nvcc >/dev/null; then
+    skip "nvcc: not installed"
+    return
+  fi
+  for file in $(find engine -name '*.cu' | sort); do
+    expect "nvcc $file" nvcc -std=c++20 -arch=sm_80 --expt-relaxed-constexpr -Ibuild/release/include -c "$file" -o /dev/null
+  done
+  counted gates python3 tests/cuda_gates.py --include build/release/include
 }
 
 # ---- running them -------------------------------------------------------------------------------------------------------
