@@ -39,6 +39,7 @@ struct Warp {
   std::vector<Lanes> registers;
   uint32_t pc[32] = {};
   uint32_t present = 0, alive = 0, blocked = 0;
+  uint32_t carry = 0;  // the flag CC.CF of each lane
   int number = 0;
   bool united = true;                        // all living lanes are at pc[…] of the first of them
   std::vector<Copy> copying[32];             // since the last commit
