@@ -331,8 +331,6 @@ Handler carrying(Instruction& in) {
   return nullptr;
 }
 
-// ----------------------------------------------------------------------------------------------------------
-
 enum Compare { eq, ne, lt, le, gt, ge, number, nan };
 /// detail: the comparison | 8 if unordered operands make it true | 16, 32, 48 for and, or, xor with a predicate.
 template <class T>
@@ -1040,7 +1038,7 @@ Handler handler(Instruction& in) {
   if (name == "membar" || name == "fence") return nothing;
   if (name == "bar" || name == "barrier") {
     if (second == "warp") return last_is_mask(), nothing;
-    bool const whole = in.has("sync") && in.operand.size() == 1;
+    bool const whole = in.operand.size() == (in.has("sync") ? 1 : in.has("red") ? 3 : 0);
     return whole ? (in.control = Control::barrier, nothing) : nullptr;
   }
   if (name == "mov" && in.operand.size() > 2) return in.bytes = width_of(type), move_parts;

@@ -90,6 +90,7 @@ class Machine {
   };
 
   void run_block(Dim index);
+  void vote();
   void run_warp(Warp& warp);
   void step(Warp& warp);
 
