@@ -75,7 +75,7 @@ uint8_t* Machine::memory(Warp const& warp, int lane, Space space, uint64_t addre
     return reinterpret_cast<uint8_t*>(address);
   }
   if (allowed && allowed(reinterpret_cast<void const*>(address), bytes)) return reinterpret_cast<uint8_t*>(address);
-  std::string nearest = "no memory is there";
+  std::string nearest = describe ? describe(reinterpret_cast<void const*>(address)) : "no memory is there";
   for (Region const& region : regions_)
     if (address >= region.from && address < region.to + 4096)
       nearest = "byte " + std::to_string(address - region.from) + " of a buffer of " +

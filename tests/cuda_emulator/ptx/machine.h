@@ -73,6 +73,7 @@ class Machine {
 
   /// Where set, it says what else of the host's memory a kernel may use.
   std::function<bool(void const* at, size_t bytes)> allowed;
+  std::function<std::string(void const* at)> describe;  // of what is not allowed
   Counters counters;
   uint64_t most_instructions = uint64_t(1) << 33;  // of lanes, for endless loops
 
