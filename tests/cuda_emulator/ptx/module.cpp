@@ -142,6 +142,11 @@ class Builder {
   void add_all(std::string_view body, int line) {
     Statements statements{body, line};
     for (auto s = statements.next(); !s.empty(); s = statements.next()) {
+      if (s.front() == '{') blocks_.emplace_back();
+      if (s.front() == '}') blocks_.pop_back();
+      if (s.starts_with(".reg") && !blocks_.empty())  // hides a register of the same name outside
+        for (auto const& name : words(s, " \t\n,;"))
+          if (name[0] != '.') blocks_.back()[name] = name + "{" + std::to_string(++hidden_);
       if (s.starts_with(".param") || (s.starts_with(".local") && !scope_.empty())) {
         // What a call passes lies in the thread's own memory, as the called function's variables do.
         Declaration const what = declaration(s);
@@ -214,10 +219,12 @@ class Builder {
     };
     for (size_t i = 0; i < function.results.size(); ++i) alias(function.results[i], written[1 + i]);
     for (size_t i = 0; i < function.parameters.size(); ++i) alias(function.parameters[i], written[at + 1 + i]);
+    auto const around = std::exchange(blocks_, {});
     std::string const outer = std::exchange(scope_, "@" + std::to_string(++calls_));
     add_all(function.body, function.line);
     labels_["return" + scope_] = int(kernel_.code.size());
     scope_ = outer;
+    blocks_ = around;
   }
 
   /// At the commas outside of braces and brackets.
@@ -237,7 +244,12 @@ class Builder {
     return result;
   }
 
-  int slot(std::string const& name) {
+  int slot(std::string name) {
+    for (size_t i = blocks_.size(); i-- > 0;)
+      if (auto const found = blocks_[i].find(name); found != blocks_[i].end()) {
+        name = found->second;
+        break;
+      }
     auto const [at, fresh] = slots_.try_emplace(name + scope_, kernel_.slots);
     if (fresh) ++kernel_.slots;
     return at->second;
@@ -298,8 +310,9 @@ class Builder {
   std::map<std::string, std::vector<uint8_t>> const& data_;
   std::map<std::string, Function> const& functions_;
   std::string scope_;  // of the call that is being replaced
-  int calls_ = 0;
-  bool passed_ = false;  // the instruction names local memory
+  int calls_ = 0, hidden_ = 0;
+  std::vector<std::map<std::string, std::string>> blocks_;  // open braces: names of the registers declared there
+  bool passed_ = false;                                     // the instruction names local memory
   std::map<std::string, int> slots_, labels_;
   std::map<uint64_t, int> constants_;
   std::vector<std::pair<size_t, std::string>> jumps_;
