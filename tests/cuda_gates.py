@@ -205,17 +205,15 @@ def is_matrix_load(name):
 
 
 def hot_loop(kernel):
-    """Names of the instructions in the innermost loop with most matrix instructions; all of them where none is in a loop."""
-    best = []
+    """Names of the instructions in the loop with most matrix instructions, of those that hold no other loop with any; all
+    instructions where no loop has one. What a branch skips inside of the loop is counted as well."""
     count = lambda names: sum(map(is_matrix, names))
     loops = [(to, at) for at, _, to in kernel.instructions if to is not None and to <= at]
-    for start, end in loops:
-        if any(start <= s and e <= end and (s, e) != (start, end) for s, e in loops):
-            continue
-        names = [n for at, n, _ in kernel.instructions if start <= at <= end]
-        if count(names) > count(best):
-            best = names
-    return best or [n for _, n, _ in kernel.instructions]
+    inside = {loop: [n for at, n, _ in kernel.instructions if loop[0] <= at <= loop[1]] for loop in loops}
+    inside = {loop: names for loop, names in inside.items() if count(names)}
+    innermost = [names for (start, end), names in inside.items()
+                 if not any(start <= s and e <= end and (s, e) != (start, end) for s, e in inside)]
+    return max(innermost, key=count, default=[n for _, n, _ in kernel.instructions])
 
 
 def check(gate, kernel, arch):

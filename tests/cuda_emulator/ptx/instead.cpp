@@ -104,6 +104,7 @@ bool run(heed::Call const& call, heed::rt::Launch const& how, std::string& error
   state->ran.insert(name);
   Machine machine(*known.module);
   machine.allowed = [](void const* at, size_t bytes) { return heed::emulator::in_live_block(at, bytes); };
+  machine.describe = [](void const* at) { return heed::emulator::describe(at); };
   std::vector<std::vector<uint8_t>> arguments;
   for (auto const& argument : call.arguments) {
     auto const* const at = static_cast<uint8_t const*>(call.values.get()) + argument.offset;

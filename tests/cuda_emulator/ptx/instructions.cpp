@@ -44,7 +44,6 @@ void each(uint32_t active, F const& f) {
 }
 
 // ---- results that follow from the lane's own operands
-// -------------------------------------------------------------------
 
 /// d = f(operands), read as the types S, written as D.
 template <auto f, class D, class... S>
@@ -299,7 +298,38 @@ constexpr auto wide_multiply_add = [](auto a, auto b, auto c) {
 };
 
 // ---- comparisons
-// ----------------------------------------------------------------------------------------------------------
+/// add, sub and mad that read (…c) or write (.cc) the lane's carry. detail: 1 reads, 2 writes, 4 subtracts, 8
+/// multiplies, 16 takes the product's upper half.
+template <class T>
+void with_carry(Machine&, Warp& warp, Instruction const& in, uint32_t active) {
+  __extension__ typedef unsigned __int128 Wide;
+  constexpr int width = 8 * sizeof(T);
+  each(active, [&](int lane) {
+    auto const operand = [&](size_t i) { return Wide(T(warp.lanes(in.operand[i].slot)[lane])); };
+    uint32_t const bit = 1u << lane;
+    Wide const carry = (in.detail & 1) && (warp.carry & bit) ? 1 : 0;
+    Wide left = operand(1), right = operand(2);
+    if (in.detail & 8) {
+      Wide const product = left * right;
+      left = in.detail & 16 ? product >> width : T(product);
+      right = operand(3);
+    }
+    // A subtraction's flag is its borrow.
+    Wide const result = in.detail & 4 ? left - right - carry : left + right + carry;
+    warp.lanes(in.operand[0].slot)[lane] = T(result);
+    if (in.detail & 2) warp.carry = (warp.carry & ~bit) | ((result >> width & 1) ? bit : 0);
+  });
+}
+Handler carrying(Instruction& in) {
+  std::string const &name = in.part[0], &type = in.part.back();
+  bool const multiplies = name.starts_with("mad");
+  if (in.has("hi") && type[0] == 's') return nullptr;
+  in.detail = (name.back() == 'c' ? 1 : 0) | (in.has("cc") ? 2 : 0) | (name.starts_with("sub") ? 4 : 0) |
+              (multiplies ? 8 : 0) | (in.has("hi") ? 16 : 0);
+  if (type == "u32" || type == "s32") return with_carry<uint32_t>;
+  if (type == "u64" || type == "s64") return with_carry<uint64_t>;
+  return nullptr;
+}
 
 enum Compare { eq, ne, lt, le, gt, ge, number, nan };
 /// detail: the comparison | 8 if unordered operands make it true | 16, 32, 48 for and, or, xor with a predicate.
@@ -388,7 +418,6 @@ Handler comparison(Instruction& in) {
 }
 
 // ---- conversions
-// ------------------------------------------------------------------------------------------------------------
 
 struct Rounding {
   int direction = FE_TONEAREST;
@@ -535,7 +564,6 @@ Handler conversion(Instruction& in) {
 }
 
 // ---- moves and memory
-// -----------------------------------------------------------------------------------------------------
 
 /// mov between a register and the parts of one: {a, b} = c or c = {a, b}; the first part is the lowest.
 void move_parts(Machine&, Warp& warp, Instruction const& in, uint32_t active) {
@@ -701,7 +729,6 @@ void change_space(Machine&, Warp& warp, Instruction const& in, uint32_t active) 
 }
 
 // ---- cp.async
-// ---------------------------------------------------------------------------------------------------------------
 
 void copy_async(Machine& machine, Warp& warp, Instruction const& in, uint32_t active) {
   // Written operands: [to], [from], bytes, and possibly how many of them are read.
@@ -753,7 +780,6 @@ void wait_group(Machine& machine, Warp& warp, Instruction const& in, uint32_t ac
 }
 
 // ---- warp operations
-// ----------------------------------------------------------------------------------------------------------
 
 /// detail: 0 up, 1 down, 2 bfly, 3 idx.
 void shuffle(Machine&, Warp& warp, Instruction const& in, uint32_t active) {
@@ -814,7 +840,6 @@ void stop(Machine& machine, Warp& warp, Instruction const&, uint32_t active) {
 }
 
 // ---- matrices
-// -------------------------------------------------------------------------------------------------------------------
 
 /// ldmatrix.sync.aligned.m8n8.xN{.trans}.shared.b16: lanes 8m … 8m + 7 hold the addresses of matrix m's rows; lane i
 /// receives of row i / 4 the elements 2(i mod 4) and the next, of columns where .trans is given. detail: 1 for .trans.
@@ -880,7 +905,6 @@ void multiply_matrices(Machine& machine, Warp& warp, Instruction const& in, uint
 }
 
 // ---- which instruction it is
-// ----------------------------------------------------------------------------------------------------
 
 bool only(Instruction const& in, std::vector<std::string> const& allowed) {
   for (size_t i = 1; i + 1 < in.part.size(); ++i)
@@ -1014,7 +1038,7 @@ Handler handler(Instruction& in) {
   if (name == "membar" || name == "fence") return nothing;
   if (name == "bar" || name == "barrier") {
     if (second == "warp") return last_is_mask(), nothing;
-    bool const whole = in.has("sync") && in.operand.size() == 1;
+    bool const whole = in.operand.size() == (in.has("sync") ? 1 : in.has("red") ? 3 : 0);
     return whole ? (in.control = Control::barrier, nothing) : nullptr;
   }
   if (name == "mov" && in.operand.size() > 2) return in.bytes = width_of(type), move_parts;
@@ -1029,6 +1053,8 @@ Handler handler(Instruction& in) {
       return generic ? change_space<Machine::local_window, true> : change_space<Machine::local_window, false>;
     return in.has("global") || in.has("const") ? change_space<0, true> : nullptr;
   }
+  if (in.has("cc") || name == "addc" || name == "subc" || name == "madc") return carrying(in);
+  if (name == "mad" && in.has("hi") && type[0] == 'u') return carrying(in);
   if (name == "cvt") return conversion(in);
   if (name == "setp") return comparison(in);
   if (name == "cp" && second == "async") {

@@ -75,7 +75,7 @@ uint8_t* Machine::memory(Warp const& warp, int lane, Space space, uint64_t addre
     return reinterpret_cast<uint8_t*>(address);
   }
   if (allowed && allowed(reinterpret_cast<void const*>(address), bytes)) return reinterpret_cast<uint8_t*>(address);
-  std::string nearest = "no memory is there";
+  std::string nearest = describe ? describe(reinterpret_cast<void const*>(address)) : "no memory is there";
   for (Region const& region : regions_)
     if (address >= region.from && address < region.to + 4096)
       nearest = "byte " + std::to_string(address - region.from) + " of a buffer of " +
@@ -225,11 +225,22 @@ void Machine::run_block(Dim index) {
       fail(*one, std::countr_zero(one->blocked),
            std::to_string(together) + " threads wait here, " + std::to_string(waiting - together) + " elsewhere, " +
                std::to_string(ended) + " have ended");
+    if (now_->has("red")) vote();
     for (Warp& warp : warps_) {
       warp.blocked = 0;
       for (uint32_t& pc : warp.pc) ++pc;
     }
   }
+}
+
+/// bar.red.{and,or}.pred and .popc.u32: result, barrier, predicate.
+void Machine::vote() {
+  Operand const &to = now_->operand[0], &from = now_->operand[2];
+  uint64_t set = 0;
+  for (Warp& warp : warps_)
+    for (int lane = 0; lane < 32; ++lane) set += (warp.lanes(from.slot)[lane] & 1) != uint64_t(from.inverted);
+  uint64_t const result = now_->has("popc") ? set : now_->has("or") ? set > 0 : set == 32 * warps_.size();
+  for (Warp& warp : warps_) std::fill_n(warp.lanes(to.slot), 32, result);
 }
 
 /// Until its lanes wait or have ended.

@@ -39,6 +39,7 @@ struct Warp {
   std::vector<Lanes> registers;
   uint32_t pc[32] = {};
   uint32_t present = 0, alive = 0, blocked = 0;
+  uint32_t carry = 0;  // the flag CC.CF of each lane
   int number = 0;
   bool united = true;                        // all living lanes are at pc[…] of the first of them
   std::vector<Copy> copying[32];             // since the last commit
@@ -72,6 +73,7 @@ class Machine {
 
   /// Where set, it says what else of the host's memory a kernel may use.
   std::function<bool(void const* at, size_t bytes)> allowed;
+  std::function<std::string(void const* at)> describe;  // of what is not allowed
   Counters counters;
   uint64_t most_instructions = uint64_t(1) << 33;  // of lanes, for endless loops
 
@@ -89,6 +91,7 @@ class Machine {
   };
 
   void run_block(Dim index);
+  void vote();
   void run_warp(Warp& warp);
   void step(Warp& warp);
 

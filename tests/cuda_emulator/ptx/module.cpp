@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 #include <cstdlib>
+#include <utility>
 
 namespace ptx {
 namespace {
@@ -134,13 +135,34 @@ Variable place(size_t& end, Declaration const& what) {
 /// Builds a kernel's instructions from its statements.
 class Builder {
  public:
-  Builder(Kernel& kernel, std::map<std::string, std::vector<uint8_t>> const& data) : kernel_(kernel), data_(data) {}
+  Builder(Kernel& kernel, std::map<std::string, std::vector<uint8_t>> const& data,
+          std::map<std::string, Function> const& functions)
+      : kernel_(kernel), data_(data), functions_(functions) {}
+
+  void add_all(std::string_view body, int line) {
+    Statements statements{body, line};
+    for (auto s = statements.next(); !s.empty(); s = statements.next()) {
+      if (s.front() == '{') blocks_.emplace_back();
+      if (s.front() == '}') blocks_.pop_back();
+      if (s.starts_with(".reg") && !blocks_.empty())  // hides a register of the same name outside
+        for (auto const& name : words(s, " \t\n,;"))
+          if (name[0] != '.') blocks_.back()[name] = name + "{" + std::to_string(++hidden_);
+      if (s.starts_with(".param") || (s.starts_with(".local") && !scope_.empty())) {
+        // What a call passes lies in the thread's own memory, as the called function's variables do.
+        Declaration const what = declaration(s);
+        kernel_.local[what.name] = place(kernel_.local_bytes, what);
+      } else if (s.front() != '.' && s.front() != '{' && s.front() != '}') {
+        add(s, statements.start);
+      }
+    }
+  }
 
   void add(std::string_view statement, int line) {
     if (statement.back() == ':') {
-      labels_[std::string(statement.substr(0, statement.size() - 1))] = int(kernel_.code.size());
+      labels_[std::string(statement.substr(0, statement.size() - 1)) + scope_] = int(kernel_.code.size());
       return;
     }
+    if (statement.starts_with("call")) return call(statement, line);
     Instruction in;
     in.line = line;
     in.text = trimmed(statement.substr(0, statement.size() - 1));
@@ -153,8 +175,12 @@ class Builder {
     size_t const end = std::min(rest.find_first_of(" \t\n"), rest.size());
     in.part = words(rest.substr(0, end), ".");
     rest = trimmed(rest.substr(end));
+    if (in.part[0] == "ret" && !scope_.empty()) {
+      in.part = {"bra"};
+      rest = "return";
+    }
     if (in.part[0] == "bra") {
-      jumps_.emplace_back(kernel_.code.size(), std::string(rest));
+      jumps_.emplace_back(kernel_.code.size(), std::string(rest) + scope_);
     } else {
       for (auto const& written : split(rest)) {
         in.first.push_back(int(in.operand.size()));
@@ -165,6 +191,8 @@ class Builder {
       }
     }
     understand(in);
+    if (in.space == Space::param && passed_) in.space = Space::local;
+    passed_ = false;
     kernel_.code.push_back(std::move(in));
   }
 
@@ -177,6 +205,28 @@ class Builder {
   }
 
  private:
+  /// call (results), name, (arguments): the body, whose registers and labels get names of their own.
+  void call(std::string_view statement, int line) {
+    auto written = words(statement, " \t\n,();");  // "call.uni", results …, name, arguments …
+    size_t at = 1;
+    while (at < written.size() && !functions_.contains(written[at])) ++at;
+    if (at == written.size()) fail(line, "a call of what is not known: " + std::string(statement));
+    Function const& function = functions_.at(written[at]);
+    if (at - 1 != function.results.size() || written.size() - at - 1 != function.parameters.size())
+      fail(line, "a call with other arguments than the function takes");
+    auto const alias = [&](std::string const& formal, std::string const& given) {
+      kernel_.local[declaration(formal).name] = kernel_.local.at(given);
+    };
+    for (size_t i = 0; i < function.results.size(); ++i) alias(function.results[i], written[1 + i]);
+    for (size_t i = 0; i < function.parameters.size(); ++i) alias(function.parameters[i], written[at + 1 + i]);
+    auto const around = std::exchange(blocks_, {});
+    std::string const outer = std::exchange(scope_, "@" + std::to_string(++calls_));
+    add_all(function.body, function.line);
+    labels_["return" + scope_] = int(kernel_.code.size());
+    scope_ = outer;
+    blocks_ = around;
+  }
+
   /// At the commas outside of braces and brackets.
   static std::vector<std::string> split(std::string_view text) {
     std::vector<std::string> result;
@@ -194,8 +244,13 @@ class Builder {
     return result;
   }
 
-  int slot(std::string const& name) {
-    auto const [at, fresh] = slots_.try_emplace(name, kernel_.slots);
+  int slot(std::string name) {
+    for (size_t i = blocks_.size(); i-- > 0;)
+      if (auto const found = blocks_[i].find(name); found != blocks_[i].end()) {
+        name = found->second;
+        break;
+      }
+    auto const [at, fresh] = slots_.try_emplace(name + scope_, kernel_.slots);
     if (fresh) ++kernel_.slots;
     return at->second;
   }
@@ -242,7 +297,8 @@ class Builder {
     return std::strtoull(text.c_str(), nullptr, 0);
   }
 
-  uint64_t symbol(std::string const& name, int line) const {
+  uint64_t symbol(std::string const& name, int line) {
+    passed_ = kernel_.local.contains(name);
     for (auto const* variables : {&kernel_.parameters, &kernel_.shared, &kernel_.local})
       if (auto const found = variables->find(name); found != variables->end()) return found->second.offset;
     if (auto const found = data_.find(name); found != data_.end())
@@ -252,6 +308,11 @@ class Builder {
 
   Kernel& kernel_;
   std::map<std::string, std::vector<uint8_t>> const& data_;
+  std::map<std::string, Function> const& functions_;
+  std::string scope_;  // of the call that is being replaced
+  int calls_ = 0, hidden_ = 0;
+  std::vector<std::map<std::string, std::string>> blocks_;  // open braces: names of the registers declared there
+  bool passed_ = false;                                     // the instruction names local memory
   std::map<std::string, int> slots_, labels_;
   std::map<uint64_t, int> constants_;
   std::vector<std::pair<size_t, std::string>> jumps_;
@@ -305,7 +366,21 @@ Module::Module(std::string text) {
       std::string_view const before = take(brace);
       entry.line = line;
       entry.body = take(body_end());
-      if (!is(".entry")) continue;
+      if (!is(".entry")) {
+        // .func (results) name (parameters), the results possibly missing.
+        size_t const open = before.rfind('('), close = before.rfind(')');
+        std::string_view head = trimmed(before.substr(before.find(".func") + 5, open - before.find(".func") - 5));
+        Function function;
+        if (head.front() == '(') {
+          function.results = words(head.substr(1, head.find(')') - 1), ",");
+          head = trimmed(head.substr(head.find(')') + 1));
+        }
+        function.parameters = words(before.substr(open + 1, close - open - 1), ",");
+        function.body = entry.body.substr(1, entry.body.size() - 2);
+        function.line = entry.line;
+        functions_[std::string(head)] = std::move(function);
+        continue;
+      }
       size_t const at = before.find(".entry") + 6, open = before.find('(', at), close = before.find(')', at);
       size_t const name_end = std::min(open, before.find_first_of("\n.", at));
       entry.name = trimmed(before.substr(at, name_end - at));
@@ -380,10 +455,8 @@ Kernel Module::kernel(std::string_view name) const {
   result.shared_bytes = (result.shared_bytes + 127) / 128 * 128;
   for (auto const& dynamic : dynamic_) result.shared[dynamic] = {result.shared_bytes, 0};
 
-  Builder builder(result, data_);
-  Statements statements{inside, found->line};
-  for (auto s = statements.next(); !s.empty(); s = statements.next())
-    if (s.front() != '.' && s.front() != '{' && s.front() != '}') builder.add(s, statements.start);
+  Builder builder(result, data_, functions_);
+  builder.add_all(inside, found->line);
   builder.finish();
   return result;
 }

@@ -1,4 +1,4 @@
-// PTX text as nvcc writes it for kernels without function calls, taken apart: kernels, their parameters, memory and
+// PTX text as nvcc writes it, taken apart: kernels, their parameters, memory and
 // instructions. Every operand becomes the number of a register slot; constants and special registers have slots as
 // well.
 #pragma once
@@ -74,6 +74,13 @@ struct Kernel {
   std::vector<std::pair<int, std::string>> specials;  // "%tid.x"
 };
 
+/// A function of the module's: calls of it are replaced by its body.
+struct Function {
+  std::vector<std::string> results, parameters;  // declarations
+  std::string body;
+  int line = 0;
+};
+
 class Module {
  public:
   explicit Module(std::string text);
@@ -89,6 +96,7 @@ class Module {
     int line;
   };
   std::vector<Entry> entries_;
+  std::map<std::string, Function> functions_;
   std::map<std::string, std::vector<uint8_t>> data_;
   std::vector<std::string> shared_;   // declarations outside of kernels
   std::vector<std::string> dynamic_;  // names of the shared memory that the launch sizes

@@ -29,7 +29,6 @@ float real() { return std::uniform_real_distribution<float>(-1, 1)(generator); }
 float small_integer() { return float(std::uniform_int_distribution<int>(-8, 8)(generator)); }
 
 // ---- where kernels run
-// ------------------------------------------------------------------------------------------------------
 
 template <class T>
 T* on_device(std::vector<T>& host, std::vector<std::function<void()>>& after) {
@@ -91,7 +90,6 @@ void launch(bool on_ptx, char const* name, void (*kernel)(P...), ptx::Launch con
 }
 
 // ---- what came of it
-// ------------------------------------------------------------------------------------------------------
 
 /// The largest difference, against the largest expected value; bits where the numbers are integers.
 template <class T>
@@ -134,7 +132,6 @@ double run(Case const& one, bool on_ptx, std::string& why) {
 }
 
 // ---- references
-// -------------------------------------------------------------------------------------------------------------
 
 template <class Element>
 uint32_t bits_of(float value) {
@@ -373,7 +370,6 @@ double half_product(bool on_ptx) {
 }
 
 // ---- all of it
-// ----------------------------------------------------------------------------------------------------------------
 
 std::vector<Case> cases() {
   std::vector<Case> all;
