@@ -218,8 +218,8 @@ void run(Task<E, Out> const& x, int64_t batch) {
 }  // namespace
 
 template <class E, class Out>
-void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t a_step, int64_t b_step,
-                       int64_t c_step) {
+void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step,
+                       int tile) {
   HalfGemmArgs<E, Out> g = first;
   if (batch <= 0 || g.m <= 0 || g.n <= 0) return;
   if (g.k < 0) g.k = 0;
@@ -237,7 +237,8 @@ void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t
   x.m = g.m, x.n = g.n, x.k = g.k, x.summed = summed;
   x.c = g.c, x.c_row = g.c_row, x.c_step = c_step, x.bias = g.bias, x.accumulate = g.accumulate;
   x.pairs = reinterpret_cast<uintptr_t>(g.c) % (2 * sizeof(Out)) == 0 && g.c_row % 2 == 0 && c_step % 2 == 0;
-  if (g.m > 64 && g.n > 64 && ceil_div(g.m, 128) * ceil_div(g.n, 128) * batch >= 64)
+  if (tile == 0) tile = g.m > 64 && g.n > 64 && ceil_div(g.m, 128) * ceil_div(g.n, 128) * batch >= 64 ? 128 : 64;
+  if (tile == 128)
     run<64>(x, batch);
   else
     run<32>(x, batch);
@@ -250,7 +251,7 @@ void gemm_half(HalfGemmArgs<E, Out> const& g) {
 
 #define HEED_HALF_GEMM(E, Out)                            \
   template void gemm_half(HalfGemmArgs<E, Out> const& g); \
-  template void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t, int64_t, int64_t, int64_t);
+  template void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t, int64_t, int64_t, int64_t, int);
 HEED_HALF_GEMM(bfloat16, float)
 HEED_HALF_GEMM(bfloat16, bfloat16)
 HEED_HALF_GEMM(float16, float)
