@@ -8,6 +8,7 @@
 #if defined(__CUDACC__)
 #define HEED_DEVICE_LEVEL cuda_level
 #include <cuda_runtime.h>
+#define HEED_NOINLINE __noinline__
 /// T name[count], one a block.
 #define HEED_SHARED(T, name, count) __shared__ T name[count]
 /// T* name: the shared memory whose bytes the launch gave, aligned to 128.
@@ -17,6 +18,7 @@
 #else
 #define HEED_DEVICE_LEVEL emu
 #include <emulator.h>
+#define HEED_NOINLINE [[gnu::noinline]]
 #endif
 
 namespace heed {

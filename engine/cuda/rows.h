@@ -274,7 +274,8 @@ void fold_axis(char const* name, Fold const& fold, int64_t outer, int64_t n, int
   in_parts(split.parts, split, over_columns);
 }
 
-/// One row's team in a kernel that holds rows in registers: `packs` a thread, W threads a row.
+/// One row's team in a kernel that holds rows in registers: `packs` a thread, W threads a row. A pass that only loads
+/// comes first, so that all of a thread's loads are under way at once.
 template <int W, int P, class T>
 struct Team {
   static constexpr int packs = P;
@@ -319,7 +320,7 @@ bool held_rows(char const* name, F const& f, int64_t rows, int64_t n) {
     return true;
   };
   if (packs <= 8) return run(held_rows_kernel<4, 2, T, F>, 4);
-  if (packs <= 128) return run(held_rows_kernel<32, 4, T, F>, 32);
+  if (packs <= 256) return run(held_rows_kernel<32, 8, T, F>, 32);
   if (packs <= 1024) return run(held_rows_kernel<256, 4, T, F>, 256);
   return false;
 }

@@ -105,6 +105,13 @@ Tensor rows_contiguous(Tensor const& x) { return x.size(3) <= 1 || x.strides()[3
 
 AttendStrides strides_of(Tensor const& x) { return {x.strides()[0], x.strides()[1], x.strides()[2]}; }
 
+/// The mask with tables in the processor's memory, where its tiles are judged.
+Ref<Modification> on_host(RecordedMod const& mask) {
+  std::vector<Tensor> tables;
+  for (Tensor const& table : mask.tables) tables.push_back(table.detach().to(cpu));
+  return with_tables(mask, std::move(tables));
+}
+
 /// The programs of a call, kept while its kernels run.
 template <class T>
 struct Mods {
@@ -128,8 +135,9 @@ struct Mods {
     RecordedMod const& mask = *recorded(options.sees.get());
     a.sees = {mask.program.get(), sees.views.data()};
     Tiles const tiles = a.tiles();
-    pattern =
-        tile_pattern(mask, {a.batch, a.heads, a.tq, a.tk, tiles.queries, tiles.keys, a.shift_low(), a.shift_high()});
+    Ref<Modification> const here = on_host(mask);
+    pattern = tile_pattern(*recorded(here.get()),
+                           {a.batch, a.heads, a.tq, a.tk, tiles.queries, tiles.keys, a.shift_low(), a.shift_high()});
     a.pattern = &pattern;
   }
 };
@@ -228,8 +236,9 @@ class TableGradients {
       ProgramTableView<T> const& view = views_[size_t(table)];
       int64_t const elements = mods.score.tensors[size_t(table)].numel();
       Tensor& sum = sums_[size_t(table)];  // of each part of the work
-      if (!sum.defined()) sum = zeros({AttendSink::most_parts, elements}, Dtype::f64);
-      AttendSink sink{sum.data<double>(), elements, {}, {}};
+      if (!sum.defined())
+        sum = zeros({AttendSink::most_parts, elements}, Dtype::f64, mods.score.tensors[size_t(table)].device());
+      AttendSink sink{sum.address<double>(), elements, {}, {}};
       for (int axis = 0; axis < 3; ++axis) sink.size[axis] = view.size[axis], sink.stride[axis] = view.stride[axis];
       sinks_.push_back(sink);
     }
@@ -311,8 +320,9 @@ std::vector<Tensor> sum_backward(Tensor const& q, Tensor const& k, Tensor const&
     to.dk = dk.data<T>(), to.dk_strides = strides_of(dk);
     tables.into(to);
     Tensor const rows = g.contiguous();
-    kernels<AttendRowsKernels>().of<T>().sum_backward(arguments<T>(q, k, k, options, mods), over_queries,
-                                                      rows.data<T>(), to);
+    kernels<AttendRowsKernels>(q.device(), "attend")
+        .of<T>()
+        .sum_backward(arguments<T>(q, k, k, options, mods), over_queries, rows.data<T>(), to);
     for (Tensor const& table : tables.results()) result.push_back(table);
   });
   return result;
@@ -379,8 +389,9 @@ Tensor row_threshold(Tensor const& q_in, Tensor const& k_in, RowThreshold kind, 
                          [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
     dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
       Mods<T> mods(options);
-      kernels<AttendRowsKernels>().of<T>().threshold(arguments<T>(q, k, k, options, mods), kind, parameter,
-                                                     tau.data<T>());
+      kernels<AttendRowsKernels>(q.device(), "attend")
+          .of<T>()
+          .threshold(arguments<T>(q, k, k, options, mods), kind, parameter, tau.data<T>());
     });
   }
   double const shift = double(k.size(2) - q.size(2));
@@ -524,8 +535,9 @@ namespace {
 std::vector<Tensor> position_inputs(Tensor const& score, Tensor const& q, Tensor const& k) {
   Dtype const dtype = q.dtype();
   int64_t const t = q.size(2), s = k.size(2);
-  return {score, arange(q.size(0)).to(dtype).reshape({-1, 1, 1, 1}), arange(q.size(1)).to(dtype).reshape({-1, 1, 1}),
-          (arange(t) + (s - t)).to(dtype).unsqueeze(1), arange(s).to(dtype)};
+  auto const there = [&](Tensor const& positions) { return positions.to(dtype).to(q.device()); };
+  return {score, there(arange(q.size(0))).reshape({-1, 1, 1, 1}), there(arange(q.size(1))).reshape({-1, 1, 1}),
+          there(arange(t) + (s - t)).unsqueeze(1), there(arange(s))};
 }
 
 /// bool, broadcasts to [B, H, T, S]: what query i may see of key j, aligned at the end.
@@ -533,7 +545,7 @@ Tensor visible(Tensor const& q, Tensor const& k, AttendOptions const& options) {
   int64_t const t = q.size(2), s = k.size(2);
   Tensor const i = (arange(t) + double(s - t)).unsqueeze(1), j = arange(s);
   Tensor seen = (j - i) <= (options.causal ? 0.0 : double(options.right));
-  seen = seen & ((i - j) <= double(options.left));
+  seen = (seen & ((i - j) <= double(options.left))).to(q.device());
   if (options.sees)
     seen = seen &
            (apply_mod(*recorded(options.sees.get()), position_inputs(zeros({}, q.dtype(), q.device()), q, k)) != 0.0);
@@ -601,7 +613,9 @@ Tensor score_sum(Tensor const& q_in, Tensor const& k_in, ScoreMod const& f, Atte
                          [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
     dispatch_floating("score_sum", q.dtype(), [&]<class T>(Type<T>) {
       Mods<T> mods(options);
-      kernels<AttendRowsKernels>().of<T>().sum(arguments<T>(q, k, k, options, mods), over_queries, y.data<T>());
+      kernels<AttendRowsKernels>(q.device(), "attend")
+          .of<T>()
+          .sum(arguments<T>(q, k, k, options, mods), over_queries, y.data<T>());
     });
   }
   record_scores(

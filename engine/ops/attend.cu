@@ -3,9 +3,9 @@
 // dk and dv (a block a key tile), so that nothing is added up by atomics.
 #include <heed/engine/cuda/kernel.h>
 #include <heed/engine/cuda/launch.h>
-#include <heed/engine/cuda/program.h>
 #include <heed/engine/cuda/warp.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/program_threads.h>
 
 #include <optional>
 

@@ -12,11 +12,20 @@ void const* device_table(std::string_view name);
 
 void const* device_table(std::string_view name) {
   static constexpr std::pair<std::string_view, void const*> tables[] = {
-      {"copy_kernels", &device_copy_kernels},           {"cross_entropy_kernels", &device_cross_entropy_kernels},
-      {"embedding_kernels", &device_embedding_kernels}, {"norm_kernels", &device_norm_kernels},
-      {"optimise_kernels", &device_optimise_kernels},   {"pointwise_kernels", &device_pointwise_kernels},
-      {"program_kernels", &device_program_kernels},     {"random_kernels", &device_random_kernels},
-      {"reduce_kernels", &device_reduce_kernels},       {"softmax_kernels", &device_softmax_kernels},
+      // clang-format off
+      {"attend_kernels", &device_attend_kernels},
+      {"copy_kernels", &device_copy_kernels},
+      {"cross_entropy_kernels", &device_cross_entropy_kernels},
+      {"embedding_kernels", &device_embedding_kernels},
+      {"gemm_kernels", &device_gemm_kernels},
+      {"norm_kernels", &device_norm_kernels},
+      {"optimise_kernels", &device_optimise_kernels},
+      {"pointwise_kernels", &device_pointwise_kernels},
+      {"program_kernels", &device_program_kernels},
+      {"random_kernels", &device_random_kernels},
+      {"reduce_kernels", &device_reduce_kernels},
+      {"softmax_kernels", &device_softmax_kernels},
+      // clang-format on
   };
   for (auto const& [known, table] : tables)
     if (known == name) return table;

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <heed/engine/cuda/kernel.h>
+#include <heed/engine/ops/attend.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/cross_entropy.h>
 #include <heed/engine/ops/embedding.h>
+#include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/norm.h>
 #include <heed/engine/ops/optimise.h>
 #include <heed/engine/ops/pointwise_device.h>
@@ -17,9 +19,11 @@
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 
+extern AttendKernels const device_attend_kernels;
 extern CopyKernels const device_copy_kernels;
 extern CrossEntropyKernels const device_cross_entropy_kernels;
 extern EmbeddingKernels const device_embedding_kernels;
+extern GemmKernels const device_gemm_kernels;
 extern NormKernels const device_norm_kernels;
 extern OptimiseKernels const device_optimise_kernels;
 extern DevicePointwiseKernels const device_pointwise_kernels;

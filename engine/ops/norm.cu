@@ -81,10 +81,8 @@ struct HeldNorm : RowNorm<centred, T> {
   __device__ void operator()(Team const& team, int64_t r) const {
     Pack<T> v[Team::packs];
     T sum = 0, squares = 0;
-    team.each([&](int p, int64_t k, int count) {
-      v[p] = load(this->x + r * this->n + k, 1, count, T(0));
-      if constexpr (centred) sum += fold_pack(Plus(), v[p]);
-    });
+    team.each([&](int p, int64_t k, int count) { v[p] = load(this->x + r * this->n + k, 1, count, T(0)); });
+    if constexpr (centred) team.each([&](int p, int64_t, int) { sum += fold_pack(Plus(), v[p]); });
     T const m = centred ? team.fold(sum, Plus()) / T(this->n) : T(0);
     team.each([&](int p, int64_t, int count) {
       Pack<T> d;
@@ -153,15 +151,16 @@ struct RowNormBackward {
   T *dx, *dweight, *dbias;
   int64_t n;
   __device__ T centre(int64_t r) const { return centred ? mean[r] : T(0); }
-  __device__ Pack<T> weighed(int64_t r, int64_t k, int count) const {
-    Pack<T> const p = load(g + r * n + k, 1, count, T(0));
+  __device__ Pack<T> load_at(T const* from, int64_t r, int64_t k, int count) const {
+    return load(from + r * n + k, 1, count, T(0));
+  }
+  __device__ Pack<T> weighed(Pack<T> const& p, int64_t k, int count) const {
     if (!weight) return p;
     return map_pack([](T a, T w) { return a * w; }, p, load(weight + k, 1, count, T(0)));
   }
-  /// x - mean; what lies beyond meets weights of 0.
-  __device__ Pack<T> deviations(int64_t r, int64_t k, int count) const {
+  /// x - mean, and 0 beyond.
+  __device__ Pack<T> deviations(Pack<T> p, int64_t r, int count) const {
     T const m = centre(r);
-    Pack<T> p = load(x + r * n + k, 1, count, T(0));
 #pragma unroll
     for (int i = 0; i < pack_size<T>; ++i) p.v[i] = i < count ? p.v[i] - m : T(0);
     return p;
@@ -185,8 +184,12 @@ struct HeldBackward : RowNormBackward<centred, T> {
     Pack<T> w[Team::packs], d[Team::packs];
     Sums<T> sums{0, 0};
     team.each([&](int p, int64_t k, int count) {
-      w[p] = this->weighed(r, k, count);
-      d[p] = this->deviations(r, k, count);
+      w[p] = this->load_at(this->g, r, k, count);
+      d[p] = this->load_at(this->x, r, k, count);
+    });
+    team.each([&](int p, int64_t k, int count) {
+      w[p] = this->weighed(w[p], k, count);
+      d[p] = this->deviations(d[p], r, count);
       this->add_to(sums, w[p], d[p]);
     });
     if constexpr (centred) sums.g = team.fold(sums.g, Plus());
@@ -201,7 +204,8 @@ template <bool centred, class T>
 struct LongBackwardSums : SumsFold<T> {
   RowNormBackward<centred, T> norm;
   __device__ void add(Sums<T>& sums, Run const& run) const {
-    norm.add_to(sums, norm.weighed(run.o, run.k, run.count), norm.deviations(run.o, run.k, run.count));
+    Pack<T> const g = norm.load_at(norm.g, run.o, run.k, run.count), x = norm.load_at(norm.x, run.o, run.k, run.count);
+    norm.add_to(sums, norm.weighed(g, run.k, run.count), norm.deviations(x, run.o, run.count));
   }
 };
 /// and the second pass reads 8 and writes 4.
@@ -210,7 +214,8 @@ struct LongBackward {
   RowNormBackward<centred, T> norm;
   Sums<T> const* sums;
   __device__ void operator()(int64_t r, int64_t k, int count) const {
-    norm.write(norm.weighed(r, k, count), norm.deviations(r, k, count), sums[r], norm.rstd[r], r, k, count);
+    Pack<T> const g = norm.load_at(norm.g, r, k, count), x = norm.load_at(norm.x, r, k, count);
+    norm.write(norm.weighed(g, k, count), norm.deviations(x, r, count), sums[r], norm.rstd[r], r, k, count);
   }
 };
 

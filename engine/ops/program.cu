@@ -1,37 +1,15 @@
 // Recorded programs (map(), and the less common pointwise operations) on an accelerator: one element a thread, its
 // values in shared memory, one row a slot.
-#include <heed/engine/cuda/lane.h>
 #include <heed/engine/cuda/launch.h>
 #include <heed/engine/ops/device_tables.h>
 #include <heed/engine/ops/program_device.h>
+#include <heed/engine/ops/program_threads.h>
 
 #include <vector>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 namespace {
-
-template <class T>
-__device__ T taken(Primitive op, T x, T y, T z) {
-  Lane<T> const a = x, b = y;
-  switch (op) {
-#define HEED_STEP(name, formula) \
-  case Primitive::name:          \
-    return Lane<T>(formula).v;
-    HEED_UNARY_PRIMITIVES(HEED_STEP)
-    HEED_BINARY_PRIMITIVES(HEED_STEP)
-#undef HEED_STEP
-#define HEED_STEP(name, formula) \
-  case Primitive::name:          \
-    return T((formula).b);
-    HEED_COMPARE_PRIMITIVES(HEED_STEP)
-#undef HEED_STEP
-    case Primitive::select:
-      return x != 0 ? y : z;
-    default:
-      return 0;
-  }
-}
 
 template <class T>
 struct Operands {
@@ -58,7 +36,10 @@ __global__ void program_kernel(ProgramStep const* steps, int count, T const* con
   for (int k = 0; k < constant_count; ++k) slot(inputs + k) = constants[k];
   for (int s = 0; s < count; ++s) {
     ProgramStep const step = steps[s];
-    slot(step.to) = taken(step.op, slot(step.a), slot(step.b), slot(step.c));
+    T const a[] = {slot(step.a)}, b[] = {slot(step.b)}, c[] = {slot(step.c)};
+    T value[1];
+    take_step(step.op, a, b, c, value);
+    slot(step.to) = value[0];
   }
   for (int k = 0; k < outputs; ++k) at.out[k][i] = slot(results[k]);
 }

@@ -195,9 +195,10 @@ template <class T>
 ModTables<T>::ModTables(std::vector<Tensor> const& tables) {
   for (Tensor const& table : tables) {
     // What is read of an empty table is 0: only what has no elements itself can ask.
-    tensors.push_back(table.numel() ? table.detach().to(dtype_of<T>).contiguous() : zeros({}, dtype_of<T>));
+    tensors.push_back(table.numel() ? table.detach().to(dtype_of<T>).contiguous()
+                                    : zeros({}, dtype_of<T>, table.device()));
     Tensor const& x = tensors.back();
-    ProgramTableView<T> view{x.template data<T>(), {1, 1, 1}, {0, 0, 0}};
+    ProgramTableView<T> view{x.template address<T>(), {1, 1, 1}, {0, 0, 0}};
     // The last three axes, of which the first holds all axes before.
     int const rank = std::min(x.rank(), 3);
     int64_t stride = 1;

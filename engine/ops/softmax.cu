@@ -16,10 +16,8 @@ struct HeldSoftmax {
   __device__ void operator()(Team const& team, int64_t r) const {
     Pack<T> v[Team::packs];
     T top = -infinity<T>, sum = 0;
-    team.each([&](int p, int64_t k, int count) {
-      v[p] = load(x + r * stride + k, 1, count, -infinity<T>);
-      top = AnyMax()(top, fold_pack(AnyMax(), v[p]));
-    });
+    team.each([&](int p, int64_t k, int count) { v[p] = load(x + r * stride + k, 1, count, -infinity<T>); });
+    team.each([&](int p, int64_t, int) { top = AnyMax()(top, fold_pack(AnyMax(), v[p])); });
     top = team.fold(top, AnyMax());
     team.each([&](int p, int64_t, int) {
       Pack<T> const e = map_pack([=](T a) { return std::exp(a - top); }, v[p]);
@@ -83,8 +81,8 @@ struct HeldBackward {
     team.each([&](int p, int64_t k, int count) {
       a[p] = load(g + r * n + k, 1, count, T(0));
       b[p] = load(y + r * n + k, 1, count, T(0));
-      sum += term<log>(a[p], b[p]);
     });
+    team.each([&](int p, int64_t, int) { sum += term<log>(a[p], b[p]); });
     sum = team.fold(sum, Plus());
     team.each([&](int p, int64_t k, int count) { store(slope<log>(a[p], b[p], sum), dx + r * n + k, count); });
   }

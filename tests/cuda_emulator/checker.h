@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace heed::emulator::checker {
 
@@ -17,12 +18,17 @@ struct Where {
 };
 
 #if defined(HEED_EMU_RACE)
+constexpr bool looks = true;
 void start();
 void allocated(char* at, size_t bytes);
 void released(char* at, size_t bytes);
-/// The scheduler's view of the thread that runs from now on; `arguments` are what it may read besides.
-void enter_kernel(int device, void const* arguments, size_t argument_bytes);
-void leave_kernel();
+/// An operation of a stream begins on a device; `arguments` are what its kernel may read besides.
+void enter(int device, void const* arguments, size_t argument_bytes);
+/// Whether the accesses that instrumented code makes are a kernel's.
+void watch(bool on);
+/// What was wrong with a copy since enter(); what is wrong with a kernel ends it.
+std::string take_error();
+/// Who runs from now on.
 void move(Where const& where);
 /// Accesses that the emulator makes for the kernel or for a copy. `what` names it in reports.
 void read(void const* at, size_t bytes, char const* what);
@@ -32,20 +38,20 @@ void atomic(void* at, size_t bytes);
 void undefine(void* at, size_t bytes);
 /// Copies between blocks copy what is known of the bytes, too.
 void copied(void* to, void const* from, size_t bytes);
-void defined(void* at, size_t bytes);
 #else
+constexpr bool looks = false;
 inline void start() {}
 inline void allocated(char*, size_t) {}
 inline void released(char*, size_t) {}
-inline void enter_kernel(int, void const*, size_t) {}
-inline void leave_kernel() {}
+inline void enter(int, void const*, size_t) {}
+inline void watch(bool) {}
+inline std::string take_error() { return ""; }
 inline void move(Where const&) {}
 inline void read(void const*, size_t, char const*) {}
 inline void write(void*, size_t, char const*) {}
 inline void atomic(void*, size_t) {}
 inline void undefine(void*, size_t) {}
 inline void copied(void*, void const*, size_t) {}
-inline void defined(void*, size_t) {}
 #endif
 
 }  // namespace heed::emulator::checker

@@ -19,10 +19,18 @@ uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
 namespace heed::emulator {
+
+using namespace emu;
+
 namespace {
 
 constexpr unsigned full = 0xffffffffu;
 constexpr int most_threads = 1024;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool address_sanitizer_there = true;
+#else
+constexpr bool address_sanitizer_there = false;
+#endif
 
 enum class State : uint8_t { ready, at_warp, at_barrier, exited };
 struct AsyncCopy {
@@ -81,10 +89,6 @@ char* dynamic = nullptr;
 bool same(Site const& a, Site const& b) {
   return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
-std::string name_of(Site const& site) {
-  char const* const slash = std::strrchr(site.file, '/');
-  return std::string(slash ? slash + 1 : site.file) + ":" + std::to_string(site.line);
-}
 std::string triple(unsigned x, unsigned y, unsigned z) {
   return "(" + std::to_string(x) + ", " + std::to_string(y) + ", " + std::to_string(z) + ")";
 }
@@ -93,6 +97,11 @@ std::string triple(unsigned x, unsigned y, unsigned z) {
 int bit(unsigned bits, unsigned n) {
   while (n--) bits &= bits - 1;
   return std::countr_zero(bits);
+}
+
+void set_running(bool on) {
+  running = on;
+  checker::watch(on);
 }
 
 void set_current(int thread) {
@@ -130,14 +139,8 @@ void set_ready(int warp, unsigned lanes) {
     warps_ready &= ~(1u << warp);
 }
 
-[[noreturn]] void leave() {
-  running = false;
-  switch_fiber(*threads[current].fiber, main_fiber);
-  std::abort();
-}
-
 /// Nobody can go on: says who waits where.
-[[noreturn]] void stuck() {
+void note_divergence() {
   struct Group {
     State state;
     Site site;
@@ -163,9 +166,15 @@ void set_ready(int warp, unsigned lanes) {
       text += " exited";
     else
       text += std::string(" threads wait at the ") + (group.state == State::at_warp ? "warp operation " : "barrier ") +
-              name_of(group.site);
+              text_of(group.site);
   }
-  fail(text);
+  note_failure(text);
+}
+
+[[noreturn]] void stuck() {
+  stop_watching();
+  note_divergence();
+  end_kernel();
 }
 
 void fiber_main();
@@ -197,7 +206,7 @@ void fiber_main() {
       if (alive > 0) stuck();
       me.fiber = nullptr;
       park_fiber(&fiber);
-      running = false;
+      set_running(false);
       switch_fiber(fiber, main_fiber);  // returns when a thread of a later block takes this fiber
       continue;
     }
@@ -219,18 +228,17 @@ uint64_t const* meet(WarpOp op, unsigned mask, uint64_t value, Site site) {
   Warp& warp = warps[index];
   if (mask != full) {
     char text[80];
-    std::snprintf(text, sizeof text, "a warp operation with the mask %#x: kernels use the full mask", mask);
-    fail(text + (" at " + name_of(site)));
+    std::snprintf(text, sizeof text, "a warp operation with the mask %#x: kernels use the full mask, at ", mask);
+    fail(text, site);
   }
-  if (warp.lanes != full)
-    fail("a warp operation in a warp of " + std::to_string(std::popcount(warp.lanes)) + " threads at " + name_of(site));
+  if (warp.lanes != full) fail("a warp operation in a warp of ", std::popcount(warp.lanes), " threads at ", site);
   Thread& me = threads[current];
   if (warp.arrived == 0) {
     warp.op = op;
     warp.site = site;
   } else if (warp.op != op || !same(warp.site, site)) {
-    fail("lanes of one warp are at different operations: " + std::to_string(std::popcount(warp.arrived)) + " at " +
-         name_of(warp.site) + ", this one at " + name_of(site));
+    fail("divergence: lanes of one warp are at different operations: ", std::popcount(warp.arrived), " at ", warp.site,
+         ", this one at ", site);
   }
   uint64_t* const slots = warp.slots[warp.phase];
   slots[lane] = value;
@@ -286,15 +294,28 @@ void begin_block(unsigned linear) {
   arrays.clear();
 }
 
+/// Of shared arrays; where every access is looked at, nothing gets there.
+constexpr size_t red_zone = 128;
+constexpr bool red_zones_are_read = !checker::looks && !address_sanitizer_there;
+constexpr unsigned char red = 0xfd;
+
 void end_block() {
   if (!shared_used) return;
+  if constexpr (red_zones_are_read) {
+    for (SharedArray const& array : arrays)
+      for (size_t i = 0; i < red_zone; ++i)
+        if (static_cast<unsigned char>(array.at[array.bytes + i]) != red && !kernel.failed) {
+          kernel.failed = true;
+          kernel.error = describe_launch() + ", block " + std::to_string(where.block) + ": a write " +
+                         describe_shared(array.at + array.bytes + i);
+        }
+  }
   checker::released(shared_memory(), shared_used);
   poison(shared_memory(), shared_used);
 }
 
 /// Room in the block's shared memory, NaN, with red zones on both sides.
 char* take_shared(void* site, char const* name, size_t bytes, size_t align, size_t exactly) {
-  constexpr size_t red_zone = 128;
   size_t at = (shared_used + red_zone + 127) / 128 * 128;
   if (exactly) at += align % 128;  // aligned to what was asked for and no more
   if (at + bytes + red_zone > shared_most) fail("too much shared memory");
@@ -302,6 +323,7 @@ char* take_shared(void* site, char const* name, size_t bytes, size_t align, size
   shared_used = at + bytes;
   unpoison(memory, bytes);
   std::memset(memory, 0xff, bytes);
+  if constexpr (red_zones_are_read) std::memset(memory + bytes, red, red_zone);
   checker::allocated(memory, bytes);
   arrays.push_back({site, name, memory, bytes});
   return memory;
@@ -315,9 +337,10 @@ void* fault_instruction = nullptr;
 Fiber fault_fiber;
 
 [[noreturn]] void fault() {
+  stop_watching();
   std::string const where_it_was = place(fault_instruction);
-  if (on_guard_page(fault_address)) fail("a thread's stack overflows " + where_it_was);
-  fail("an access to " + describe(fault_address) + (where_it_was.empty() ? "" : " at " + where_it_was));
+  if (on_guard_page(fault_address)) fail("a thread's stack overflows ", where_it_was);
+  fail("an access to ", fault_address, where_it_was.empty() ? "" : " at ", where_it_was);
 }
 
 void on_signal(int signal, siginfo_t* info, void* context) {
@@ -366,6 +389,12 @@ std::string describe_launch() {
          triple(block.x, block.y, block.z) + ")";
 }
 
+std::string text_of(Site const& site) {
+  char const* const slash = std::strrchr(site.file, '/');
+  return std::string(slash ? slash + 1 : site.file) + ":" + std::to_string(site.line);
+}
+std::string text_of(void const* address) { return describe(address); }
+
 std::string describe_shared(void const* address) {
   auto const* const at = static_cast<char const*>(address);
   SharedArray const* nearest = nullptr;
@@ -379,11 +408,17 @@ std::string describe_shared(void const* address) {
   return "byte " + std::to_string(offset) + " of " + what;
 }
 
-void fail(std::string const& what) {
-  running = false;
+void stop_watching() { checker::watch(false); }
+
+void note_failure(std::string const& what) {
   kernel.failed = true;
   kernel.error = describe_launch() + ", " + describe_thread(where.block, unsigned(current)) + ": " + what;
-  leave();
+}
+
+void end_kernel() {
+  set_running(false);
+  switch_fiber(*threads[current].fiber, main_fiber);
+  std::abort();
 }
 
 std::string run_kernel(Call const& call, rt::Launch const& how, int device, uint32_t operation) {
@@ -404,19 +439,18 @@ std::string run_kernel(Call const& call, rt::Launch const& how, int device, uint
     std::iota(order.begin(), order.end(), 0u);
     for (unsigned i = block_count; i > 1; --i) std::swap(order[i - 1], order[dice.below(i)]);
   }
-  checker::enter_kernel(device, call.values.get(), call.bytes);
+  checker::enter(device, call.values.get(), call.bytes);
   for (unsigned i = 0; i < block_count && !kernel.failed; ++i) {
     begin_block(kernel.shuffled ? order[i] : i);
     current = 31;  // the first lane follows
     int const first = pick();
     set_current(first);
     threads[first].fiber = take_fiber(fiber_main);
-    running = true;
+    set_running(true);
     switch_fiber(main_fiber, *threads[first].fiber);
-    running = false;
+    set_running(false);
     end_block();
   }
-  checker::leave_kernel();
   if (kernel.failed)
     for (int i = 0; i < thread_count; ++i) {
       copies[i].clear();
@@ -453,8 +487,8 @@ int barrier(Vote vote, bool predicate, Site site) {
     barrier_site = site;
     barrier_vote = vote;
   } else if (!same(barrier_site, site) || vote != barrier_vote) {
-    fail("divergence: " + std::to_string(at_barrier) + " threads wait at the barrier " + name_of(barrier_site) +
-         ", this one comes to that of " + name_of(site));
+    fail("divergence: ", at_barrier, " threads wait at the barrier ", barrier_site, ", this one comes to that of ",
+         site);
   }
   unsigned const phase = where.barriers & 1;
   tally += predicate;
@@ -477,7 +511,7 @@ int barrier(Vote vote, bool predicate, Site site) {
   return votes[phase];
 }
 
-void trap(Site site) { fail("__trap at " + name_of(site)); }
+void trap(Site site) { fail("__trap at ", site); }
 
 float approximate(float exact) {
   if (!settings().perturb || !std::isfinite(exact) || exact == 0) return exact;
@@ -500,14 +534,12 @@ void* dynamic_shared() {
 }
 
 void async_copy(void* to, void const* from, size_t bytes, size_t read) {
-  if (bytes != 4 && bytes != 8 && bytes != 16) fail("cp.async copies 4, 8 or 16 bytes, not " + std::to_string(bytes));
+  if (bytes != 4 && bytes != 8 && bytes != 16) fail("cp.async copies 4, 8 or 16 bytes, not ", bytes);
   if (read > bytes) fail("cp.async reads more than it copies");
   if (uintptr_t(to) % bytes || uintptr_t(from) % bytes)
-    fail("cp.async of " + std::to_string(bytes) + " bytes that are not aligned: " + describe(to) + ", " +
-         describe(from));
-  if (!in_region(to) || owner(to) != most_devices) fail("cp.async to " + describe(to) + ": not shared memory");
-  if (read && (!in_region(from) || owner(from) == most_devices))
-    fail("cp.async from " + describe(from) + ": not global memory");
+    fail("cp.async of ", bytes, " bytes that are not aligned: ", to, ", ", from);
+  if (!in_region(to) || owner(to) != most_devices) fail("cp.async to ", to, ": not shared memory");
+  if (read && (!in_region(from) || owner(from) == most_devices)) fail("cp.async from ", from, ": not global memory");
   checker::read(from, read, "cp.async");
   checker::write(to, bytes, "cp.async");
   std::memset(to, 0xff, bytes);
@@ -533,7 +565,7 @@ void async_wait(int groups) {
 }
 
 void note_atomic(void* at, size_t bytes) {
-  if (uintptr_t(at) % bytes) fail("an atomic operation that is not aligned on " + describe(at));
+  if (uintptr_t(at) % bytes) fail("an atomic operation that is not aligned on ", at);
   checker::atomic(at, bytes);
 }
 

@@ -15,6 +15,9 @@ struct Call {
 };
 rt::Status enqueue(Call&& call, rt::Launch const& how);
 
+}  // namespace emu
+
+inline namespace HEED_DEVICE_LEVEL {
 namespace rt {
 
 template <class... P, class... A>
@@ -25,16 +28,16 @@ Status launch(void (*kernel)(P...), Launch const& how, A const&... arguments) {
     void (*kernel)(P...);
     std::tuple<P...> arguments;
   };
-  Call call;
+  emu::Call call;
   call.run = [](void const* values) {
     auto const& all = *static_cast<Values const*>(values);
     std::apply(all.kernel, all.arguments);
   };
   call.values = std::make_shared<Values const>(Values{kernel, {static_cast<P>(arguments)...}});
   call.bytes = sizeof(Values);
-  return enqueue(std::move(call), how);
+  return emu::enqueue(std::move(call), how);
 }
 
 }  // namespace rt
-}  // namespace emu
+}  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

@@ -17,6 +17,8 @@
 
 namespace heed::emulator {
 
+using emu::settings;
+
 char* region = nullptr;
 
 namespace {

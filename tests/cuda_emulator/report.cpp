@@ -6,9 +6,12 @@
 #include <cstdio>
 #include <set>
 
+#include "checker.h"
 #include "control.h"
 
 namespace heed::emulator {
+
+using emu::settings;
 
 namespace {
 std::vector<std::string> all_reports;
@@ -51,6 +54,7 @@ std::string place(void const* instruction) {
 
 namespace heed {
 inline namespace emu {
+bool checks_accesses() { return emulator::checker::looks; }
 std::vector<std::string> const& reports() { return emulator::mutable_reports(); }
 }  // namespace emu
 }  // namespace heed

@@ -434,6 +434,21 @@ void check_embedding() {
   }
 }
 
+/// More uses than one pass over their counts takes.
+void check_many_uses() {
+  constexpr int64_t count = 530000, table_rows = 300;
+  std::vector<float> const g = numbers<float>(count, 2);
+  std::vector<int64_t> index(static_cast<size_t>(count));
+  for (size_t i = 0; i < index.size(); ++i) index[i] = int64_t(i * i % table_rows);
+  There<float> const g_there(g), slope(size_t{table_rows});
+  There<int64_t> const index_there(index);
+  std::vector<float> dtable(size_t{table_rows});
+  heed::kernels<heed::EmbeddingKernels>().f32.backward(g.data(), index.data(), 1, dtable.data(), count, table_rows, 1);
+  heed::device_embedding_kernels.f32.backward(g_there.data(), index_there.data(), 1, slope.data(), count, table_rows,
+                                              1);
+  CHECK(same_bits(slope.back(), dtable));
+}
+
 // ---- optimisers ----
 
 template <class T>
@@ -529,6 +544,7 @@ TEST_CASE("device cross-entropy is the CPU's") {
 }
 TEST_CASE("device embedding gives the CPU's bits") {
   both([](auto t) { check_embedding<decltype(t)>(); });
+  check_many_uses();
 }
 TEST_CASE("device optimiser steps are the CPU's") {
   both([](auto t) { check_optimise<decltype(t)>(); });

@@ -21,6 +21,7 @@
 namespace heed::emulator {
 namespace {
 
+using namespace emu;
 using rt::Kind;
 using rt::Status;
 
@@ -147,13 +148,13 @@ template <class Work>
 std::function<std::string()> checked(int on, Work work) {
   uint32_t const number = uint32_t(operations.size());  // the one that enqueue will give
   return [on, work, number]() -> std::string {
-    checker::enter_kernel(on, nullptr, 0);
+    checker::enter(on, nullptr, 0);
     checker::Where where;
     where.operation = number;
     checker::move(where);
-    std::string error = work();
-    checker::leave_kernel();
-    return error;
+    std::string const error = work();
+    std::string const noticed = checker::take_error();
+    return error.empty() ? noticed : error;
   };
 }
 
@@ -214,7 +215,7 @@ void reset() {
   mutable_reports().clear();
 }
 
-Status enqueue(Call&& call, rt::Launch const& how) {
+rt::Status enqueue(Call&& call, rt::Launch const& how) {
   Lock const lock(mutex);
   if (Status const status = usable(); !status) return status;
   auto const geometry = [&] {
@@ -244,7 +245,13 @@ Status enqueue(Call&& call, rt::Launch const& how) {
   }});
 }
 
+}  // namespace emu
+
+inline namespace HEED_DEVICE_LEVEL {
 namespace rt {
+
+using namespace emulator;
+using emu::settings;
 
 Status device_count(int& count) {
   count = settings().devices;
@@ -468,5 +475,5 @@ Status fill_bytes(void* to, int byte, size_t bytes, Stream stream) {
 }
 
 }  // namespace rt
-}  // namespace emu
+}  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

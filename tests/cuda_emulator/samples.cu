@@ -9,7 +9,6 @@
 #include "samples.h"
 
 namespace heed {
-inline namespace HEED_DEVICE_LEVEL {
 namespace samples {
 namespace {
 
@@ -45,7 +44,7 @@ __global__ void sum_kernel(float const* x, float* to, int n) {
     __syncthreads();
   }
   if (warp == 0) {
-    float const loaded = bug == Bug::shared_past_end ? room[lane] : room[lane % 8];
+    float const loaded = static_cast<float const volatile*>(room)[bug == Bug::shared_past_end ? lane : lane % 8];
     float const all = warp_sum(lane < 8 ? loaded : 0.f);
     if (lane == 0) {
       if constexpr (bug == Bug::unordered_blocks)
@@ -149,14 +148,15 @@ __global__ void piped_gemm_kernel(float const* a, float const* b, float* c, int 
   }
   float sum = 0;
   for (int t = 0; t < tiles; ++t) {
-    emu::async_wait(bug == Bug::wait_off_by_one ? stages - 1 : stages - 2);
-    if constexpr (bug == Bug::stage_reuse) {
-      // The tile that was just read is overwritten while slower warps read it.
-      if (t == 0) __syncthreads();
-    }
-    if constexpr (bug != Bug::stage_reuse) __syncthreads();
-    if (t + stages - 1 < tiles) load(t + stages - 1);
-    emu::async_commit();
+    auto const next = [&] {
+      if (t + stages - 1 < tiles) load(t + stages - 1);
+      emu::async_commit();
+    };
+    // The next load overwrites what was read one tile ago: only behind the barrier has everybody read it.
+    if constexpr (bug == Bug::stage_reuse) next();
+    emu::async_wait(bug == Bug::wait_off_by_one || bug == Bug::stage_reuse ? stages - 1 : stages - 2);
+    __syncthreads();
+    if constexpr (bug != Bug::stage_reuse) next();
     float const* const from = memory + t % stages * 2 * one;
     for (int p = 0; p < piped_tile; ++p) sum += from[y * piped_tile + p] * from[one + p * piped_tile + x];
   }
@@ -469,5 +469,4 @@ std::string run(Bug bug) {
 }
 
 }  // namespace samples
-}  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

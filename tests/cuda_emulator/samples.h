@@ -4,7 +4,6 @@
 #include <string>
 
 namespace heed {
-inline namespace emu {
 namespace samples {
 
 enum class Bug {
@@ -43,5 +42,4 @@ double axpy(int n, int repeats);
 double streams(Bug bug = Bug::none);
 
 }  // namespace samples
-}  // namespace emu
 }  // namespace heed

@@ -8,14 +8,33 @@
 namespace heed::emulator {
 
 /// "": it ran to its end; otherwise what is wrong with it. `operation` is its number among those of all streams.
-std::string run_kernel(Call const& call, rt::Launch const& how, int device, uint32_t operation);
+std::string run_kernel(emu::Call const& call, rt::Launch const& how, int device, uint32_t operation);
 
 /// Whether a thread of a kernel runs; what it is, for reports.
 bool kernel_runs();
 std::string describe_thread(uint32_t block, unsigned thread);
 std::string describe_launch();
-/// Ends the kernel that runs.
-[[noreturn]] void fail(std::string const& what);
+/// The kernel's accesses are no longer looked at: what follows is ours.
+void stop_watching();
+/// Why it fails; then its end, which leaves the thread's stack as it is: what is there must own nothing.
+void note_failure(std::string const& what);
+[[noreturn]] void end_kernel();
+
+inline std::string text_of(std::string const& text) { return text; }
+inline std::string text_of(char const* text) { return text; }
+inline std::string text_of(size_t number) { return std::to_string(number); }
+inline std::string text_of(int number) { return std::to_string(number); }
+std::string text_of(emu::Site const& site);
+std::string text_of(void const* address);
+
+/// Ends the kernel that runs; the parts together say why. (They become text here and not in the caller, whose strings
+/// an instrumented file may have compiled.)
+template <class... Parts>
+[[noreturn]] void fail(Parts const&... parts) {
+  stop_watching();
+  note_failure((text_of(parts) + ...));
+  end_kernel();
+}
 
 /// A sequence of random numbers, the same for the same seed.
 struct Dice {

@@ -82,7 +82,7 @@ void check_bad(OpCase const& c);
 /// there must say so; emulated_results() counts both.
 void check_emulated(OpCase const& c);
 /// Of all calls of check_emulated(): "cases: 12 on the emulated accelerator, 3 without kernels there (sort, …)", and
-/// with HEED_EMULATED_TABLE=1 a line a case with its largest error.
+/// with HEED_EMULATED_TABLE=1 a line a case with its largest error, or why it has none.
 std::string emulated_results();
 /// Prints nanoseconds an element and GB/s, forward and backward, for every type.
 void bench(OpCase const& c);

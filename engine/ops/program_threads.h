@@ -7,6 +7,7 @@
 #include <heed/engine/cuda/launch.h>
 #include <heed/engine/ops/program.h>
 
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -28,26 +29,43 @@ struct ProgramView {
   uint16_t const* outputs = nullptr;
 };
 
-/// One primitive, but for loads.
-template <class T>
-__device__ inline T program_value(Primitive op, T x, T y, T z) {
-  Lane<T> const a = x, b = y;
+/// value[e] = op(x[e], y[e], z[e]) for n elements; loads apart.
+template <class T, int n>
+__device__ inline void take_step(Primitive op, T const (&x)[n], T const (&y)[n], T const (&z)[n], T (&value)[n]) {
   switch (op) {
-#define HEED_STEP(name, formula) \
-  case Primitive::name:          \
-    return Lane<T>(formula).v;
-    HEED_UNARY_PRIMITIVES(HEED_STEP)
-    HEED_BINARY_PRIMITIVES(HEED_STEP)
-#undef HEED_STEP
-#define HEED_STEP(name, formula) \
-  case Primitive::name:          \
-    return T((formula).b);
-    HEED_COMPARE_PRIMITIVES(HEED_STEP)
-#undef HEED_STEP
+#define HEED_CASE(name, formula)     \
+  case Primitive::name:              \
+    for (int e = 0; e < n; ++e) {    \
+      Lane<T> const a = x[e];        \
+      value[e] = Lane<T>(formula).v; \
+    }                                \
+    break;
+    HEED_UNARY_PRIMITIVES(HEED_CASE)
+#undef HEED_CASE
+#define HEED_CASE(name, formula)        \
+  case Primitive::name:                 \
+    for (int e = 0; e < n; ++e) {       \
+      Lane<T> const a = x[e], b = y[e]; \
+      value[e] = Lane<T>(formula).v;    \
+    }                                   \
+    break;
+    HEED_BINARY_PRIMITIVES(HEED_CASE)
+#undef HEED_CASE
+#define HEED_CASE(name, formula)            \
+  case Primitive::name:                     \
+    for (int e = 0; e < n; ++e) {           \
+      Lane<T> const a = x[e], b = y[e];     \
+      value[e] = (formula).b ? T(1) : T(0); \
+    }                                       \
+    break;
+    HEED_COMPARE_PRIMITIVES(HEED_CASE)
+#undef HEED_CASE
     case Primitive::select:
-      return x != 0 ? y : z;
+      for (int e = 0; e < n; ++e) value[e] = x[e] != 0 ? y[e] : z[e];
+      break;
     default:
-      return 0;
+      for (int e = 0; e < n; ++e) value[e] = 0;
+      break;
   }
 }
 
@@ -64,28 +82,29 @@ __device__ inline T program_operand(uint16_t slot, T const (*local)[4], T const*
 }
 
 template <class T>
-__attribute__((noinline)) __device__ void run_steps(ProgramStep const* steps, int count, T (*local)[4], T* shared,
-                                                    ProgramTableView<T> const* tables) {
+HEED_NOINLINE __device__ void run_steps(ProgramStep const* steps, int count, T (*local)[4], T* shared,
+                                        ProgramTableView<T> const* tables) {
   for (int s = 0; s < count; ++s) {
     ProgramStep const step = steps[s];
-    auto const operand = [&](uint16_t slot, int e) { return program_operand<T>(slot, local, shared, e); };
-    bool const once = step.to & program_shared;
-#pragma unroll 1
-    for (int e = 0; e < (once ? 1 : 4); ++e) {
-      T const x = operand(step.a, e), y = operand(step.b, e), z = operand(step.c, e);
-      T value;
-      if (step.op == Primitive::load) {
-        ProgramTableView<T> const& table = tables[step.table];
-        int64_t place = 0;
-        if (table.stride[0]) place += table_place(x, table.size[0]) * table.stride[0];
-        if (table.stride[1]) place += table_place(y, table.size[1]) * table.stride[1];
-        if (table.stride[2]) place += table_place(z, table.size[2]) * table.stride[2];
-        value = table.data[place];
-      } else {
-        value = program_value(step.op, x, y, z);
-      }
-      (once ? shared[step.to & ~program_shared] : local[step.to][e]) = value;
+    T x[4], y[4], z[4], value[4];
+    for (int e = 0; e < 4; ++e) {
+      x[e] = program_operand<T>(step.a, local, shared, e);
+      y[e] = program_operand<T>(step.b, local, shared, e);
+      z[e] = program_operand<T>(step.c, local, shared, e);
     }
+    if (step.op == Primitive::load) {
+      ProgramTableView<T> const& table = tables[step.table];
+      for (int e = 0; e < 4; ++e)
+        value[e] = table.data[(table.stride[0] ? table_place(x[e], table.size[0]) * table.stride[0] : 0) +
+                              (table.stride[1] ? table_place(y[e], table.size[1]) * table.stride[1] : 0) +
+                              (table.stride[2] ? table_place(z[e], table.size[2]) * table.stride[2] : 0)];
+    } else {
+      take_step(step.op, x, y, z, value);
+    }
+    if (step.to & program_shared)
+      shared[step.to & ~program_shared] = value[0];
+    else
+      for (int e = 0; e < 4; ++e) local[step.to][e] = value[e];
   }
 }
 
