@@ -1,4 +1,4 @@
-// The matrix product of 16-bit operands on a GPU's matrix units.
+// Matrix products on a GPU's matrix units: of 16-bit operands, and, where it is asked for, of f32 ones rounded to tf32.
 #pragma once
 
 #include <heed/engine/cuda/kernel.h>
@@ -8,6 +8,12 @@
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
+
+/// Whether this thread's products of f32 on a device round their operands to tf32 (10 bits of fraction). Off at first.
+inline bool& tf32_products() {
+  static thread_local bool on = false;
+  return on;
+}
 
 /// C[m, n] = (C[m, n] if accumulate) + A[m, k]·B[k, n] + bias[n]; sums in f32. E is float16 or bfloat16, Out E or
 /// float. Any strides, in elements; the fast way is where each operand has an axis of stride 1 and its other stride and

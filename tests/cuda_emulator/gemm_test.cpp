@@ -140,6 +140,19 @@ TEST_CASE("gemm on a device: large tiles") {
       CHECK(largest.note(error_of<float>({132, 68, 36, a, b, 48, 0, true, a == b, false, false, true})) < 2e-6);
 }
 
+TEST_CASE("gemm on a device: operands rounded to tf32, where that is asked for") {
+  Largest largest{"gemm tf32"};
+  tf32_products() = true;
+  for (Layout a : layouts)
+    for (Layout b : layouts) CHECK(largest.note(error_of<float>({37, 21, 67, a, b, 1, 4, true, true})) < 6e-4);
+  CHECK(largest.note(error_of<float>({5, 7, 9, Layout::rows, Layout::columns, 3, 0, true, true, true})) < 6e-4);
+  CHECK(largest.note(error_of<float>({9, 10, 1030, Layout::rows, Layout::rows, 1, 0, true, true})) < 6e-4);
+  for (Layout a : {Layout::rows, Layout::columns})
+    CHECK(largest.note(error_of<float>({132, 68, 20, a, a, 48, 0, true, false, false, false, true})) < 6e-4);
+  tf32_products() = false;
+  CHECK(largest.value > 1e-5);  // it was on
+}
+
 TEST_CASE("zero strides broadcast") {
   DeviceArray<float> const a({3}), b({1, 2, 4, 8}), c(std::vector<float>(8));
   device_gemm_kernels.of<float>().gemm({2, 4, 1, a.data(), 0, 0, b.data(), 0, 1, c.data(), 4});
