@@ -76,15 +76,17 @@ struct Courier {
   static __device__ int start() {
     return along_depth ? int(threadIdx.x) % (depth / 4) * 4 : int(threadIdx.x) / (rows / 4);
   }
-  /// `at`: row 0 of the panel at its first depth.
+  /// `at`: row 0 of the panel at its first depth. In the whole form rows that do not exist repeat the first ones: what
+  /// they give is not written.
   __device__ Courier(Panel<T> const& panel, T const* at, int rows_there)
-      : from(at + row() * panel.row_step + start() * panel.depth_step), rows_left(rows_there - row()) {}
+      : from(at + (whole && row() >= rows_there ? 0 : row()) * panel.row_step + start() * panel.depth_step),
+        rows_left(rows_there - row()) {}
 
   /// What lies outside is 0.
   __device__ void fetch(Panel<T> const& panel, int depth_left) {
     int const left = depth_left - start();
     if constexpr (whole) {
-      held = rows_left > 0 && left > 0 ? *reinterpret_cast<Four<T> const*>(from) : Four<T>{};
+      held = left > 0 ? *reinterpret_cast<Four<T> const*>(from) : Four<T>{};
       return;
     }
     if (panel.aligned && (along_depth ? rows_left > 0 && left >= 4 : rows_left >= 4 && left > 0)) {
@@ -134,17 +136,18 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
   int const m_tiles = int((x.a.rows + S::m - 1) / S::m), n_tiles = int((x.b.rows + S::n - 1) / S::n);
   int const z = int(blockIdx.x) / (m_tiles * n_tiles);
   Place const place(int(blockIdx.x) - z * m_tiles * n_tiles, m_tiles, n_tiles);
-  int64_t const i = int64_t(place.row) * S::m, j = int64_t(place.column) * S::n;
+  int const i = place.row * S::m, j = place.column * S::n;
   int const m_left = clipped(x.a.rows - i, S::m), n_left = clipped(x.b.rows - j, S::n);
 
   int const first = int(blockIdx.y) * x.part_tiles;
   int const count = first + x.part_tiles < x.depth_tiles ? x.part_tiles : x.depth_tiles - first;
   int const tiles_each = int((x.depth + S::depth - 1) / S::depth);
-  // The next tile to fetch is tile `next` of a product.
-  int next = tiles_each ? first % tiles_each : 0;
+  int const next = tiles_each ? first % tiles_each : 0;
   int64_t const product = z * x.summed + (tiles_each ? first / tiles_each : 0);
-  T const* const a = x.a.at + i * x.a.row_step + product * x.a.product_step + int64_t(next) * S::depth * x.a.depth_step;
-  T const* const b = x.b.at + j * x.b.row_step + product * x.b.product_step + int64_t(next) * S::depth * x.b.depth_step;
+  T const* const a =
+      x.a.at + int64_t(i) * x.a.row_step + product * x.a.product_step + int64_t(next) * S::depth * x.a.depth_step;
+  T const* const b =
+      x.b.at + int64_t(j) * x.b.row_step + product * x.b.product_step + int64_t(next) * S::depth * x.b.depth_step;
 
   int const lane = int(threadIdx.x % 32), warp = int(threadIdx.x / 32);
   int const warp_m = warp / S::warps_n * 16 * S::m_groups, warp_n = warp % S::warps_n * 32 * S::n_groups;
@@ -154,12 +157,13 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
   T unit_sum[S::units ? S::m_groups : 1][S::units ? S::n_groups * 4 : 1][4] = {};
   FromA from_a(x.a, a, m_left);
   FromB from_b(x.b, b, n_left);
+  int left = int(x.depth) - next * S::depth;  // of the product whose tiles are being fetched
   auto const fetch = [&] {
-    int const left = clipped(x.depth - int64_t(next) * S::depth, S::depth);
     from_a.fetch(x.a, left);
     from_b.fetch(x.b, left);
     from_a.from += x.a.tile_step, from_b.from += x.b.tile_step;
-    if (++next == tiles_each) next = 0, from_a.from += x.a.next_product, from_b.from += x.b.next_product;
+    left -= S::depth;
+    if (left <= 0) left = int(x.depth), from_a.from += x.a.next_product, from_b.from += x.b.next_product;
   };
 
   if (count > 0) {
@@ -217,7 +221,7 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
   // `count` neighbours of C, where they are.
   auto const write = [&]<int count>(int row, int column, T const(&from)[count]) {
     if (row >= m_left) return;
-    T* const to = c + (i + row) * c_row + j + column;
+    T* const to = c + int64_t(i + row) * c_row + (j + column);
     struct alignas(count * sizeof(T) < 16 ? count * sizeof(T) : 16) Some {
       T x[count];
     } value;
@@ -291,8 +295,8 @@ template <class T, class S>
 void run(Task<T> x, int64_t batch) {
   int64_t const tiles = ceil_div(x.a.rows, S::m) * ceil_div(x.b.rows, S::n) * batch;
   int64_t const depth_tiles = ceil_div(x.depth, S::depth) * x.summed;
-  check(depth_tiles < 0x7fffffff, "gemm", [] {
-    return Complaint{"expected sums of fewer than 2^34 products", "split the summed axis"};
+  check(x.depth < 0x7fffffff && x.a.rows < 0x7fffff00 && x.b.rows < 0x7fffff00 && depth_tiles < 0x7fffffff, "gemm", [] {
+    return Complaint{"expected fewer than 2^31 rows, columns and products in a sum", "split the long axis"};
   });
   x.depth_tiles = int(depth_tiles);
   for (Panel<T>* side : {&x.a, &x.b}) {
