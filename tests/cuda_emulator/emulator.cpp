@@ -422,6 +422,7 @@ void end_kernel() {
 }
 
 std::string run_kernel(Call const& call, rt::Launch const& how, int device, uint32_t operation) {
+  if (std::string error; instead && instead(call, how, error)) return error;
   make_region();
   catch_faults();
   kernel = {&call, how, device, settings().seed != 0, false, ""};
@@ -465,6 +466,8 @@ namespace heed {
 inline namespace emu {
 
 using namespace emulator;
+
+bool (*instead)(Call const& call, rt::Launch const& how, std::string& error) = nullptr;
 
 int lane() { return current & 31; }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <tuple>
+#include <vector>
 
 namespace heed {
 inline namespace emu {
@@ -12,8 +14,16 @@ struct Call {
   void (*run)(void const* values) = nullptr;  // the kernel of one thread
   std::shared_ptr<void const> values;
   size_t bytes = 0;  // of *values: kernels may read it
+  void const* kernel = nullptr;
+  struct Argument {
+    size_t offset, bytes;  // in *values
+  };
+  std::vector<Argument> arguments;
 };
 rt::Status enqueue(Call&& call, rt::Launch const& how);
+
+/// Where set, it is asked first, and says whether it ran the kernel; in `error`, what went wrong.
+extern bool (*instead)(Call const& call, rt::Launch const& how, std::string& error);
 
 }  // namespace emu
 
@@ -35,6 +45,15 @@ Status launch(void (*kernel)(P...), Launch const& how, A const&... arguments) {
   };
   call.values = std::make_shared<Values const>(Values{kernel, {static_cast<P>(arguments)...}});
   call.bytes = sizeof(Values);
+  call.kernel = reinterpret_cast<void const*>(kernel);
+  auto const offset = [&](auto const& value) {
+    return size_t(reinterpret_cast<char const*>(&value) - static_cast<char const*>(call.values.get()));
+  };
+  std::apply(
+      [&](P const&... value) {
+        call.arguments = {{offset(value), sizeof(P)}...};
+      },
+      static_cast<Values const*>(call.values.get())->arguments);
   return emu::enqueue(std::move(call), how);
 }
 

@@ -554,33 +554,44 @@ void move_parts(Machine&, Warp& warp, Instruction const& in, uint32_t active) {
   });
 }
 
-/// detail: 1 for types with a sign.
-template <bool store>
+/// Elements of type T; where it has a sign, a register gets copies of it above.
+template <bool store, class T>
 void access(Machine& machine, Warp& warp, Instruction const& in, uint32_t active) {
   Operand const& place = in.operand[store ? 0 : size_t(in.count)];
-  int const total = in.bytes * in.count;
+  size_t const total = sizeof(T) * size_t(in.count);
+  uint64_t const within = in.space == Space::shared || in.space == Space::local ? 0xffffffffu : ~uint64_t(0);
   uint64_t address[32] = {};
   uint64_t const* const base = warp.lanes(place.slot);
-  each(active, [&](int lane) {
-    address[lane] = base[lane] + uint64_t(place.offset);
-    if (in.space == Space::shared || in.space == Space::local) address[lane] &= 0xffffffffu;
-  });
-  machine.note(in.space, address, active, total);
-  uint64_t* values[8];
+  each(active, [&](int lane) { address[lane] = (base[lane] + uint64_t(place.offset)) & within; });
+  machine.note(in.space, address, active, int(total));
+  uint64_t* values[8] = {};
   for (int i = 0; i < in.count; ++i) values[i] = warp.lanes(in.operand[size_t(i) + (store ? 1 : 0)].slot);
   each(active, [&](int lane) {
-    uint8_t* const at = machine.memory(warp, lane, in.space, address[lane], size_t(total), store);
+    uint8_t* const at = machine.memory(warp, lane, in.space, address[lane], total, store);
     for (int i = 0; i < in.count; ++i) {
-      if constexpr (store) {
-        std::memcpy(at + i * in.bytes, &values[i][lane], size_t(in.bytes));
-      } else {
-        uint64_t value = 0;
-        std::memcpy(&value, at + i * in.bytes, size_t(in.bytes));
-        int const above = 64 - 8 * in.bytes;
-        values[i][lane] = in.detail ? uint64_t(int64_t(value << above) >> above) : value;
-      }
+      T value = T(values[i][lane]);
+      if constexpr (store)
+        std::memcpy(at + size_t(i) * sizeof(T), &value, sizeof(T));
+      else
+        std::memcpy(&value, at + size_t(i) * sizeof(T), sizeof(T)), values[i][lane] = uint64_t(value);
     }
   });
+}
+template <bool store>
+Handler access_of(Instruction const& in) {
+  bool const sign = in.part.back()[0] == 's';
+  switch (in.bytes) {
+    case 1:
+      return sign ? access<store, int8_t> : access<store, uint8_t>;
+    case 2:
+      return sign ? access<store, int16_t> : access<store, uint16_t>;
+    case 4:
+      return sign ? access<store, int32_t> : access<store, uint32_t>;
+    case 8:
+      return access<store, uint64_t>;
+    default:
+      return nullptr;
+  }
 }
 
 int width_of(std::string const& type) {
@@ -630,7 +641,6 @@ bool memory_parts(Instruction& in, std::vector<std::string> const& others = {}) 
       return false;
   }
   in.bytes = width_of(in.part.back());
-  in.detail = in.part.back()[0] == 's';
   return in.bytes > 0;
 }
 
@@ -731,8 +741,8 @@ void commit_group(Machine&, Warp& warp, Instruction const&, uint32_t active) {
 }
 
 void wait_group(Machine& machine, Warp& warp, Instruction const& in, uint32_t active) {
+  bool const all = in.has("wait_all");
   each(active, [&](int lane) {
-    bool const all = in.has("wait_all");
     if (all) warp.groups[lane].push_back(std::move(warp.copying[lane])), warp.copying[lane].clear();
     size_t const pending = all ? 0 : size_t(warp.lanes(in.operand[0].slot)[lane]);
     while (warp.groups[lane].size() > pending) {
@@ -1008,8 +1018,8 @@ Handler handler(Instruction& in) {
     return whole ? (in.control = Control::barrier, nothing) : nullptr;
   }
   if (name == "mov" && in.operand.size() > 2) return in.bytes = width_of(type), move_parts;
-  if (name == "ld") return memory_parts(in) ? access<false> : nullptr;
-  if (name == "st") return memory_parts(in) ? access<true> : nullptr;
+  if (name == "ld") return memory_parts(in) ? access_of<false>(in) : nullptr;
+  if (name == "st") return memory_parts(in) ? access_of<true>(in) : nullptr;
   if (name == "atom" || name == "red") return atomic_operation(in);
   if (name == "cvta") {
     bool const generic = second != "to";

@@ -21,6 +21,7 @@ void Machine::map(void const* at, size_t bytes) {
 
 void Machine::unmap_all() {
   regions_.clear();
+  latest_ = 0;
   for (auto const& [name, bytes] : module_->data()) map(bytes.data(), bytes.size());
 }
 
@@ -37,7 +38,7 @@ void Machine::fail(Warp const& warp, int lane, std::string const& what) const {
 }
 
 uint8_t* Machine::memory(Warp const& warp, int lane, Space space, uint64_t address, size_t bytes, bool write) {
-  if (address % bytes != 0 && space != Space::param)
+  if ((address & (bytes - 1)) != 0 && space != Space::param)  // bytes: a power of two
     fail(warp, lane, "address " + std::to_string(address) + " is not a multiple of " + std::to_string(bytes));
   if (space == Space::generic) {
     if (address >> 56 == shared_window >> 56)
@@ -66,11 +67,14 @@ uint8_t* Machine::memory(Warp const& warp, int lane, Space space, uint64_t addre
     default:
       break;
   }
-  for (size_t i = 0; i < regions_.size(); ++i) {
+  // Neighbouring lanes mostly meet in one region.
+  for (size_t tried = 0, i = latest_; tried < regions_.size(); ++tried, i = i + 1 == regions_.size() ? 0 : i + 1) {
     if (address < regions_[i].from || address + bytes > regions_[i].to) continue;
     if (write && !regions_[i].writable) fail(warp, lane, "writes memory that is to be read");
+    latest_ = i;
     return reinterpret_cast<uint8_t*>(address);
   }
+  if (allowed && allowed(reinterpret_cast<void const*>(address), bytes)) return reinterpret_cast<uint8_t*>(address);
   std::string nearest = "no memory is there";
   for (Region const& region : regions_)
     if (address >= region.from && address < region.to + 4096)
@@ -91,7 +95,8 @@ void Machine::note(Space space, uint64_t const* address, uint32_t active, int by
     lanes(~0u, [&](int lane) {
       ++count, least = std::min(least, address[lane]), most = std::max(most, address[lane] + uint64_t(bytes));
       uint64_t const first = address[lane] / 32;
-      if (std::find(touched, touched + sectors, first) == touched + sectors) touched[sectors++] = first;
+      bool const again = sectors && touched[sectors - 1] == first;  // neighbours mostly meet in one
+      if (!again && std::find(touched, touched + sectors, first) == touched + sectors) touched[sectors++] = first;
     });
     ++counters.global_requests;
     counters.sectors += uint64_t(sectors);
@@ -105,13 +110,15 @@ void Machine::note(Space space, uint64_t const* address, uint32_t active, int by
     for (int from = 0; from < 32; from += at_once) {
       uint32_t const among = uint32_t(((uint64_t(1) << at_once) - 1) << from);
       int count[32] = {}, words = 0;
-      uint64_t passes = 0;
+      uint64_t passes = 0, latest[32];  // the word last met in a bank
       lanes(among, [&](int lane) {
         for (int b = 0; b < std::max(bytes, 4); b += 4) {
           uint64_t const word = address[lane] / 4 + uint64_t(b / 4);
-          if (std::find(touched, touched + words, word) != touched + words) continue;
-          touched[words++] = word;
-          passes = std::max(passes, uint64_t(++count[word % 32]));
+          size_t const bank = word % 32;
+          if (count[bank] && latest[bank] == word) continue;
+          if (count[bank] && std::find(touched, touched + words, word) != touched + words) continue;
+          touched[words++] = latest[bank] = word;
+          passes = std::max(passes, uint64_t(++count[bank]));
         }
       });
       counters.wavefronts += passes;
@@ -251,10 +258,9 @@ void Machine::step(Warp& warp) {
   uint32_t active = here;
   if (in.guard.slot >= 0) {
     uint64_t const* const guard = warp.lanes(in.guard.slot);
-    for (uint32_t left = here; left; left &= left - 1) {
-      int const lane = std::countr_zero(left);
-      if ((guard[lane] & 1) == uint64_t(in.guard.inverted)) active &= ~(1u << lane);
-    }
+    uint32_t set = 0;
+    for (int lane = 0; lane < 32; ++lane) set |= uint32_t(guard[lane] & 1) << lane;
+    active &= in.guard.inverted ? ~set : set;
   }
   if (budget_ < 32) fail(warp, std::countr_zero(running), "more instructions than allowed: an endless loop?");
   budget_ -= 32;
@@ -262,7 +268,10 @@ void Machine::step(Warp& warp) {
   counters.lane_instructions += uint64_t(std::popcount(active));
 
   auto const advance = [&](uint32_t lanes) {
-    for (uint32_t left = lanes; left; left &= left - 1) ++warp.pc[std::countr_zero(left)];
+    if (lanes == 0xffffffffu)
+      for (uint32_t& pc : warp.pc) ++pc;
+    else
+      for (uint32_t left = lanes; left; left &= left - 1) ++warp.pc[std::countr_zero(left)];
   };
   auto const wait = [&](uint32_t lanes) {
     warp.blocked |= lanes;
@@ -274,6 +283,7 @@ void Machine::step(Warp& warp) {
       if (active) in.run(*this, warp, in, active);
       break;
     case Control::branch:
+      if (active == 0 && here == 0xffffffffu) break;
       for (uint32_t left = here; left; left &= left - 1) {
         int const lane = std::countr_zero(left);
         warp.pc[lane] = active >> lane & 1 ? uint32_t(in.target) : now + 1;

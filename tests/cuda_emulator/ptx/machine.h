@@ -67,6 +67,11 @@ class Machine {
     start(kernel, launch, bytes);
   }
 
+  /// As run(), of arguments as bytes.
+  void start(Kernel const& kernel, Launch const& launch, std::vector<std::vector<uint8_t>> const& arguments);
+
+  /// Where set, it says what else of the host's memory a kernel may use.
+  std::function<bool(void const* at, size_t bytes)> allowed;
   Counters counters;
   uint64_t most_instructions = uint64_t(1) << 33;  // of lanes, for endless loops
 
@@ -83,12 +88,12 @@ class Machine {
     bool writable;
   };
 
-  void start(Kernel const& kernel, Launch const& launch, std::vector<std::vector<uint8_t>> const& arguments);
   void run_block(Dim index);
   void run_warp(Warp& warp);
   void step(Warp& warp);
 
   std::vector<Region> regions_;
+  size_t latest_ = 0;  // region
   Kernel const* kernel_ = nullptr;
   Instruction const* now_ = nullptr;
   Launch launch_;
