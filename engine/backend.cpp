@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 
 namespace heed {
@@ -21,10 +22,17 @@ std::array<Backend*, names.size()> backends{};
 struct CudaModule {
   std::string why;
   CudaModule() {
-    char const* const path = std::getenv("HEED_CUDA_MODULE");
-    void* const module = dlopen(path && *path ? path : "libheed_cuda.so", RTLD_NOW | RTLD_LOCAL);
+    char const* const given = std::getenv("HEED_CUDA_MODULE");
+    std::error_code ignored;
+    auto const program = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
+    std::string const name = "libheed_cuda.so";
+    void* module = nullptr;
+    for (std::string const& path : given&&* given
+                                       ? std::vector<std::string>{given}
+                                       : std::vector<std::string>{program / name, program / "../lib" / name, name})
+      if (!module) module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!module) {
-      why = fmt::format("heed's CUDA module cannot be loaded ({})", dlerror());
+      why = fmt::format("heed's CUDA module is not here ({})", dlerror());
       return;
     }
     auto* const find = reinterpret_cast<Backend* (*)()>(dlsym(module, "heed_cuda_backend"));

@@ -122,7 +122,7 @@ Tensor GPT::forward(Tensor const& tokens, GPTContext const& context) const {
                      "crop the sequence, or build the model with a longer block"};
   });
   Tensor x = token_embedding(tokens);
-  if (position_embedding) x = x + (*position_embedding)(arange(past, past + t));
+  if (position_embedding) x = x + (*position_embedding)(arange(past, past + t).to(x.device()));
   if (training()) x = dropout(x, config.dropout);
   bool const checkpoint = config.checkpoint && !context.cache && !context.weights;
   for (size_t i = 0; i < blocks.size(); ++i) {

@@ -45,10 +45,10 @@ TEST_CASE("a GPT trains on an emulated accelerator as on the processor") {
   }
 }
 
-TEST_CASE("what is not on a device says so") {
+TEST_CASE("what is not on an accelerator says so") {
   Device const device = test::emulated_device();
   Tensor const x = randn({3, 4}).to(device);
-  CHECK(to_string(x.device()) == "emu:0");
+  CHECK(x.device() == device);
   CHECK_THROWS_AS(x.data<float>(), Error);
   CHECK_THROWS_AS(x + randn({3, 4}), Error);         // operands on two devices
   CHECK_THROWS_AS(sort(x), Error);                   // no kernel

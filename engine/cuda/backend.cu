@@ -1,6 +1,9 @@
 // The Backend of this level: devices, memory kept for reuse, copies, and the list of kernel tables.
 #include <heed/engine/backend.h>
 #include <heed/engine/cuda/launch.h>
+#if !defined(__CUDACC__)
+#include <control.h>
+#endif
 
 #include <bit>
 #include <map>
@@ -15,9 +18,20 @@ void const* device_table(std::string_view name);  // ops/device_tables.cu
 
 namespace {
 
+/// Whether each tensor gets a block of its own and of its exact size: where the emulator looks at every access, it then
+/// sees where tensors end, when they are freed, and what of them was never written.
+bool exact_blocks() {
+#if defined(__CUDACC__)
+  return false;
+#else
+  return emu::settings().exact_blocks;
+#endif
+}
+
 /// Sizes of blocks: four steps per power of two from 512 bytes on, so that rounding wastes at most a fifth and a block
 /// fits the next tensor of about its size.
 size_t block_size(size_t bytes) {
+  if (exact_blocks()) return bytes;
   if (bytes <= 512) return 512;
   size_t const step = std::bit_floor(bytes - 1) / 4;
   return (bytes + step - 1) / step * step;
@@ -76,6 +90,10 @@ class DeviceBackend final : public Backend {
 
   void release(int index, void* block, size_t bytes) noexcept override {
     Unit& unit = units_[size_t(index)];
+    if (exact_blocks()) {
+      (void)rt::release(block);  // when the kernels that use it are over
+      return;
+    }
     std::lock_guard const guard(unit.lock);
     unit.kept[block_size(bytes)].push_back(block);
   }

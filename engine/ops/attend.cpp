@@ -145,6 +145,14 @@ struct Mods {
 template <class T>
 AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options,
                         Mods<T>& mods) {
+  for (auto const* tables : {&mods.score.tensors, &mods.sees.tensors})
+    for (Tensor const& table : *tables)
+      check(table.device() == q.device(), "attend", [&] {
+        return Complaint{
+            fmt::format("expected operands on one device, got q on {} and what the score or mask reads on {}",
+                        to_string(q.device()), to_string(table.device())),
+            "make scores and masks of tensors moved with .to()"};
+      });
   AttendArgs<T> a{.batch = q.size(0),
                   .heads = q.size(1),
                   .kv_heads = k.size(1),

@@ -17,7 +17,9 @@ struct Settings {
   size_t memory = size_t(1) << 30;  // HEED_EMU_MEMORY: bytes a device has
   unsigned launch_failures = 0;  // HEED_EMU_LAUNCH_FAILURES: one launch in so many fails, chosen by the seed; 0: none
   bool perturb = false;          // HEED_EMU_PERTURB: approximate functions err by up to 2 units in the last place
-  bool quiet = false;            // HEED_EMU_QUIET: reports are kept, not printed
+  bool exact_blocks =
+      false;  // HEED_EMU_EXACT: of the backend's memory, see engine/cuda/backend.cu; on where accesses are looked at
+  bool quiet = false;  // HEED_EMU_QUIET: reports are kept, not printed
 };
 Settings& settings();
 

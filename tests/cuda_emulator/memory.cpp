@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -31,7 +32,7 @@ struct Device {
   size_t used = 0;
   char* next = nullptr;
 };
-Device devices[most_devices];
+auto& devices = *new std::array<Device, most_devices>;  // as long as the program
 uint64_t numbers = 0;
 
 size_t rounded(size_t bytes) { return (bytes + 511) / 512 * 512; }

@@ -14,7 +14,7 @@ namespace heed::emulator {
 using emu::settings;
 
 namespace {
-std::vector<std::string> all_reports;
+std::vector<std::string>& all_reports = *new std::vector<std::string>;
 }
 
 void add_report(std::string text) {
@@ -25,7 +25,7 @@ void add_report(std::string text) {
 std::vector<std::string>& mutable_reports() { return all_reports; }
 
 char const* interned(std::string const& text) {
-  static std::set<std::string> texts;
+  static auto& texts = *new std::set<std::string>;
   return texts.insert(text).first->c_str();
 }
 

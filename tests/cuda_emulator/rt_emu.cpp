@@ -51,11 +51,12 @@ struct Known {  // of every operation
   char const* name;
 };
 
-std::deque<Known> operations(1);  // the first is none
-std::set<StreamState*> streams;
-std::set<EventState*> events;
-std::map<char*, size_t> pinned;
-StreamState default_streams[most_devices];
+// As long as the program: objects that outlive it in part release their memory.
+std::deque<Known>& operations = *new std::deque<Known>(1);  // the first is none
+std::set<StreamState*>& streams = *new std::set<StreamState*>;
+std::set<EventState*>& events = *new std::set<EventState*>;
+std::map<char*, size_t>& pinned = *new std::map<char*, size_t>;
+StreamState* const default_streams = new StreamState[most_devices];
 size_t stream_count = 0;
 Clock host;  // what the host has waited for
 char const* dead[most_devices] = {};
@@ -199,6 +200,12 @@ Settings& settings() {
     from.memory = size_t(number_from("HEED_EMU_MEMORY", uint64_t(1) << 30));
     from.launch_failures = unsigned(number_from("HEED_EMU_LAUNCH_FAILURES", 0));
     from.perturb = number_from("HEED_EMU_PERTURB", 0) != 0;
+#if defined(__SANITIZE_ADDRESS__)
+    constexpr bool looked_at = true;
+#else
+    constexpr bool looked_at = checker::looks;
+#endif
+    from.exact_blocks = number_from("HEED_EMU_EXACT", looked_at) != 0;
     from.quiet = number_from("HEED_EMU_QUIET", 0) != 0;
     return from;
   }();

@@ -1,17 +1,26 @@
 #!/usr/bin/env bash
-# Builds the tests that run CUDA kernels on the CPU and runs them: tests/cuda_emulator/run.sh [build directory] [jobs]
+# Builds the tests that run CUDA kernels on the CPU and runs them: tests/cuda_emulator/run.sh [build directory] [jobs] [programs]
+# (programs: a regular expression; all if it is left out).
 # Each in its builds (plain, asan, race). Prints what each build notices of the planted bugs; the last line reads
 # "N passed, N failed, N skipped", and the exit status is 1 if any failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 directory=${1:-build/release}
 jobs=${2:-$(nproc)}
+only=${3:-.}
 
-# Programs, of tests/cuda_emulator/CMakeLists.txt's heed_emulator_test(), and how long one build of each may take (seconds).
+# Program, seconds that one build of it may take, its builds (those of CMakeLists.txt; plain is its name alone where the
+# program is one of the usual tests, too), and what it is asked to run.
 programs="
-cuda_emulator_test 60
-cuda_mutation_test 120"
-builds="plain asan race"
+cuda_emulator_test   60 _plain,_asan,_race
+cuda_mutation_test  120 _plain,_asan,_race
+cuda_rows_test      200 ,_race
+cuda_gemm_test      200 ,_race
+cuda_attend_test    200 ,_race
+ops_reduce_test     200 _race -tc=an?emulated*
+ops_pointwise_test  200 _race -tc=an?emulated*
+ops_neural_test     200 _race -tc=an?emulated*
+ops_product_test    200 _race -tc=an?emulated*"
 
 passed=0 failed=0 skipped=0
 ok() { echo "ok - $*"; }
@@ -19,9 +28,17 @@ bad() { echo "not ok - $*" && failed=$((failed + 1)); }
 
 if [ ! -f "$directory/build.ninja" ]; then cmake --preset release -G Ninja -B "$directory" >/dev/null || { bad configures; }; fi
 targets=()
-while read -r name limit; do
-  for build in $builds; do [ -n "$name" ] && targets+=("${name}_$build"); done
-done <<<"$programs"
+# each_program command: with the program, its seconds, and its arguments.
+each_program() {
+  local name limit builds arguments build
+  while read -r name limit builds arguments; do
+    [[ -n $name && $name =~ $only ]] || continue
+    IFS=, read -r -a builds <<<"$builds"
+    for build in "${builds[@]}"; do "$@" "$name$build" "$limit" "$arguments"; done
+  done <<<"$programs"
+}
+add_target() { targets+=("$1"); }
+each_program add_target
 
 start=$SECONDS
 log=$(mktemp)
@@ -35,26 +52,25 @@ fi
 
 mutations=$(mktemp)
 trap 'rm -f "$log" "$mutations"' EXIT
-while read -r name limit; do
-  [ -n "$name" ] || continue
-  for build in $builds; do
-    [ -x "$directory/tests/${name}_$build" ] || { bad "${name}_$build is there"; continue; }
-    start=$(date +%s%N)
-    ASAN_OPTIONS=detect_leaks=1 timeout "$limit" "$directory/tests/${name}_$build" >"$log" 2>&1
-    status=$?
-    grep '^mutation|' "$log" >>"$mutations"
-    if read -r p f s < <(sed -nE 's/^heed: ([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$log" | tail -n 1); then
-      passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-      [ "$status" -eq 0 ] || [ "$f" -gt 0 ] || bad "${name}_$build ended with status $status"
-    else
-      bad "${name}_$build ended with status $status"
-    fi
-    tenths=$((($(date +%s%N) - start) / 100000000))
-    printf '%s %-28s %3d.%d s\n' "$([ "$status" -eq 0 ] && echo "ok    -" || echo "not ok -")" "${name}_$build" \
-      $((tenths / 10)) $((tenths % 10))
-    [ "$status" -eq 0 ] || tail -n 60 "$log"
-  done
-done <<<"$programs"
+run_program() {
+  local name=$1 limit=$2 start status tenths p f s
+  [ -x "$directory/tests/$name" ] || { bad "$name is there"; return; }
+  start=$(date +%s%N)
+  # shellcheck disable=SC2086
+  timeout "$limit" "$directory/tests/$name" $3 </dev/null >"$log" 2>&1
+  status=$?
+  grep '^mutation|' "$log" >>"$mutations"
+  if read -r p f s < <(sed -nE 's/^heed: ([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$log" | tail -n 1); then
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    [ "$status" -eq 0 ] || [ "$f" -gt 0 ] || bad "$name ended with status $status"
+  else
+    bad "$name ended with status $status"
+  fi
+  tenths=$((($(date +%s%N) - start) / 100000000))
+  printf '%s %-28s %3d.%d s\n' "$([ "$status" -eq 0 ] && echo "ok    -" || echo "not ok -")" "$name" $((tenths / 10)) $((tenths % 10))
+  [ "$status" -eq 0 ] || tail -n 60 "$log"
+}
+each_program run_program
 
 # What each build notices: in order, and with how many of ten seeds.
 awk -F'|' '

@@ -209,7 +209,8 @@ void modified_cases() {
        }},
       {"documents",
        [](Tensors const& x) {
-         return AttendOptions{.score = alibi(x[3]), .sees = documents(document_ids(x[0].size(0), x[1].size(2)))};
+         return AttendOptions{.score = alibi(x[3]),
+                              .sees = documents(document_ids(x[0].size(0), x[1].size(2)).to(x[0].device()))};
        }},
       {"a union of masks",
        [](Tensors const& x) {
@@ -241,7 +242,7 @@ void modified_cases() {
          return AttendOptions{.left = 6,
                               .dropout = 0.2,
                               .draw = {5, 6},
-                              .sees = documents(document_ids(x[0].size(0), x[1].size(2))),
+                              .sees = documents(document_ids(x[0].size(0), x[1].size(2)).to(x[0].device())),
                               .weight = [&](auto s, auto at) {
                                 auto const positive = max(s + read(table, {at.h, 1.}), 0.);
                                 return positive * positive;
@@ -267,7 +268,7 @@ void normaliser_cases() {
          return AttendOptions{.dropout = 0.2,
                               .draw = {7, 8},
                               .score = relative_bias(x[4]),
-                              .sees = documents(document_ids(x[0].size(0), x[1].size(2))),
+                              .sees = documents(document_ids(x[0].size(0), x[1].size(2)).to(x[0].device())),
                               .entmax = 1.25};
        }},
       {"top 2 with a sink",

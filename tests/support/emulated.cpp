@@ -15,6 +15,8 @@ Backend& device_backend();
 namespace heed::test {
 
 Device emulated_device() {
+  // HEED_TEST_DEVICE: a real one in its place (tests/gpu.sh).
+  if (char const* const real = std::getenv("HEED_TEST_DEVICE"); real && *real) return parse_device(real);
   static bool const registered = [] {
     register_backend(Device::Kind::emu, device_backend());
     // HEED_EMU_PTX: a folder with nvcc's PTX of the kernels, which then runs in their place.
