@@ -34,7 +34,7 @@ struct HalfGemmArgs {
 template <class E, class Out>
 void gemm_half(HalfGemmArgs<E, Out> const& g);
 /// Product i reads A + i·a_step and B + i·b_step and writes C + i·c_step. A c_step of zero sums the products, in order.
-/// Tiles are 128 × 128 or 64 × 64 elements; 0: by shape.
+/// Tiles are 128 × 128 or 64 × 64 elements; 0: by shape. Operands that are not aligned: 64.
 template <class E, class Out>
 void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step,
                        int tile = 0);
