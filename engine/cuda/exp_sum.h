@@ -7,7 +7,7 @@ namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 
 template <class T>
-struct ExpSum {
+struct alignas(2 * sizeof(T)) ExpSum {  // moved by one access
   T max, sum;
 };
 

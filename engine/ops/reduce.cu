@@ -64,7 +64,7 @@ struct LogSumExp : ExpSums<T> {
 };
 
 template <class T>
-struct Found {
+struct alignas(16) Found {  // moved by one access
   T value;
   int64_t at;
 };
