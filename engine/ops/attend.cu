@@ -3,9 +3,9 @@
 // dk and dv (a block a key tile), so that nothing is added up by atomics.
 #include <heed/engine/cuda/kernel.h>
 #include <heed/engine/cuda/launch.h>
-#include <heed/engine/ops/program_threads.h>
 #include <heed/engine/cuda/warp.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/program_threads.h>
 
 #include <optional>
 
@@ -22,7 +22,7 @@ template <class T>
 struct Rows {  // of a [B, H, T, D] operand
   T* at;
   int64_t batch, head, row;
-  bool aligned;  // 4 neighbours may be read at once
+  bool aligned;  // whole groups of 4, which may be read at once
 };
 
 /// AttendArgs with what a kernel needs to know besides.
@@ -90,6 +90,9 @@ struct Shape {
   static constexpr int groups = columns / tile;
   static constexpr int stage = 2 * depth * pitch > depth* columns ? 2 * depth* pitch : depth* columns;
   static constexpr int most_resident = 128;  // depth up to which the rows of the own tile stay in shared memory
+  // That a multiprocessor should hold at a time; the gradients of keys need registers for two results.
+  static constexpr int blocks = columns > 64 ? 1 : tile == 64 ? 2 : sizeof(T) == 4 ? 5 : 4;
+  static constexpr int key_blocks = tile == 64 ? 1 : 4;
   static_assert(side <= 32 && 32 % side == 0);
 };
 
@@ -142,20 +145,25 @@ struct Block {
 
   /// to[p][row] = from[row][p] for `rows` rows and `left` columns; 0 elsewhere.
   __device__ void load_transposed(T* to, T const* from, int64_t row_step, int rows, int left, bool aligned) {
+    // Two neighbours read 8 elements of a row; 16 rows at two depths fall into different banks.
+    constexpr int stride = threads / (2 * tile) * 8;
+    static_assert(threads % (2 * tile) == 0 && depth % stride == 0);
+    int const row = int(threadIdx.x) / 2 % tile, first = int(threadIdx.x) % 2 * 4 + int(threadIdx.x) / (2 * tile) * 8;
+    if (row >= rows) left = 0;
+    T const* at = from + row * row_step + first;
+    T* target = to + first * pitch + row;
+    if (aligned) {
+#pragma unroll 2
+      for (int p = first; p < depth; p += stride, at += stride, target += stride * pitch) {
+        Four<T> const x = p < left ? *reinterpret_cast<Four<T> const*>(at) : Four<T>{};
 #pragma unroll
-    for (int i = 0; i < tile * depth / 4 / threads; ++i) {
-      // Two neighbours read 8 elements of a row; 16 rows at two depths fall into different banks.
-      int const v = int(threadIdx.x) + i * threads, row = v / 2 % tile, p = v % 2 * 4 + v / (2 * tile) * 8;
-      T const* const at = from + row * row_step + p;
-      Four<T> x;
-      if (aligned && row < rows && p + 4 <= left) {
-        x = *reinterpret_cast<Four<T> const*>(at);
-      } else {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) x.x[e] = row < rows && p + e < left ? at[e] : T(0);
+        for (int e = 0; e < 4; ++e) target[e * pitch] = x.x[e];
       }
+    } else {
+#pragma unroll 1
+      for (int p = first; p < depth; p += stride, at += stride, target += stride * pitch)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) to[(p + e) * pitch + row] = x.x[e];
+        for (int e = 0; e < 4; ++e) target[e * pitch] = p + e < left ? at[e] : T(0);
     }
   }
 
@@ -182,7 +190,7 @@ struct Block {
       __syncthreads();
       T const* const tx_panel = stage + depth * pitch + tx * 4;
       T const* const ty_panel = (kept ? kept + p * pitch : stage) + ty * 4;
-#pragma unroll 8
+#pragma unroll 4
       for (int e = 0; e < left; ++e) {
         Four<T> const u = *reinterpret_cast<Four<T> const*>(ty_panel + e * pitch);
         Four<T> const w = *reinterpret_cast<Four<T> const*>(tx_panel + e * pitch);
@@ -194,6 +202,36 @@ struct Block {
     }
   }
 
+  /// stage[line][c] = from[line][c] for lines and columns that there are, and whose norm is not −∞; 0 elsewhere.
+  /// Whether this thread has met a NaN or Inf.
+  __device__ bool load_lines(T const* from, int64_t row_step, int lines, int64_t columns_left, bool aligned,
+                             T const* norms) {
+    constexpr int across = S::columns / 4, stride = threads / across;
+    static_assert(threads % across == 0 && depth % stride == 0);
+    int const c = int(threadIdx.x) % across * 4, first = int(threadIdx.x) / across;
+    int const left = columns_left - c < 4 ? int(columns_left - c) : 4;
+    T const* at = from + first * row_step + c;
+    T* target = stage + first * S::columns + c;
+    bool odd = false;
+#pragma unroll 2
+    for (int line = first; line < depth; line += stride, at += stride * row_step, target += stride * S::columns) {
+      bool const there = line < lines && left > 0 && !(norms && norms[line] == nothing<T>);
+      Four<T> x{};
+      if (there) {
+        if (aligned) {
+          x = *reinterpret_cast<Four<T> const*>(at);
+        } else {
+#pragma unroll
+          for (int e = 0; e < 4; ++e)
+            if (e < left) x.x[e] = at[e];
+        }
+      }
+      odd |= odd_number(x.x[0]) || odd_number(x.x[1]) || odd_number(x.x[2]) || odd_number(x.x[3]);
+      *reinterpret_cast<Four<T>*>(target) = x;
+    }
+    return odd;
+  }
+
   /// to[r][c] += Σ_k weights[k][4·ty + r]·x[k][column + …]. Where `guarded`, a NaN or Inf in x meets only what is seen.
   /// Rows k with norms[k] = −∞ count as 0.
   __device__ void add_weighted(T (&to)[4][S::groups * 4], T const* x, int64_t x_row, int rows, int64_t columns_left,
@@ -201,23 +239,8 @@ struct Block {
 #pragma unroll 1
     for (int k = 0; k < rows; k += depth) {
       __syncthreads();
-      bool odd = false;
-#pragma unroll
-      for (int i = 0; i < depth * S::columns / 4 / threads; ++i) {
-        int const v = int(threadIdx.x) + i * threads, line = v / (S::columns / 4), c = v % (S::columns / 4) * 4;
-        T const* const at = x + (k + line) * x_row + c;
-        bool const there = k + line < rows && !(norms && norms[k + line] == nothing<T>);
-        Four<T> y;
-        if (aligned && there && c + 4 <= columns_left) {
-          y = *reinterpret_cast<Four<T> const*>(at);
-        } else {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) y.x[e] = there && c + e < columns_left ? at[e] : T(0);
-        }
-        if (guarded) odd |= odd_number(y.x[0]) || odd_number(y.x[1]) || odd_number(y.x[2]) || odd_number(y.x[3]);
-        *reinterpret_cast<Four<T>*>(stage + line * S::columns + c) = y;
-      }
-      bool const careful = __syncthreads_or(odd);
+      bool const odd = load_lines(x + k * x_row, x_row, rows - k, columns_left, aligned, norms ? norms + k : nullptr);
+      bool const careful = __syncthreads_or(guarded && odd);
       int const count = clipped(rows - k);
       if (!careful) {
 #pragma unroll 4
@@ -263,20 +286,28 @@ struct Block {
 
   /// Bit 4r + c: query i + 4·ty + r sees key j + 4·tx + c. `full`: all that exist do.
   __device__ uint32_t visible(int64_t i, int queries, int64_t j, int keys, bool full) {
+    // Of column − row, in numbers that are small.
+    int const low = full ? -tile : within_tile(a.shift_low + i - j),
+              high = full ? tile : within_tile(a.shift_high + i - j);
+    uint8_t const* mask = full || !a.mask ? nullptr
+                                          : a.mask + b * a.mask_batch + h * a.mask_head + (i + ty * 4) * a.mask_row +
+                                                (j + tx * 4) * a.mask_col;
     uint32_t bits = 0;
 #pragma unroll
-    for (int r = 0; r < 4; ++r)
+    for (int r = 0; r < 4; ++r) {
+      int const row = ty * 4 + r;
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        int const row = ty * 4 + r, column = tx * 4 + c;
-        bool sees = row < queries && column < keys;
-        if (sees && !full) {
-          int64_t const y = i + row, x = j + column;
-          sees = x >= y + a.shift_low && x <= y + a.shift_high;
-          if (sees && a.mask) sees = a.mask[b * a.mask_batch + h * a.mask_head + y * a.mask_row + x * a.mask_col] != 0;
-        }
+        int const column = tx * 4 + c;
+        bool const sees = row < queries && column < keys && column - row >= low && column - row <= high;
         bits |= uint32_t(sees) << (4 * r + c);
       }
+    }
+    if (mask) {
+#pragma unroll 1
+      for (int x = 0; x < 16; ++x)
+        if (bits >> x & 1 && mask[x / 4 * a.mask_row + x % 4 * a.mask_col] == 0) bits &= ~(1u << x);
+    }
     if constexpr (S::mods)
       if (!full && a.sees.steps && bits) {
         T local[program_locals][4];
@@ -291,6 +322,7 @@ struct Block {
       }
     return bits;
   }
+  static __device__ int within_tile(int64_t x) { return x < -tile ? -tile : x > tile ? tile : int(x); }
   __device__ void put_seen(uint32_t bits) {
 #pragma unroll
     for (int r = 0; r < 4; ++r) seen[(ty * 4 + r) * side + tx] = uint8_t(bits >> 4 * r & 15);
@@ -388,7 +420,7 @@ struct Parts {
 };
 
 template <class T, class S>
-__global__ void __launch_bounds__(S::threads)
+__global__ void __launch_bounds__(S::threads, S::blocks)
     forward_tiles(Scene<T> a, Rows<T> out, T* lse, Parts<T> parts, int64_t query_tiles, int slices) {
   HEED_DYNAMIC_SHARED(T, shared);
   constexpr int tile = S::tile;
@@ -632,7 +664,7 @@ __global__ void __launch_bounds__(256)
 }
 
 template <class T, class S>
-__global__ void __launch_bounds__(S::threads)
+__global__ void __launch_bounds__(S::threads, S::blocks)
     query_gradients(Scene<T> a, Slopes<T> x, int64_t query_tiles, int slices) {
   HEED_DYNAMIC_SHARED(T, shared);
   constexpr int tile = S::tile;
@@ -697,7 +729,8 @@ __device__ inline int listed(Scene<T> const& a, int64_t b, int64_t h, int64_t qu
 }
 
 template <class T, class S>
-__global__ void __launch_bounds__(S::threads) key_gradients(Scene<T> a, Slopes<T> x, int64_t key_tiles, int slices) {
+__global__ void __launch_bounds__(S::threads, S::key_blocks)
+    key_gradients(Scene<T> a, Slopes<T> x, int64_t key_tiles, int slices) {
   HEED_DYNAMIC_SHARED(T, shared);
   constexpr int tile = S::tile;
   Block<T, S> block(a, shared);
@@ -758,13 +791,14 @@ __global__ void __launch_bounds__(S::threads) key_gradients(Scene<T> a, Slopes<T
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
-Rows<T> rows(T* at, int64_t batch, int64_t head, int64_t row) {
-  bool const aligned = reinterpret_cast<uintptr_t>(at) % 16 == 0 && batch % 4 == 0 && head % 4 == 0 && row % 4 == 0;
+Rows<T> rows(T* at, int64_t width, int64_t batch, int64_t head, int64_t row) {
+  bool const aligned =
+      width % 4 == 0 && reinterpret_cast<uintptr_t>(at) % 16 == 0 && batch % 4 == 0 && head % 4 == 0 && row % 4 == 0;
   return {at, batch, head, row, aligned};
 }
 template <class T>
-Rows<T> rows(T* at, AttendStrides const& s) {
-  return rows(at, s.batch, s.head, s.row);
+Rows<T> rows(T* at, int64_t width, AttendStrides const& s) {
+  return rows(at, width, s.batch, s.head, s.row);
 }
 
 /// The scene, with programs and pattern in device memory for as long as it lives.
@@ -780,9 +814,9 @@ struct Staged {
     int64_t const pattern_tile = a.tiles().queries;
     tile = !mods && sizeof(T) == 4 && pattern_tile >= 64 && !a.pattern ? 64 : 32;
     s.heads = a.heads, s.kv_heads = a.kv_heads, s.tq = a.tq, s.tk = a.tk, s.d = a.d, s.dv = a.dv;
-    s.q = rows(a.q, a.q_batch, a.q_head, a.q_row);
-    s.k = rows(a.k, a.k_batch, a.k_head, a.k_row);
-    s.v = rows(a.v, a.v_batch, a.v_head, a.v_row);
+    s.q = rows(a.q, a.d, a.q_batch, a.q_head, a.q_row);
+    s.k = rows(a.k, a.d, a.k_batch, a.k_head, a.k_row);
+    s.v = rows(a.v, a.dv, a.v_batch, a.v_head, a.v_row);
     s.scale = a.scale, s.shift_low = a.shift_low(), s.shift_high = a.shift_high();
     s.mask = a.mask, s.mask_batch = a.mask_batch, s.mask_head = a.mask_head;
     s.mask_row = a.mask_row, s.mask_col = a.mask_col;
@@ -848,7 +882,7 @@ void forward(AttendArgs<T> const& a, T* out, AttendStrides os, T* lse) {
   if (total <= 0) return;
   Staged<T> const staged(a);
   Scene<T> const& s = staged.scene;
-  Rows<T> const to = rows(out, os);
+  Rows<T> const to = rows(out, a.dv, os);
   with_shape(staged, a.dv, [&]<class S>(S) {
     int64_t const query_tiles = ceil_div(a.tq, S::tile), slices = a.dv > 0 ? ceil_div(a.dv, S::columns) : 1;
     int64_t const blocks = a.batch * a.heads * query_tiles * slices;
@@ -871,13 +905,13 @@ void backward(AttendArgs<T> const& a, AttendGradArgs<T> const& g) {
   Staged<T> const staged(a, g.slope);
   Scene<T> const& s = staged.scene;
   Slopes<T> x{};
-  x.dout = rows(g.dout, g.dout_strides), x.lse = g.lse;
-  x.dq = rows(g.dq, g.dq_strides), x.dk = rows(g.dk, g.dk_strides), x.dv = rows(g.dv, g.dv_strides);
+  x.dout = rows(g.dout, a.dv, g.dout_strides), x.lse = g.lse;
+  x.dq = rows(g.dq, a.d, g.dq_strides), x.dk = rows(g.dk, a.d, g.dk_strides), x.dv = rows(g.dv, a.dv, g.dv_strides);
   DeviceScratch<T> delta(a.direct ? 0 : total);
   x.delta = delta.data();
   if (!a.direct && total > 0)
-    launch(prepare<T>, "attend (backward, rows)", in_a_row(ceil_div(total, 8)), {256}, 0, s, rows(g.out, g.out_strides),
-           x.dout, g.lse, g.dlse, delta.data(), total);
+    launch(prepare<T>, "attend (backward, rows)", in_a_row(ceil_div(total, 8)), {256}, 0, s,
+           rows(g.out, a.dv, g.out_strides), x.dout, g.lse, g.dlse, delta.data(), total);
 
   // Sinks: copies of them, peaks, addresses of the sums, the sums.
   int64_t places = 0;

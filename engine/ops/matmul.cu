@@ -2,8 +2,10 @@
 // way while this one is multiplied (Volkov and Demmel, "Benchmarking GPUs to tune dense linear algebra", 2008).
 #include <heed/engine/cuda/kernel.h>
 #include <heed/engine/cuda/launch.h>
+#include <heed/engine/cuda/mma.h>
 #include <heed/engine/cuda/warp.h>
 #include <heed/engine/ops/matmul.h>
+#include <heed/engine/ops/matmul_half.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
@@ -41,10 +43,11 @@ struct Task {
   T* parts;
 };
 
-/// A block computes 32·a_groups/2 … : warps_m × warps_n warps, each 16·m_groups × 32·n_groups, a thread 4 × 4 of every
-/// group.
-template <int warps_m_, int warps_n_, int m_groups_, int n_groups_, bool whole_>
+/// A block has warps_m × warps_n warps, each with 16·m_groups × 32·n_groups of C: a thread has 4 × 4 of every group, or
+/// on the matrix units (tf32) what mma::row and mma::column say of 16 × 8.
+template <int warps_m_, int warps_n_, int m_groups_, int n_groups_, bool whole_, bool units_ = false>
 struct Shape {
+  static constexpr bool units = units_;
   static constexpr bool whole = whole_;  // the form for whole groups of 4 alone, which needs fewer registers
   static constexpr int warps_m = warps_m_, warps_n = warps_n_, m_groups = m_groups_, n_groups = n_groups_;
   static constexpr int threads = 32 * warps_m * warps_n, depth = 8;
@@ -52,13 +55,16 @@ struct Shape {
 };
 using Large = Shape<4, 2, 2, 2, true>;   // 128 × 128, 256 threads
 using Small = Shape<2, 2, 2, 1, false>;  // 64 × 64, 128 threads
+using LargeUnits = Shape<4, 2, 2, 2, true, true>;
+using SmallUnits = Shape<2, 2, 2, 1, false, true>;
 
 /// A thread's 4 elements of a panel of `rows` × `depth` on their way from global to shared memory, where it lies as
-/// [depth][rows + 4]: so 16 rows written by a warp at 2 depths fall into different banks. Whole: what is contiguous has
+/// [depth][rows + 4]: so 16 rows written by a warp at 2 depths fall into different banks ([rows + 8] for matrix units,
+/// which read 8 rows at 4 depths). Whole: what is contiguous has
 /// a multiple of 4 elements, aligned, so that 4 lie inside or outside together.
-template <class T, int rows, int depth, int threads, bool along_depth, bool whole>
+template <class T, int rows, int depth, int threads, bool along_depth, bool whole, bool units>
 struct Courier {
-  static constexpr int pitch = rows + 4;
+  static constexpr int pitch = rows + (units ? 8 : 4);
   static_assert(rows * depth == 4 * threads);
   T const* from;
   int rows_left;  // from the first element on
@@ -70,15 +76,17 @@ struct Courier {
   static __device__ int start() {
     return along_depth ? int(threadIdx.x) % (depth / 4) * 4 : int(threadIdx.x) / (rows / 4);
   }
-  /// `at`: row 0 of the panel at its first depth.
+  /// `at`: row 0 of the panel at its first depth. In the whole form rows that do not exist repeat the first ones: what
+  /// they give is not written.
   __device__ Courier(Panel<T> const& panel, T const* at, int rows_there)
-      : from(at + row() * panel.row_step + start() * panel.depth_step), rows_left(rows_there - row()) {}
+      : from(at + (whole && row() >= rows_there ? 0 : row()) * panel.row_step + start() * panel.depth_step),
+        rows_left(rows_there - row()) {}
 
   /// What lies outside is 0.
   __device__ void fetch(Panel<T> const& panel, int depth_left) {
     int const left = depth_left - start();
     if constexpr (whole) {
-      held = rows_left > 0 && left > 0 ? *reinterpret_cast<Four<T> const*>(from) : Four<T>{};
+      held = left > 0 ? *reinterpret_cast<Four<T> const*>(from) : Four<T>{};
       return;
     }
     if (panel.aligned && (along_depth ? rows_left > 0 && left >= 4 : rows_left >= 4 && left > 0)) {
@@ -118,8 +126,8 @@ template <class T, class S, bool a_along_depth, bool b_along_depth>
 __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
                                               : sizeof(T) == 4  ? 5
                                                                 : 2) multiply_tiles(Task<T> x) {
-  using FromA = Courier<T, S::m, S::depth, S::threads, a_along_depth, S::whole>;
-  using FromB = Courier<T, S::n, S::depth, S::threads, b_along_depth, S::whole>;
+  using FromA = Courier<T, S::m, S::depth, S::threads, a_along_depth, S::whole, S::units>;
+  using FromB = Courier<T, S::n, S::depth, S::threads, b_along_depth, S::whole, S::units>;
   HEED_SHARED(Four<T>, fours_a, 2 * S::depth * FromA::pitch / 4);  // aligned for whole Fours
   HEED_SHARED(Four<T>, fours_b, 2 * S::depth * FromB::pitch / 4);
   T* const shared_a = reinterpret_cast<T*>(fours_a);
@@ -128,30 +136,34 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
   int const m_tiles = int((x.a.rows + S::m - 1) / S::m), n_tiles = int((x.b.rows + S::n - 1) / S::n);
   int const z = int(blockIdx.x) / (m_tiles * n_tiles);
   Place const place(int(blockIdx.x) - z * m_tiles * n_tiles, m_tiles, n_tiles);
-  int64_t const i = int64_t(place.row) * S::m, j = int64_t(place.column) * S::n;
+  int const i = place.row * S::m, j = place.column * S::n;
   int const m_left = clipped(x.a.rows - i, S::m), n_left = clipped(x.b.rows - j, S::n);
 
   int const first = int(blockIdx.y) * x.part_tiles;
   int const count = first + x.part_tiles < x.depth_tiles ? x.part_tiles : x.depth_tiles - first;
   int const tiles_each = int((x.depth + S::depth - 1) / S::depth);
-  // The next tile to fetch is tile `next` of a product.
-  int next = tiles_each ? first % tiles_each : 0;
+  int const next = tiles_each ? first % tiles_each : 0;
   int64_t const product = z * x.summed + (tiles_each ? first / tiles_each : 0);
-  T const* const a = x.a.at + i * x.a.row_step + product * x.a.product_step + int64_t(next) * S::depth * x.a.depth_step;
-  T const* const b = x.b.at + j * x.b.row_step + product * x.b.product_step + int64_t(next) * S::depth * x.b.depth_step;
+  T const* const a =
+      x.a.at + int64_t(i) * x.a.row_step + product * x.a.product_step + int64_t(next) * S::depth * x.a.depth_step;
+  T const* const b =
+      x.b.at + int64_t(j) * x.b.row_step + product * x.b.product_step + int64_t(next) * S::depth * x.b.depth_step;
 
   int const lane = int(threadIdx.x % 32), warp = int(threadIdx.x / 32);
-  int const own_m = warp / S::warps_n * 16 * S::m_groups + lane / 8 * 4;
-  int const own_n = warp % S::warps_n * 32 * S::n_groups + lane % 8 * 4;
-  T sum[S::m_groups * 4][S::n_groups * 4] = {};
+  int const warp_m = warp / S::warps_n * 16 * S::m_groups, warp_n = warp % S::warps_n * 32 * S::n_groups;
+  int const own_m = warp_m + (S::units ? lane / 4 : lane / 8 * 4),
+            own_n = warp_n + (S::units ? lane / 4 : lane % 8 * 4);
+  T sum[S::units ? 1 : S::m_groups * 4][S::units ? 1 : S::n_groups * 4] = {};
+  T unit_sum[S::units ? S::m_groups : 1][S::units ? S::n_groups * 4 : 1][4] = {};
   FromA from_a(x.a, a, m_left);
   FromB from_b(x.b, b, n_left);
+  int left = int(x.depth) - next * S::depth;  // of the product whose tiles are being fetched
   auto const fetch = [&] {
-    int const left = clipped(x.depth - int64_t(next) * S::depth, S::depth);
     from_a.fetch(x.a, left);
     from_b.fetch(x.b, left);
     from_a.from += x.a.tile_step, from_b.from += x.b.tile_step;
-    if (++next == tiles_each) next = 0, from_a.from += x.a.next_product, from_b.from += x.b.next_product;
+    left -= S::depth;
+    if (left <= 0) left = int(x.depth), from_a.from += x.a.next_product, from_b.from += x.b.next_product;
   };
 
   if (count > 0) {
@@ -167,17 +179,34 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
     if (more) fetch();
     T const* const ta = shared_a + slot * S::depth * FromA::pitch + own_m;
     T const* const tb = shared_b + slot * S::depth * FromB::pitch + own_n;
+    if constexpr (S::units) {
+      uint32_t va[S::m_groups][4], vb[S::n_groups * 4][2];
 #pragma unroll
-    for (int d = 0; d < S::depth; ++d) {
-      Four<T> va[S::m_groups], vb[S::n_groups];
+      for (int r = 0; r < S::m_groups; ++r)
 #pragma unroll
-      for (int g = 0; g < S::m_groups; ++g) va[g] = *reinterpret_cast<Four<T> const*>(ta + d * FromA::pitch + g * 16);
+        for (int e = 0; e < 4; ++e)
+          va[r][e] = mma::tf32(ta[(lane % 4 + e / 2 * 4) * FromA::pitch + r * 16 + e % 2 * 8]);
 #pragma unroll
-      for (int g = 0; g < S::n_groups; ++g) vb[g] = *reinterpret_cast<Four<T> const*>(tb + d * FromB::pitch + g * 32);
+      for (int c = 0; c < S::n_groups * 4; ++c)
 #pragma unroll
-      for (int r = 0; r < S::m_groups * 4; ++r)
+        for (int e = 0; e < 2; ++e) vb[c][e] = mma::tf32(tb[(lane % 4 + e * 4) * FromB::pitch + c * 8]);
 #pragma unroll
-        for (int c = 0; c < S::n_groups * 4; ++c) sum[r][c] += va[r / 4].x[r % 4] * vb[c / 4].x[c % 4];
+      for (int r = 0; r < S::m_groups; ++r)
+#pragma unroll
+        for (int c = 0; c < S::n_groups * 4; ++c) mma::m16n8k8_tf32(unit_sum[r][c], va[r], vb[c]);
+    } else {
+#pragma unroll
+      for (int d = 0; d < S::depth; ++d) {
+        Four<T> va[S::m_groups], vb[S::n_groups];
+#pragma unroll
+        for (int g = 0; g < S::m_groups; ++g) va[g] = *reinterpret_cast<Four<T> const*>(ta + d * FromA::pitch + g * 16);
+#pragma unroll
+        for (int g = 0; g < S::n_groups; ++g) vb[g] = *reinterpret_cast<Four<T> const*>(tb + d * FromB::pitch + g * 32);
+#pragma unroll
+        for (int r = 0; r < S::m_groups * 4; ++r)
+#pragma unroll
+          for (int c = 0; c < S::n_groups * 4; ++c) sum[r][c] += va[r / 4].x[r % 4] * vb[c / 4].x[c % 4];
+      }
     }
     // The other half was read before the barrier above.
     if (more) {
@@ -189,33 +218,51 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
   bool const whole_sum = !x.parts;
   T* const c = whole_sum ? x.c + z * x.c_step : x.parts + (int64_t(z) * gridDim.y + blockIdx.y) * x.a.rows * x.b.rows;
   int64_t const c_row = whole_sum ? x.c_row : x.b.rows;
+  // `count` neighbours of C, where they are.
+  auto const write = [&]<int count>(int row, int column, T const(&from)[count]) {
+    if (row >= m_left) return;
+    T* const to = c + int64_t(i + row) * c_row + (j + column);
+    struct alignas(count * sizeof(T) < 16 ? count * sizeof(T) : 16) Some {
+      T x[count];
+    } value;
 #pragma unroll
-  for (int r = 0; r < S::m_groups * 4; ++r) {
-    int const row = own_m + r / 4 * 16 + r % 4;
-    if (row >= m_left) continue;
+    for (int e = 0; e < count; ++e) value.x[e] = from[e];
+    if (whole_sum && (x.accumulate || x.bias)) {
 #pragma unroll
-    for (int g = 0; g < S::n_groups; ++g) {
-      int const column = own_n + g * 32;
-      T* const to = c + (i + row) * c_row + j + column;
-      Four<T> value;
-#pragma unroll
-      for (int e = 0; e < 4; ++e) value.x[e] = sum[r][g * 4 + e];
-      if (whole_sum && (x.accumulate || x.bias)) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          if (column + e < n_left) {
-            if (x.accumulate) value.x[e] += to[e];
-            if (x.bias) value.x[e] += x.bias[j + column + e];
-          }
-      }
-      if (x.c_aligned && column + 4 <= n_left) {
-        *reinterpret_cast<Four<T>*>(to) = value;
-      } else {
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          if (column + e < n_left) to[e] = value.x[e];
-      }
+      for (int e = 0; e < count; ++e)
+        if (column + e < n_left) {
+          if (x.accumulate) value.x[e] += to[e];
+          if (x.bias) value.x[e] += x.bias[j + column + e];
+        }
     }
+    if (x.c_aligned && column + count <= n_left) {
+      *reinterpret_cast<Some*>(to) = value;
+    } else {
+#pragma unroll
+      for (int e = 0; e < count; ++e)
+        if (column + e < n_left) to[e] = value.x[e];
+    }
+  };
+  if constexpr (S::units) {
+#pragma unroll
+    for (int r = 0; r < S::m_groups; ++r)
+#pragma unroll
+      for (int g = 0; g < S::n_groups * 4; ++g)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          T const pair[2] = {unit_sum[r][g][2 * h], unit_sum[r][g][2 * h + 1]};
+          write(warp_m + r * 16 + mma::row(2 * h), warp_n + g * 8 + mma::column(0), pair);
+        }
+  } else {
+#pragma unroll
+    for (int r = 0; r < S::m_groups * 4; ++r)
+#pragma unroll
+      for (int g = 0; g < S::n_groups; ++g) {
+        T four[4];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) four[e] = sum[r][g * 4 + e];
+        write(own_m + r / 4 * 16 + r % 4, own_n + g * 32, four);
+      }
   }
 }
 
@@ -248,8 +295,8 @@ template <class T, class S>
 void run(Task<T> x, int64_t batch) {
   int64_t const tiles = ceil_div(x.a.rows, S::m) * ceil_div(x.b.rows, S::n) * batch;
   int64_t const depth_tiles = ceil_div(x.depth, S::depth) * x.summed;
-  check(depth_tiles < 0x7fffffff, "gemm", [] {
-    return Complaint{"expected sums of fewer than 2^34 products", "split the summed axis"};
+  check(x.depth < 0x7fffffff && x.a.rows < 0x7fffff00 && x.b.rows < 0x7fffff00 && depth_tiles < 0x7fffffff, "gemm", [] {
+    return Complaint{"expected fewer than 2^31 rows, columns and products in a sum", "split the long axis"};
   });
   x.depth_tiles = int(depth_tiles);
   for (Panel<T>* side : {&x.a, &x.b}) {
@@ -300,8 +347,10 @@ void gemm_batched(GemmArgs<T> const& first, int64_t batch, int64_t a_step, int64
   };
   bool const large = whole(x.a, x.depth) && whole(x.b, x.depth) && g.m > 64 && g.n > 64 &&
                      ceil_div(g.m, 128) * ceil_div(g.n, 128) * batch >= 96;
-  if constexpr (sizeof(T) == 4)
+  if constexpr (sizeof(T) == 4) {
+    if (tf32_products()) return large ? run<T, LargeUnits>(x, batch) : run<T, SmallUnits>(x, batch);
     if (large) return run<T, Large>(x, batch);
+  }
   run<T, Small>(x, batch);
 }
 

@@ -34,7 +34,7 @@ struct Task {
 
 /// A panel of `rows` × tile_k in shared memory: where depth is contiguous, [rows][tile_k] with 4 chunks a row, else
 /// [tile_k][rows].
-template <class E, int rows, bool along_depth>
+template <class E, int rows, bool along_depth, bool aligned>
 struct Stage {
   static constexpr int elements = rows * tile_k, row_chunks = (along_depth ? tile_k : rows) / chunk;
 
@@ -46,19 +46,29 @@ struct Stage {
 
   /// Starts the copies of a panel, of which rows_left × depth_left exist; the others are 0.
   static __device__ void fetch(Panel<E> const& panel, E const* at, uint16_t* to, int rows_left, int depth_left) {
+    // A thread's copies stand at one chunk of lines that are `stride` apart, where the swizzle is the same.
+    constexpr int stride = threads / row_chunks;
+    static_assert(stride % 8 == 0);
     int const lines_left = along_depth ? rows_left : depth_left, left = along_depth ? depth_left : rows_left;
     int64_t const line_step = along_depth ? panel.row_step : panel.depth_step;
-    int64_t const step = along_depth ? panel.depth_step : panel.row_step;
+    int const first = int(threadIdx.x) / row_chunks, c = int(threadIdx.x) % row_chunks;
+    int const whole = min(max(left - c * chunk, 0), chunk);
+    uint16_t* target = to + place(first, c);
+    if constexpr (aligned) {
+      E const* from = at + first * line_step + c * chunk;
 #pragma unroll
-    for (int i = 0; i < elements / chunk / threads; ++i) {
-      int const v = int(threadIdx.x) + i * threads, r = v / row_chunks, c = v % row_chunks;
-      int const here = r < lines_left ? min(max(left - c * chunk, 0), chunk) : 0;
-      uint16_t* const target = to + place(r, c);
-      if (panel.aligned) {
-        cp_async::copy_or_zero(target, here ? at + r * line_step + c * chunk : panel.at, here * 2);
-      } else {
+      for (int i = 0; i < elements / chunk / threads; ++i, from += stride * line_step) {
+        int const here = first + i * stride < lines_left ? whole : 0;
+        cp_async::copy_or_zero(target + i * stride * row_chunks * chunk, here ? from : panel.at, here * 2);
+      }
+    } else {
+      int64_t const step = along_depth ? panel.depth_step : panel.row_step;
+      E const* from = at + first * line_step + c * chunk * step;
 #pragma unroll 1
-        for (int e = 0; e < chunk; ++e) target[e] = e < here ? at[r * line_step + (c * chunk + e) * step].bits : 0;
+      for (int r = first; r < first + elements / chunk / threads * stride; r += stride) {
+#pragma unroll 1
+        for (int e = 0; e < chunk; ++e) target[e] = r < lines_left && e < whole ? from[e * step].bits : 0;
+        from += stride * line_step, target += stride * row_chunks * chunk;
       }
     }
   }
@@ -98,10 +108,10 @@ __device__ inline void write_pair(Out* to, float first, float second) {
 }
 
 /// A block computes 2·side × 2·side, a warp side × side.
-template <class E, class Out, int side, bool a_along_depth, bool b_along_depth>
+template <class E, class Out, int side, bool aligned, bool a_along_depth, bool b_along_depth>
 __global__ void __launch_bounds__(threads, side == 64 ? 2 : 4) multiply_tiles(Task<E, Out> x) {
-  using A = Stage<E, 2 * side, a_along_depth>;
-  using B = Stage<E, 2 * side, b_along_depth>;
+  using A = Stage<E, 2 * side, a_along_depth, aligned>;
+  using B = Stage<E, 2 * side, b_along_depth, aligned>;
   HEED_DYNAMIC_SHARED(uint16_t, shared);
   auto const stage_a = [&](int slot) { return shared + slot * (A::elements + B::elements); };
   auto const stage_b = [&](int slot) { return stage_a(slot) + A::elements; };
@@ -204,12 +214,13 @@ Panel<E> panel(E const* at, int64_t row_step, int64_t depth_step, int64_t rows, 
               reinterpret_cast<uintptr_t>(at) % 16 == 0};
 }
 
-template <int side, class E, class Out>
+template <int side, bool aligned, class E, class Out>
 void run(Task<E, Out> const& x, int64_t batch) {
   bool const a = x.a.depth_step == 1, b = x.b.depth_step == 1;
-  auto const kernel = a   ? b ? multiply_tiles<E, Out, side, true, true> : multiply_tiles<E, Out, side, true, false>
-                        : b ? multiply_tiles<E, Out, side, false, true>
-                          : multiply_tiles<E, Out, side, false, false>;
+  auto const kernel =
+      a   ? b ? multiply_tiles<E, Out, side, aligned, true, true> : multiply_tiles<E, Out, side, aligned, true, false>
+        : b ? multiply_tiles<E, Out, side, aligned, false, true>
+          : multiply_tiles<E, Out, side, aligned, false, false>;
   int64_t const tiles = ceil_div(x.m, 2 * side) * ceil_div(x.n, 2 * side) * batch;
   size_t const shared = size_t(stages) * 2 * (2 * side * tile_k) * sizeof(uint16_t);
   launch(kernel, "gemm_half", in_a_row(tiles), {threads}, shared, x);
@@ -218,8 +229,8 @@ void run(Task<E, Out> const& x, int64_t batch) {
 }  // namespace
 
 template <class E, class Out>
-void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t a_step, int64_t b_step,
-                       int64_t c_step) {
+void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step,
+                       int tile) {
   HalfGemmArgs<E, Out> g = first;
   if (batch <= 0 || g.m <= 0 || g.n <= 0) return;
   if (g.k < 0) g.k = 0;
@@ -237,10 +248,14 @@ void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t
   x.m = g.m, x.n = g.n, x.k = g.k, x.summed = summed;
   x.c = g.c, x.c_row = g.c_row, x.c_step = c_step, x.bias = g.bias, x.accumulate = g.accumulate;
   x.pairs = reinterpret_cast<uintptr_t>(g.c) % (2 * sizeof(Out)) == 0 && g.c_row % 2 == 0 && c_step % 2 == 0;
-  if (g.m > 64 && g.n > 64 && ceil_div(g.m, 128) * ceil_div(g.n, 128) * batch >= 64)
-    run<64>(x, batch);
+  bool const aligned = x.a.aligned && x.b.aligned;
+  if (tile == 0) tile = g.m > 64 && g.n > 64 && ceil_div(g.m, 128) * ceil_div(g.n, 128) * batch >= 64 ? 128 : 64;
+  if (!aligned)
+    run<32, false>(x, batch);
+  else if (tile == 128)
+    run<64, true>(x, batch);
   else
-    run<32>(x, batch);
+    run<32, true>(x, batch);
 }
 
 template <class E, class Out>
@@ -250,7 +265,7 @@ void gemm_half(HalfGemmArgs<E, Out> const& g) {
 
 #define HEED_HALF_GEMM(E, Out)                            \
   template void gemm_half(HalfGemmArgs<E, Out> const& g); \
-  template void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t, int64_t, int64_t, int64_t);
+  template void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t, int64_t, int64_t, int64_t, int);
 HEED_HALF_GEMM(bfloat16, float)
 HEED_HALF_GEMM(bfloat16, bfloat16)
 HEED_HALF_GEMM(float16, float)

@@ -64,7 +64,7 @@ double error_of(Case const& x) {
 }
 
 template <class E>
-double half_error(Case const& x) {
+double half_error(Case const& x, int tile = 0) {
   Numbers numbers(uint64_t(x.m * 131 + x.n * 17 + x.k));
   Steps const sa = steps(x.a, x.m, x.k, x.pad), sb = steps(x.b, x.k, x.n, x.pad);
   int64_t const a_step = x.one_a ? 0 : sa.numel, b_step = x.one_b ? 0 : sb.numel;
@@ -90,11 +90,11 @@ double half_error(Case const& x) {
   DeviceArray<float> const dc(c);
   HalfGemmArgs<E, float> g{x.m, x.n, x.k, da.data(), sa.row, sa.column, db.data(), sb.row, sb.column, dc.data(), c_row};
   g.bias = x.bias ? dbias.data() : nullptr, g.accumulate = x.accumulate;
-  gemm_half_batched(g, x.batch, a_step, b_step, c_step);
+  gemm_half_batched(g, x.batch, a_step, b_step, c_step, tile);
   double const error = relative_error(dc.host(), wanted);
   HalfGemmArgs<E, E> narrow{x.m,   x.n,    x.k,         g.a, g.a_row, g.a_col, g.b, g.b_row, g.b_col, dc_half.data(),
                             c_row, g.bias, g.accumulate};
-  gemm_half_batched(narrow, x.batch, a_step, b_step, c_step);
+  gemm_half_batched(narrow, x.batch, a_step, b_step, c_step, tile);
   CHECK(relative_error(dc_half.host(), wanted) < (sizeof(E) == 2 && std::is_same_v<E, bfloat16> ? 4e-3 : 6e-4));
   return error;
 }
@@ -140,6 +140,19 @@ TEST_CASE("gemm on a device: large tiles") {
       CHECK(largest.note(error_of<float>({132, 68, 36, a, b, 48, 0, true, a == b, false, false, true})) < 2e-6);
 }
 
+TEST_CASE("gemm on a device: operands rounded to tf32, where that is asked for") {
+  Largest largest{"gemm tf32"};
+  tf32_products() = true;
+  for (Layout a : layouts)
+    for (Layout b : layouts) CHECK(largest.note(error_of<float>({37, 21, 67, a, b, 1, 4, true, true})) < 6e-4);
+  CHECK(largest.note(error_of<float>({5, 7, 9, Layout::rows, Layout::columns, 3, 0, true, true, true})) < 6e-4);
+  CHECK(largest.note(error_of<float>({9, 10, 1030, Layout::rows, Layout::rows, 1, 0, true, true})) < 6e-4);
+  for (Layout a : {Layout::rows, Layout::columns})
+    CHECK(largest.note(error_of<float>({132, 68, 20, a, a, 48, 0, true, false, false, false, true})) < 6e-4);
+  tf32_products() = false;
+  CHECK(largest.value > 1e-5);  // it was on
+}
+
 TEST_CASE("zero strides broadcast") {
   DeviceArray<float> const a({3}), b({1, 2, 4, 8}), c(std::vector<float>(8));
   device_gemm_kernels.of<float>().gemm({2, 4, 1, a.data(), 0, 0, b.data(), 0, 1, c.data(), 4});
@@ -167,11 +180,9 @@ TEST_CASE_TEMPLATE("16-bit operands on matrix units", E, bfloat16, float16) {
 
 TEST_CASE("16-bit operands: large tiles") {
   Largest largest{"gemm bf16, large tiles"};
-  // One product of several tiles of k, repeated by a batch with steps of zero until there are enough tiles.
   for (Layout a : {Layout::rows, Layout::columns})
     for (Layout b : {Layout::rows, Layout::columns}) {
-      Case x{72, 80, a == b ? 200 : 32, a, b, a == b ? 64 : 65};
-      x.one_a = true, x.one_b = a != b;
-      CHECK(largest.note(half_error<bfloat16>(x)) < 1e-6);
+      CHECK(largest.note(half_error<bfloat16>({136, 80, 200, a, b, 1, 0, true}, 128)) < 1e-6);
+      CHECK(largest.note(half_error<bfloat16>({72, 136, 40, a, b, 2, 0, false, a == b}, 128)) < 1e-6);
     }
 }
