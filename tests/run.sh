@@ -29,7 +29,7 @@ cuda           8  every .cu file compiles; registers, spills and instructions of
 all_packages="ccache clang-format qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils pkg-config python3"
 
 # Named subsets (ctest regular expressions). Emulators are some thirty times slower than the processor.
-lower_isa_excluded='^(kernels_|io_test)'  # kernels_* switch levels themselves; io has no kernels
+lower_isa_excluded='^(kernels_|io_test|cuda_|ptx_|emulated_)'  # kernels_* switch levels themselves; the others have none of theirs
 emulated='^(golden|map|ops_(reduce|product|neural|attend)|kernels_pointwise)_test$'
 threaded='^(parallel|tape|kernels_rows)_test$'
 # replay repeats PyTorch's samples of every operation, forward and backward.
@@ -210,10 +210,10 @@ leg_cuda() {
     skip "nvcc: not installed"
     return
   fi
-  for file in $(find engine -name '*.cu' | sort); do
-    expect "nvcc $file" nvcc -std=c++20 -arch=sm_80 --expt-relaxed-constexpr -Ibuild/release/include -c "$file" -o /dev/null
-  done
-  counted gates python3 tests/cuda_gates.py --include build/release/include
+  # Compiled side by side: "ok - …" or "not ok - …" a file.
+  find engine -name '*.cu' | sort | xargs -P "$jobs" -I{} bash -c \
+    'if nvcc -std=c++20 -arch=sm_90 --expt-relaxed-constexpr -Ibuild/release/include -c {} -o /dev/null; then echo "ok - nvcc {}"; else echo "not ok - nvcc {}"; fi'
+  counted gates python3 -B tests/cuda_gates.py --archs 80,90 --include build/release/include
 }
 
 # ---- running them -------------------------------------------------------------------------------------------------------
