@@ -28,6 +28,16 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
+Device where_to_run(char const* op, Tensor const& a, Tensor const& b) {
+  return a.device().is_cpu() && b.device().is_cpu() ? cpu : common_device(op, {&a, &b});
+}
+
+Tensor operand(Tensor const& x, Dtype dtype, Device device) {
+  Tensor y = x.to(dtype);
+  if (!device.is_cpu()) y = y.to(device);
+  return y;
+}
+
 /// Integers where a formula needs a floating type.
 Dtype floating(Dtype d) { return is_floating(d) ? d : Dtype::f32; }
 
@@ -226,8 +236,8 @@ Tensor binary(Tensor const& left, Tensor const& right) {
       return integers(R::name, left, right, dtype, [](auto a, auto b) { return integer_value<R>(a, b); });
   }
   dtype = floating(dtype);
-  Device const device = common_device(R::name, {&left, &right});
-  Tensor const a = left.to(dtype).to(device), b = right.to(dtype).to(device);
+  Device const device = where_to_run(R::name, left, right);
+  Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
   Tensor y(shape, dtype, device);
   run_binary<R>(a, b, y);
   if (tracked(a, b))
@@ -245,8 +255,8 @@ Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right, Compare 
   NoGrad const off;
   if (is_half(dtype)) dtype = Dtype::f32;
   if (!is_floating(dtype)) return integers<bool>(R::name, left, right, dtype, integer_compare);
-  Device const device = common_device(R::name, {&left, &right});
-  Tensor const a = left.to(dtype).to(device), b = right.to(dtype).to(device);
+  Device const device = where_to_run(R::name, left, right);
+  Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
   Tensor y(shape, Dtype::boolean, device);
   Observed const watch(R::name, {&a, &b}, {&y});
   if (!device.is_cpu()) {
@@ -388,7 +398,7 @@ Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
   Dtype const dtype = result_type(left, right);
   Shape const shape = broadcast("where", condition.shape(), broadcast("where", left.shape(), right.shape()));
   Device const device = common_device("where", {&condition, &left, &right});
-  Tensor const a = left.to(dtype).to(device), b = right.to(dtype).to(device);
+  Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
   Tensor y(shape, dtype, device);
   Observed const watch("where", {&condition, &a, &b}, {&y});
   if (!device.is_cpu()) {
