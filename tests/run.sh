@@ -194,7 +194,7 @@ leg_arm() {
 counted() {
   local label=$1 line
   shift
-  line=$("$@" | tee /dev/stderr | tail -n 1)
+  line=$("$@" | tee >(cat >&2) | tail -n 1)
   if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
     echo "count $label ${BASH_REMATCH[*]:1}"
   else
