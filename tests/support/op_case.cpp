@@ -2,14 +2,12 @@
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <heed/engine/backend.h>
 #include <heed/engine/backward.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/storage.h>
 #include <heed/engine/tape.h>
-#include <heed/tests/support/emulated.h>
 
 #include <chrono>
 #include <cmath>
@@ -19,6 +17,26 @@
 #include <numeric>
 
 namespace heed::test {
+
+std::string shapes_text(Shapes const& shapes) {
+  std::string text;
+  for (Shape const& s : shapes) text += to_string(s) + " ";
+  return text;
+}
+
+std::vector<Tensor> gradients_of(OpCase const& c, std::vector<Tensor> const& in) {
+  auto const all = c.op(in);
+  std::vector<Tensor> outputs, cotangents, wanted;
+  for (size_t k = 0; k < all.size(); ++k)
+    if (is_floating(all[k].dtype()) && all[k].requires_grad()) {
+      outputs.push_back(all[k]);
+      cotangents.push_back(numbers(all[k].shape(), uint32_t(k), all[k].dtype()).to(all[k].device()));
+    }
+  for (Tensor const& t : in)
+    if (t.requires_grad()) wanted.push_back(t);
+  return grad(outputs, wanted, cotangents, {.allow_unused = true});
+}
+
 namespace {
 
 /// A write outside a buffer while it lives is a failure (main.cpp turns poison and guards on).
@@ -69,12 +87,6 @@ Tensor draw_one(Input const& in, Shape const& shape, Dtype dtype, uint32_t key) 
   return tensor(values, shape).to(dtype);
 }
 
-std::string shapes_text(Shapes const& shapes) {
-  std::string text;
-  for (Shape const& s : shapes) text += to_string(s) + " ";
-  return text;
-}
-
 Function twin_of(OpCase const& c) {
   if (c.twin) return c.twin;
   return [f = c.scalar](std::vector<Tensor> const& in) -> std::vector<Tensor> {
@@ -90,20 +102,6 @@ Function twin_of(OpCase const& c) {
     }
     return {tensor(out, shape)};
   };
-}
-
-/// Gradients of Σ cotangent·output with respect to the operands that are marked; undefined for the others.
-std::vector<Tensor> gradients_of(OpCase const& c, std::vector<Tensor> const& in) {
-  auto const all = c.op(in);
-  std::vector<Tensor> outputs, cotangents, wanted;
-  for (size_t k = 0; k < all.size(); ++k)
-    if (is_floating(all[k].dtype()) && all[k].requires_grad()) {
-      outputs.push_back(all[k]);
-      cotangents.push_back(numbers(all[k].shape(), uint32_t(k), all[k].dtype()).to(all[k].device()));
-    }
-  for (Tensor const& t : in)
-    if (t.requires_grad()) wanted.push_back(t);
-  return grad(outputs, wanted, cotangents, {.allow_unused = true});
 }
 
 /// The same elements with other strides: 0 transposed, 1 every second element of a longer last axis, behind an offset.
@@ -427,84 +425,6 @@ void bench(OpCase const& c) {
     fmt::print("\n");
   }
   set_poison(true);
-}
-
-namespace {
-
-struct Emulated {
-  std::vector<std::string> ran, missing;  // names of cases
-  std::string table;
-};
-Emulated& emulated() {
-  static Emulated all;
-  return all;
-}
-
-/// Largest |got − want| / (1 + |want|) over finite elements.
-double largest_error(Tensor const& got, Tensor const& want) {
-  auto const a = got.to_vector<double>(), b = want.to_vector<double>();
-  double most = 0;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (std::isfinite(a[i]) && std::isfinite(b[i])) most = std::max(most, std::abs(a[i] - b[i]) / (1 + std::abs(b[i])));
-  return most;
-}
-
-}  // namespace
-
-void check_emulated(OpCase const& c) {
-  Device const device = emulated_device();
-  constexpr int64_t most_elements = 3000;  // emulated threads take tens of nanoseconds each
-  double error = 0;
-  bool ran = false;
-  for (Shapes const& shapes : c.shapes) {
-    int64_t elements = 0;
-    for (Shape const& shape : shapes) elements += numel(shape);
-    if (elements > most_elements) continue;
-    CAPTURE(shapes_text(shapes));
-    auto const here = draw(c, shapes, Dtype::f32, c.differentiable);
-    std::vector<Tensor> there;
-    for (Tensor const& t : here) there.push_back(t.detach().to(device).requires_grad_(t.requires_grad()));
-    std::vector<Tensor> got, slopes;
-    std::string const problem = error_of([&] {
-      got = c.op(there);
-      if (c.differentiable) slopes = gradients_of(c, there);
-      backend(device).synchronize(device.index);
-    });
-    CHECK(emulator_complaints() == "");
-    if (problem.find("no kernel") != problem.npos || problem.find("operands on one device") != problem.npos) {
-      emulated().missing.push_back(c.name);
-      emulated().table += fmt::format("{:<48}{}\n", c.name, problem);
-      return;
-    }
-    REQUIRE(problem == "");
-    auto const want = c.op(here);
-    REQUIRE(got.size() == want.size());
-    for (size_t k = 0; k < got.size(); ++k) {
-      CHECK(differs(got[k].to(cpu), want[k], c.f32) == "");
-      error = std::max(error, largest_error(got[k], want[k]));
-    }
-    if (c.differentiable) {
-      auto const expected = gradients_of(c, here);
-      REQUIRE(slopes.size() == expected.size());
-      for (size_t k = 0; k < slopes.size(); ++k) {
-        REQUIRE(slopes[k].defined() == expected[k].defined());
-        if (slopes[k].defined()) CHECK(differs(slopes[k].to(cpu), expected[k], c.gradient_f32) == "");
-      }
-    }
-    ran = true;
-  }
-  if (!ran) return;
-  emulated().ran.push_back(c.name);
-  emulated().table += fmt::format("{:<48}{:.1e}\n", c.name, error);
-}
-
-std::string emulated_results() {
-  Emulated const& all = emulated();
-  std::string text = fmt::format("cases: {} on the emulated accelerator, {} without kernels there", all.ran.size(),
-                                 all.missing.size());
-  if (!all.missing.empty()) text += fmt::format(" ({})", fmt::join(all.missing, ", "));
-  char const* const wanted = std::getenv("HEED_EMULATED_TABLE");
-  return wanted && *wanted ? text + "\n" + all.table : text;
 }
 
 }  // namespace heed::test

@@ -89,6 +89,10 @@ void bench(OpCase const& c);
 /// The filter of `--bench[=filter]` (or of HEED_BENCH), empty for all; none where timings were not asked for.
 std::optional<std::string> bench_filter();
 
+std::string shapes_text(Shapes const& shapes);
+/// Gradients of Σ cotangent·output with respect to the operands that are marked; undefined for the others.
+std::vector<Tensor> gradients_of(OpCase const& c, std::vector<Tensor> const& in);
+
 /// Whether `got` is `want` within `tolerance`·(1 + |want|): shapes equal, NaN beside NaN, infinities equal; integers
 /// exactly.
 std::string differs(Tensor const& got, Tensor const& want, double tolerance);
