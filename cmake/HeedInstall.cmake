@@ -18,6 +18,8 @@ install(
   FILES_MATCHING
   PATTERN "*.h"
   PATTERN "engine/ops" EXCLUDE
+  PATTERN "engine/cuda" EXCLUDE
+  PATTERN "engine/special_formulas.h" EXCLUDE
   PATTERN "engine/lane.h" EXCLUDE
   PATTERN "engine/dual.h" EXCLUDE)
 
