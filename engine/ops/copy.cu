@@ -3,6 +3,7 @@
 #include <heed/engine/dtype.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/device_tables.h>
+#include <heed/engine/ops/strided_walk.h>
 
 #include <cstring>
 
@@ -11,51 +12,35 @@ inline namespace HEED_DEVICE_LEVEL {
 namespace {
 
 constexpr unsigned threads = 256;
-constexpr int most_axes = 8;
-
-struct Walk {
-  int rank;
-  int64_t numel, shape[most_axes], stride[most_axes];
-};
 
 /// Axes of size 1 gone, axes that continue each other merged.
-Walk walk_of(int64_t const* strides, int64_t const* shape, int rank) {
-  Walk w{0, 1, {}, {}};
+StridedWalk<1> walk_of(int64_t const* strides, int64_t const* shape, int rank) {
+  StridedWalk<1> w{.numel = 1};
   for (int a = 0; a < rank; ++a) {
     w.numel *= shape[a];
     if (shape[a] == 1) continue;
-    if (w.rank > 0 && w.stride[w.rank - 1] == strides[a] * shape[a]) {
+    if (w.rank > 0 && w.stride[0][w.rank - 1] == strides[a] * shape[a]) {
       w.shape[w.rank - 1] *= shape[a];
-      w.stride[w.rank - 1] = strides[a];
+      w.stride[0][w.rank - 1] = strides[a];
     } else {
       w.shape[w.rank] = shape[a];
-      w.stride[w.rank++] = strides[a];
+      w.stride[0][w.rank++] = strides[a];
     }
   }
   return w;
-}
-
-__device__ int64_t offset_of(Walk const& w, int64_t i) {
-  int64_t at = 0;
-  for (int axis = w.rank - 1; axis >= 0; --axis) {
-    int64_t const next = i / w.shape[axis];
-    at += (i - next * w.shape[axis]) * w.stride[axis];
-    i = next;
-  }
-  return at;
 }
 
 __device__ int64_t this_element() { return int64_t(blockIdx.x) * threads + threadIdx.x; }
 rt::Dim blocks_for(int64_t n) { return in_a_row((n + threads - 1) / threads); }
 
 template <class E, bool gathering>
-__global__ void move_kernel(Walk w, E const* from, E* to) {
+__global__ void move_kernel(StridedWalk<1> w, E const* from, E* to) {
   int64_t const i = this_element();
   if (i >= w.numel) return;
   if (gathering)
-    to[i] = from[offset_of(w, i)];
+    to[i] = from[w.offset(i, 0)];
   else
-    to[offset_of(w, i)] = from[i];
+    to[w.offset(i, 0)] = from[i];
 }
 
 template <class E>
@@ -75,7 +60,7 @@ void by_size(int size, F const& f) {
 
 template <bool gathering>
 void move(void const* from, void* to, int64_t const* strides, int64_t const* shape, int rank, int element_size) {
-  Walk const w = walk_of(strides, shape, rank);
+  StridedWalk<1> const w = walk_of(strides, shape, rank);
   if (w.numel == 0) return;
   by_size(element_size, [&]<class E>(Type<E>) {
     launch(move_kernel<E, gathering>, "copy", blocks_for(w.numel), {threads}, 0, w, static_cast<E const*>(from),

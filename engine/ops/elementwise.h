@@ -4,6 +4,7 @@
 
 #include <heed/engine/observe.h>
 #include <heed/engine/ops/copy.h>
+#include <heed/engine/ops/strided_walk.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tensor.h>
 
@@ -92,6 +93,18 @@ struct Rows {
   }
   int64_t stride(int operand) const { return strides[operand].back(); }
 };
+
+/// The same broadcast for an accelerator, whose kernel walks all of it.
+template <int capacity>
+StridedWalk<capacity> walk_of(Shape const& shape, std::span<Tensor const* const> operands) {
+  Rows<capacity> const rows(shape, operands);
+  StridedWalk<capacity> walk{.rank = rows.shape.rank(), .numel = numel(shape)};
+  for (int axis = 0; axis < walk.rank; ++axis) {
+    walk.shape[axis] = rows.shape[axis];
+    for (int k = 0; k < rows.count; ++k) walk.stride[k][axis] = rows.strides[k][axis];
+  }
+  return walk;
+}
 
 /// y = f(a, b) of integers or bools, both taken as `dtype`, element by element: of that type, or of Y where it is
 /// given.

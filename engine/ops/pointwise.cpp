@@ -41,19 +41,7 @@ Tensor operand(Tensor const& x, Dtype dtype, Device device) {
 /// Integers where a formula needs a floating type.
 Dtype floating(Dtype d) { return is_floating(d) ? d : Dtype::f32; }
 
-// ---- on accelerators
-// -------------------------------------------------------------------------------------------------
-
-template <int capacity>
-Broadcast joined(Shape const& shape, std::array<Tensor const*, capacity> const& operands) {
-  Rows<capacity> const rows(shape, operands);
-  Broadcast b{.rank = rows.shape.rank(), .numel = numel(shape)};
-  for (int axis = 0; axis < b.rank; ++axis) {
-    b.shape[axis] = rows.shape[axis];
-    for (int k = 0; k < capacity; ++k) b.stride[k][axis] = rows.strides[k][axis];
-  }
-  return b;
-}
+// ---- on accelerators -----------------------------------------------------------------------------------------------
 
 template <class T>
 T* address_or_null(Tensor const& t) {
@@ -182,7 +170,7 @@ std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor c
       Tensor const gw = widened_or_none(from), aw = widened_or_none(a), bw = widened_or_none(b),
                    yw = widened_or_none(y);
       auto const operand = [](Tensor const& t) { return t.defined() ? &t : nullptr; };
-      Broadcast const walk = joined<2>(from.shape(), {operand(aw), operand(bw)});
+      Broadcast const walk = walk_of<3>(from.shape(), std::array<Tensor const*, 2>{operand(aw), operand(bw)});
       on_device(R::name, {&d[0], &d[1]}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
         table.binary[BinaryRows::index_of<R>].backward(&row, walk, gw.address<T>(), address_or_null<T>(aw),
                                                        address_or_null<T>(bw), address_or_null<T>(yw),
@@ -206,7 +194,7 @@ void run_binary(Tensor const& a, Tensor const& b, Tensor& y) {
   R const row;
   if (!y.device().is_cpu()) {
     Tensor const aw = widened_or_none(a), bw = widened_or_none(b);
-    Broadcast const walk = joined<2>(y.shape(), {&aw, &bw});
+    Broadcast const walk = walk_of<3>(y.shape(), std::array<Tensor const*, 2>{&aw, &bw});
     Tensor result = y;
     on_device(R::name, {&result}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
       table.binary[BinaryRows::index_of<R>].forward(&row, walk, aw.address<T>(), bw.address<T>(), result.address<T>());
@@ -260,7 +248,7 @@ Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right, Compare 
   Tensor y(shape, Dtype::boolean, device);
   Observed const watch(R::name, {&a, &b}, {&y});
   if (!device.is_cpu()) {
-    Broadcast const walk = joined<2>(shape, {&a, &b});
+    Broadcast const walk = walk_of<3>(shape, std::array<Tensor const*, 2>{&a, &b});
     if (walk.numel > 0)
       dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {
         device_kernels<DevicePointwiseKernels>(device, R::name)
@@ -403,7 +391,7 @@ Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
   Observed const watch("where", {&condition, &a, &b}, {&y});
   if (!device.is_cpu()) {
     Tensor const chooses = condition.to(device);
-    Broadcast const walk = joined<3>(shape, {&chooses, &a, &b});
+    Broadcast const walk = walk_of<3>(shape, std::array<Tensor const*, 3>{&chooses, &a, &b});
     int const size = int(size_of(dtype));
     check(size >= 4, "where", [&] {
       return Complaint{fmt::format("there are no kernels of {} for {} yet", name(dtype), to_string(device)),

@@ -22,17 +22,6 @@ __device__ void for_each_element(int64_t n, F const& f) {
     if (int64_t const i = first + k * int64_t(threads); i < n) f(i);
 }
 
-/// Offsets of element i in the operands of a broadcast.
-template <int operands>
-__device__ void offsets_of(Broadcast const& b, int64_t i, int64_t (&at)[operands]) {
-  for (int k = 0; k < operands; ++k) at[k] = 0;
-  for (int axis = b.rank - 1; axis >= 0; --axis) {
-    int64_t const next = i / b.shape[axis], index = i - next * b.shape[axis];
-    for (int k = 0; k < operands; ++k) at[k] += index * b.stride[k][axis];
-    i = next;
-  }
-}
-
 template <class Op, class T>
 __global__ void unary_forward_kernel(Op op, T const* x, T* y, int64_t n) {
   for_each_element(n, [&](int64_t i) { y[i] = op.value(Lane<T>(x[i])).v; });
@@ -61,7 +50,7 @@ template <class Op, class T>
 __global__ void binary_forward_kernel(Op op, Broadcast b, T const* x, T const* y, T* z) {
   for_each_element(b.numel, [&](int64_t i) {
     int64_t at[2];
-    offsets_of(b, i, at);
+    b.offsets(i, at);
     z[i] = op.value(Lane<T>(x[at[0]]), Lane<T>(y[at[1]])).v;
   });
 }
@@ -76,7 +65,7 @@ __global__ void binary_backward_kernel(Op op, Broadcast b, T const* g, T const* 
                                        T* dy) {
   for_each_element(b.numel, [&](int64_t i) {
     int64_t at[2];
-    offsets_of(b, i, at);
+    b.offsets(i, at);
     Lane<T> xs = 0, ys = 0, zs = 0;
     if constexpr (bool(Op::reads & reads_a)) xs = x[at[0]];
     if constexpr (bool(Op::reads & reads_b)) ys = y[at[1]];
@@ -97,7 +86,7 @@ template <class Op, class T>
 __global__ void compare_kernel(Broadcast b, T const* x, T const* y, uint8_t* z) {
   for_each_element(b.numel, [&](int64_t i) {
     int64_t at[2];
-    offsets_of(b, i, at);
+    b.offsets(i, at);
     z[i] = Op{}.value(Lane<T>(x[at[0]]), Lane<T>(y[at[1]])).b;
   });
 }
@@ -110,7 +99,7 @@ template <class T>
 __global__ void where_kernel(Broadcast b, uint8_t const* mask, T const* x, T const* y, T* z) {
   for_each_element(b.numel, [&](int64_t i) {
     int64_t at[3];
-    offsets_of(b, i, at);
+    b.offsets(i, at);
     z[i] = mask[at[0]] ? x[at[1]] : y[at[2]];
   });
 }

@@ -2,17 +2,11 @@
 #pragma once
 
 #include <heed/engine/ops/pointwise.h>
+#include <heed/engine/ops/strided_walk.h>
 
 namespace heed {
 
-/// The axes of a broadcast, outermost first, joined where all operands step evenly. Strides are in elements, 0 repeats;
-/// results are contiguous.
-struct Broadcast {
-  static constexpr int most_axes = 8, most_operands = 3;
-  int rank = 0;
-  int64_t numel = 0;
-  int64_t shape[most_axes] = {}, stride[most_operands][most_axes] = {};
-};
+using Broadcast = StridedWalk<3>;
 
 /// As PointwiseTable, whose rows' order it has.
 template <class T>

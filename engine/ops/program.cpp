@@ -417,12 +417,7 @@ void run_on_device(char const* op, Program const& program, std::vector<Tensor> c
   }
   std::vector<Tensor const*> in;
   for (Tensor const& x : operands) in.push_back(&x);
-  Rows<most_operands> const rows(outputs[0].shape(), in);
-  ProgramWalk walk{.rank = rows.shape.rank(), .numel = outputs[0].numel()};
-  for (int axis = 0; axis < walk.rank; ++axis) {
-    walk.shape[axis] = rows.shape[axis];
-    for (size_t k = 0; k < in.size(); ++k) walk.stride[k][axis] = rows.strides[k][axis];
-  }
+  ProgramWalk const walk = walk_of<most_operands>(outputs[0].shape(), in);
   dispatch_floating(op, dtype, [&]<class T>(Type<T>) {
     T const* from[most_operands];
     T* to[most_operands];

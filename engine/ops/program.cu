@@ -24,15 +24,7 @@ __global__ void program_kernel(ProgramStep const* steps, int count, T const* con
   int64_t const i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= walk.numel) return;
   auto const slot = [&](int s) -> T& { return slots[s * int(blockDim.x) + int(threadIdx.x)]; };
-  for (int k = 0; k < inputs; ++k) {
-    int64_t from = 0, rest = i;
-    for (int axis = walk.rank - 1; axis >= 0; --axis) {
-      int64_t const next = rest / walk.shape[axis];
-      from += (rest - next * walk.shape[axis]) * walk.stride[k][axis];
-      rest = next;
-    }
-    slot(k) = at.in[k][from];
-  }
+  for (int k = 0; k < inputs; ++k) slot(k) = at.in[k][walk.offset(i, k)];
   for (int k = 0; k < constant_count; ++k) slot(inputs + k) = constants[k];
   for (int s = 0; s < count; ++s) {
     ProgramStep const step = steps[s];

@@ -2,18 +2,13 @@
 #pragma once
 
 #include <heed/engine/ops/program.h>
+#include <heed/engine/ops/strided_walk.h>
 
 namespace heed {
 
 constexpr int most_program_operands = 32;  // those of derivatives included
 
-/// The axes of a broadcast of a program's inputs, outermost first, joined where all step evenly; strides in elements.
-struct ProgramWalk {
-  static constexpr int most_axes = 8;
-  int rank = 0;
-  int64_t numel = 0;
-  int64_t shape[most_axes] = {}, stride[most_program_operands][most_axes] = {};
-};
+using ProgramWalk = StridedWalk<most_program_operands>;
 
 template <class T>
 struct DeviceProgramTable {
