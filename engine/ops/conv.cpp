@@ -207,18 +207,6 @@ int64_t channels_of_task(ConvShape const& s, Tiling const& t) {
   return std::min(t.channels, std::max({int64_t{1}, ceil_div(s.in, 8), thick}));
 }
 
-/// The same convolution read backwards: a convolution with stride 1 from y, its elements `stride` apart, to x, with the
-/// taps in reverse.
-ConvShape reversed(ConvShape const& s) {
-  ConvShape r = s;
-  for (WindowAxis& a : r.axis) {
-    a.pad = a.dilation * (a.kernel - 1) - a.pad;
-    a.stride = 1;
-    std::swap(a.in, a.out);
-  }
-  return r;
-}
-
 /// x = bias + Σ over o, t of g[o]·w[o, c, t], scattered to where tap t read.
 template <class T>
 void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T* x) {
@@ -229,7 +217,7 @@ void convolve_input(ConvShape const& s, T const* g, T const* w, T const* bias, T
   if (s.in == 1 && s.out == 1 && t.gathers) {
     std::vector<T> flipped(w, w + s.groups * taps);
     for (int64_t i = 0; i < s.groups; ++i) std::reverse(flipped.begin() + i * taps, flipped.begin() + (i + 1) * taps);
-    return convolve_depthwise(reversed(s), g, flipped.data(), bias, x,
+    return convolve_depthwise(s.reversed(), g, flipped.data(), bias, x,
                               {s.axis[0].stride, s.axis[1].stride, s.axis[2].stride});
   }
   auto const& scatter = kernels<ConvKernels>().of<T>().scatter;
@@ -385,7 +373,7 @@ double flops(ConvShape const& s) {
 Tensor optional_contiguous(Tensor const& x) { return x.defined() ? x.detach().contiguous() : x; }
 
 template <class T>
-T const* optional_data(Tensor const& x) {
+T* optional_data(Tensor const& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
 
@@ -402,8 +390,8 @@ std::array<Tensor, 3> depthwise_3x3_gradients(Tensor const& g, Saved const& x, S
   Observed const watch("depthwise convolution's gradients", {&gradient, &from, &weight}, {&d[0], &d[1], &d[2]},
                        [&] { return 2 * flops(s); });
   dispatch_floating("convolution", g.dtype(), [&]<class T>(Type<T>) {
-    auto const at = [](Tensor const& t) { return t.defined() ? t.data<T>() : nullptr; };
-    convolve_3x3_backward<T>(s, at(from), at(weight), gradient.data<T>(), at(d[0]), at(d[1]), at(d[2]));
+    convolve_3x3_backward<T>(s, optional_data<T>(from), optional_data<T>(weight), gradient.data<T>(),
+                             optional_data<T>(d[0]), optional_data<T>(d[1]), optional_data<T>(d[2]));
   });
   return d;
 }

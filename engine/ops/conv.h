@@ -4,6 +4,7 @@
 #include <heed/engine/isa.h>
 
 #include <cstdint>
+#include <utility>
 
 namespace heed {
 
@@ -22,6 +23,18 @@ struct ConvShape {
   int64_t y_size() const { return axis[0].out * axis[1].out * axis[2].out; }
   int64_t taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
   int64_t rows() const { return in * taps(); }
+  /// A convolution with stride 1 read backwards: from y (its elements `stride` apart) to x, taps in reverse, channels
+  /// exchanged.
+  ConvShape reversed() const {
+    ConvShape r = *this;
+    std::swap(r.in, r.out);
+    for (WindowAxis& a : r.axis) {
+      a.pad = a.dilation * (a.kernel - 1) - a.pad;
+      a.stride = 1;
+      std::swap(a.in, a.out);
+    }
+    return r;
+  }
   /// Windows of 3×3 that move by one over single planes.
   bool is_3x3() const {
     WindowAxis const& z = axis[0];

@@ -4,7 +4,6 @@
 #include <heed/engine/tensor.h>
 
 #include <algorithm>
-#include <utility>
 
 namespace heed {
 namespace {
@@ -14,15 +13,6 @@ constexpr int64_t tasks = 16;               // of the gradients, where there is 
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t grain_of(int64_t elements) { return std::max(int64_t{1}, task_elements / std::max(int64_t{1}, elements)); }
-
-/// From y back to x: the window turned by half a turn.
-ConvShape reversed(ConvShape s) {
-  for (int i : {1, 2}) {
-    s.axis[i].pad = 2 - s.axis[i].pad;
-    std::swap(s.axis[i].in, s.axis[i].out);
-  }
-  return s;
-}
 
 }  // namespace
 
@@ -44,7 +34,7 @@ template <class T>
 void convolve_3x3_backward(ConvShape const& s, T const* x, T const* w, T const* g, T* dx, T* dw, T* dbias) {
   auto const& kernel = kernels<ConvKernels>().of<T>();
   auto const& total = kernels<ReduceKernels>().of<T>().sum;
-  ConvShape const back = reversed(s);
+  ConvShape const back = s.reversed();
   // A task takes some images, and where those are few some of the channels, plane after plane as they lie; the sums of
   // tasks over the same channels are added in order.
   int64_t const parts = std::clamp(s.batch, int64_t{1}, tasks), blocks = std::min(s.groups, ceil_div(tasks, parts));

@@ -144,13 +144,7 @@ void convolve_shifted(ConvShape const& s, T const* x, T const* w, T const* bias,
 
 template <class T>
 void convolve_shifted_input(ConvShape const& s, T const* g, T const* w, T const* bias, T* x) {
-  // The same convolution read backwards: from y to x, taps in reverse, channels exchanged.
-  ConvShape back = s;
-  std::swap(back.in, back.out);
-  for (WindowAxis& a : back.axis) {
-    a.pad = a.dilation * (a.kernel - 1) - a.pad;
-    std::swap(a.in, a.out);
-  }
+  ConvShape const back = s.reversed();
   int64_t const taps = s.taps(), matrix = s.out * s.in;
   Tensor const memory = buffer<T>(s.groups * taps * matrix);
   auto* const by_tap = static_cast<T*>(memory.raw());
