@@ -22,14 +22,14 @@ std::array<Backend*, names.size()> backends{};
 struct CudaModule {
   std::string why;
   CudaModule() {
-    char const* const given = std::getenv("HEED_CUDA_MODULE");
-    std::error_code ignored;
-    auto const program = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
     std::string const name = "libheed_cuda.so";
+    std::error_code ignored;
+    auto const folder = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
+    std::vector<std::string> paths{folder / name, folder / "../lib" / name, name};
+    char const* const given = std::getenv("HEED_CUDA_MODULE");
+    if (given && *given) paths = {given};
     void* module = nullptr;
-    for (std::string const& path : given&&* given
-                                       ? std::vector<std::string>{given}
-                                       : std::vector<std::string>{program / name, program / "../lib" / name, name})
+    for (std::string const& path : paths)
       if (!module) module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!module) {
       why = fmt::format("heed's CUDA module is not here ({})", dlerror());

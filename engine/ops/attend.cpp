@@ -10,6 +10,7 @@
 #include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace heed {
@@ -135,9 +136,10 @@ struct Mods {
     RecordedMod const& mask = *recorded(options.sees.get());
     a.sees = {mask.program.get(), sees.views.data()};
     Tiles const tiles = a.tiles();
-    Ref<Modification> const here = on_host(mask);
-    pattern = tile_pattern(*recorded(here.get()),
-                           {a.batch, a.heads, a.tq, a.tk, tiles.queries, tiles.keys, a.shift_low(), a.shift_high()});
+    PatternSizes const sizes{a.batch, a.heads, a.tq, a.tk, tiles.queries, tiles.keys, a.shift_low(), a.shift_high()};
+    bool const here =
+        std::all_of(mask.tables.begin(), mask.tables.end(), [](Tensor const& t) { return t.device().is_cpu(); });
+    pattern = here ? tile_pattern(mask, sizes) : tile_pattern(*recorded(on_host(mask).get()), sizes);
     a.pattern = &pattern;
   }
 };
