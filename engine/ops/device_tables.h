@@ -8,6 +8,7 @@
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/cross_entropy.h>
 #include <heed/engine/ops/embedding.h>
+#include <heed/engine/ops/integer.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/norm.h>
 #include <heed/engine/ops/optimise.h>
@@ -15,6 +16,7 @@
 #include <heed/engine/ops/program_device.h>
 #include <heed/engine/ops/random.h>
 #include <heed/engine/ops/reduce.h>
+#include <heed/engine/ops/reduce_exact.h>
 #include <heed/engine/ops/softmax.h>
 
 namespace heed {
@@ -25,6 +27,7 @@ extern Convolutions const device_convolutions;
 extern CopyKernels const device_copy_kernels;
 extern CrossEntropyKernels const device_cross_entropy_kernels;
 extern EmbeddingKernels const device_embedding_kernels;
+extern ExactReduceKernels const device_exact_reduce_kernels;
 extern GemmKernels const device_gemm_kernels;
 extern NormKernels const device_norm_kernels;
 extern OptimiseKernels const device_optimise_kernels;
@@ -33,6 +36,7 @@ extern DeviceProgramKernels const device_program_kernels;
 extern RandomKernels const device_random_kernels;
 extern ReduceKernels const device_reduce_kernels;
 extern SoftmaxKernels const device_softmax_kernels;
+extern WholeKernels const device_whole_kernels;
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed
