@@ -3,6 +3,7 @@
 // each has the other two as gradients.
 #include <fmt/format.h>
 #include <heed/engine/autocast.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -319,6 +320,29 @@ void convolve_weight(ConvShape const& s, T const* x, T const* g, T* w) {
     for (int64_t i = 0; i < size; ++i) w[i] = (part ? w[i] : T(0)) + base[part * size + i];
 }
 
+template <class T>
+void gather_columns(ConvShape const& s, T const* x, T* columns) {
+  parallel_for(s.batch * s.in, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane)
+      kernels<ConvKernels>().of<T>().gather(s, 1, x + plane * s.x_size(), 0, s.y_size(),
+                                            columns + plane * s.taps() * s.y_size());
+  });
+}
+template <class T>
+void scatter_columns(ConvShape const& s, T const* columns, T* x) {
+  std::fill_n(x, s.batch * s.in * s.x_size(), T(0));
+  parallel_for(s.batch * s.in, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane)
+      kernels<ConvKernels>().of<T>().scatter(s, 1, columns + plane * s.taps() * s.y_size(), 0, s.y_size(),
+                                             x + plane * s.x_size());
+  });
+}
+
+template <class T>
+constexpr ConvolutionsOf<T> here{convolve<T>, convolve_input<T>, convolve_weight<T>, gather_columns<T>,
+                                 scatter_columns<T>};
+constexpr Convolutions on_processor{{here<float>, here<double>}};
+
 // Integers: plain loops, exact, wrapping.
 
 /// f(image and group, c, o, index into x, into w, into y) for every product of the convolution.
@@ -373,8 +397,8 @@ double flops(ConvShape const& s) {
 Tensor optional_contiguous(Tensor const& x) { return x.defined() ? x.detach().contiguous() : x; }
 
 template <class T>
-T* optional_data(Tensor const& x) {
-  return x.defined() ? x.data<T>() : nullptr;
+T* optional_address(Tensor const& x) {
+  return x.defined() ? x.address<T>() : nullptr;
 }
 
 /// Those of x, weight and bias that the node needs.
@@ -390,22 +414,25 @@ std::array<Tensor, 3> depthwise_3x3_gradients(Tensor const& g, Saved const& x, S
   Observed const watch("depthwise convolution's gradients", {&gradient, &from, &weight}, {&d[0], &d[1], &d[2]},
                        [&] { return 2 * flops(s); });
   dispatch_floating("convolution", g.dtype(), [&]<class T>(Type<T>) {
-    convolve_3x3_backward<T>(s, optional_data<T>(from), optional_data<T>(weight), gradient.data<T>(),
-                             optional_data<T>(d[0]), optional_data<T>(d[1]), optional_data<T>(d[2]));
+    convolve_3x3_backward<T>(s, optional_address<T>(from), optional_address<T>(weight), gradient.data<T>(),
+                             optional_address<T>(d[0]), optional_address<T>(d[1]), optional_address<T>(d[2]));
   });
   return d;
 }
 
 Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvShape const& s) {
-  Tensor y(shape_of_y(s), x.dtype());
+  Tensor y(shape_of_y(s), x.dtype(), common_device("convolution", {&x, &w, &bias}));
   Observed const watch("convolution", {&x, &w, &bias}, {&y}, [&] { return flops(s); });
   Tensor const from = x.detach().contiguous(), weight = w.detach().contiguous(), start = optional_contiguous(bias);
   dispatch_floating("convolution", x.dtype(), [&]<class T>(Type<T>) {
-    convolve(s, from.data<T>(), weight.data<T>(), optional_data<T>(start), y.data<T>());
+    convolutions(y.device(), "convolution")
+        .of<T>()
+        .forward(s, from.address<T>(), weight.address<T>(), optional_address<T>(start), y.address<T>());
   });
   if (tracked(x, w, bias))
     record("convolution", y, {&x, &w, &bias}, [x = Saved(x), w = Saved(w), s](Tensor const& g, Node const& node) {
-      if (convolves_3x3<float>(s) && !recording()) return depthwise_3x3_gradients(g, x, w, s, node);
+      if (g.device().is_cpu() && convolves_3x3<float>(s) && !recording())
+        return depthwise_3x3_gradients(g, x, w, s, node);
       std::array<Tensor, 3> d;
       if (node.needs(0)) d[0] = convolution_input(g, w.get(node), {}, s);
       if (node.needs(1)) d[1] = convolution_weight(x.get(node), g, s);
@@ -416,11 +443,13 @@ Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvSha
 }
 
 Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, ConvShape const& s) {
-  Tensor x(shape_of_x(s), g.dtype());
+  Tensor x(shape_of_x(s), g.dtype(), common_device("transposed convolution", {&g, &w, &bias}));
   Observed const watch("transposed convolution", {&g, &w, &bias}, {&x}, [&] { return flops(s); });
   Tensor const from = g.detach().contiguous(), weight = w.detach().contiguous(), start = optional_contiguous(bias);
   dispatch_floating("transposed convolution", g.dtype(), [&]<class T>(Type<T>) {
-    convolve_input(s, from.data<T>(), weight.data<T>(), optional_data<T>(start), x.data<T>());
+    convolutions(x.device(), "transposed convolution")
+        .of<T>()
+        .input(s, from.address<T>(), weight.address<T>(), optional_address<T>(start), x.address<T>());
   });
   if (tracked(g, w, bias))
     record("transposed convolution", x, {&g, &w, &bias},
@@ -435,11 +464,14 @@ Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, C
 }
 
 Tensor convolution_weight(Tensor const& x, Tensor const& g, ConvShape const& s) {
-  Tensor w(shape_of_w(s), g.dtype());
+  Tensor w(shape_of_w(s), g.dtype(), common_device("convolution's weight", {&x, &g}));
   Observed const watch("convolution's weight", {&x, &g}, {&w}, [&] { return flops(s); });
   Tensor const from = x.detach().contiguous(), out = g.detach().contiguous();
-  dispatch_floating("convolution's weight", g.dtype(),
-                    [&]<class T>(Type<T>) { convolve_weight(s, from.data<T>(), out.data<T>(), w.data<T>()); });
+  dispatch_floating("convolution's weight", g.dtype(), [&]<class T>(Type<T>) {
+    convolutions(w.device(), "convolution's weight")
+        .of<T>()
+        .weight(s, from.address<T>(), out.address<T>(), w.address<T>());
+  });
   if (tracked(x, g))
     record("convolution's weight", w, {&x, &g}, [x = Saved(x), g = Saved(g), s](Tensor const& h, Node const& node) {
       std::array<Tensor, 2> d;
@@ -602,6 +634,10 @@ Tensor conv_transpose(char const* op, int axes, Tensor const& x, Tensor const& w
 }
 
 }  // namespace
+
+Convolutions const& convolutions(Device device, std::string_view op) {
+  return device.is_cpu() ? on_processor : device_kernels<Convolutions>(device, op);
+}
 
 Dims per_axis(char const* op, char const* what, Spatial const& values, int axes, int64_t least) {
   check(values.rank() == 1 || values.rank() == axes, op, [&] {

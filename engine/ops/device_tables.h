@@ -4,6 +4,7 @@
 
 #include <heed/engine/cuda/kernel.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/conv.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/cross_entropy.h>
 #include <heed/engine/ops/embedding.h>
@@ -22,6 +23,7 @@ namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 
 extern AttendKernels const device_attend_kernels;
+extern Convolutions const device_convolutions;
 extern CopyKernels const device_copy_kernels;
 extern CrossEntropyKernels const device_cross_entropy_kernels;
 extern EmbeddingKernels const device_embedding_kernels;
