@@ -498,7 +498,7 @@ template <class T>
 __global__ void __launch_bounds__(block_threads) scatter_kernel(ConvShape s, T const* columns, T* x, int64_t numel) {
   int64_t const i = int64_t(blockIdx.x) * block_threads + int(threadIdx.x);
   if (i >= numel) return;
-  WindowAxis const &az = s.axis[0], &ay = s.axis[1], &ax = s.axis[2];
+  WindowAxis const &ay = s.axis[1], &ax = s.axis[2];
   int const place = int(i % s.x_size()), nx = int(ax.in), ny = int(ay.in);
   int const at[3] = {place / nx / ny, place / nx % ny, place % nx};
   Reads axis[3];
