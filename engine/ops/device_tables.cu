@@ -23,10 +23,13 @@ void const* device_table(std::string_view name) {
       {"norm_kernels", &device_norm_kernels},
       {"optimise_kernels", &device_optimise_kernels},
       {"pointwise_kernels", &device_pointwise_kernels},
+      {"pool_kernels", &device_pool_kernels},
       {"program_kernels", &device_program_kernels},
       {"random_kernels", &device_random_kernels},
+      {"recurrent_kernels", &device_recurrent_kernels},
       {"reduce_kernels", &device_reduce_kernels},
       {"softmax_kernels", &device_softmax_kernels},
+      {"spatial_kernels", &device_spatial_kernels},
       {"whole_kernels", &device_whole_kernels},
       // clang-format on
   };

@@ -13,11 +13,14 @@
 #include <heed/engine/ops/norm.h>
 #include <heed/engine/ops/optimise.h>
 #include <heed/engine/ops/pointwise_device.h>
+#include <heed/engine/ops/pool.h>
 #include <heed/engine/ops/program_device.h>
 #include <heed/engine/ops/random.h>
+#include <heed/engine/ops/recurrent.h>
 #include <heed/engine/ops/reduce.h>
 #include <heed/engine/ops/reduce_exact.h>
 #include <heed/engine/ops/softmax.h>
+#include <heed/engine/ops/spatial_kernels.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
@@ -32,10 +35,13 @@ extern GemmKernels const device_gemm_kernels;
 extern NormKernels const device_norm_kernels;
 extern OptimiseKernels const device_optimise_kernels;
 extern DevicePointwiseKernels const device_pointwise_kernels;
+extern DevicePoolKernels const device_pool_kernels;
 extern DeviceProgramKernels const device_program_kernels;
 extern RandomKernels const device_random_kernels;
+extern RecurrentKernels const device_recurrent_kernels;
 extern ReduceKernels const device_reduce_kernels;
 extern SoftmaxKernels const device_softmax_kernels;
+extern SpatialKernels const device_spatial_kernels;
 extern WholeKernels const device_whole_kernels;
 
 }  // namespace HEED_DEVICE_LEVEL
