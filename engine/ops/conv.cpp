@@ -338,11 +338,6 @@ void scatter_columns(ConvShape const& s, T const* columns, T* x) {
   });
 }
 
-template <class T>
-constexpr ConvolutionsOf<T> here{convolve<T>, convolve_input<T>, convolve_weight<T>, gather_columns<T>,
-                                 scatter_columns<T>};
-constexpr Convolutions on_processor{{here<float>, here<double>}};
-
 // Integers: plain loops, exact, wrapping.
 
 /// f(image and group, c, o, index into x, into w, into y) for every product of the convolution.
@@ -365,6 +360,19 @@ void each_product(ConvShape const& s, F f) {
         }
 }
 
+void convolve_integers(ConvShape const& s, bool transposed, int64_t const* from, int64_t const* w, int64_t* to) {
+  std::fill_n(to, s.batch * s.groups * (transposed ? s.in * s.x_size() : s.out * s.y_size()), int64_t{0});
+  each_product(s, [=](int64_t ix, int64_t iw, int64_t iy) {
+    int64_t& sum = to[transposed ? ix : iy];
+    sum = int64_t(uint64_t(sum) + uint64_t(from[transposed ? iy : ix]) * uint64_t(w[iw]));
+  });
+}
+
+template <class T>
+constexpr ConvolutionsOf<T> here{convolve<T>, convolve_input<T>, convolve_weight<T>, gather_columns<T>,
+                                 scatter_columns<T>};
+constexpr Convolutions on_processor{{here<float>, here<double>}, convolve_integers};
+
 Shape shape_of_x(ConvShape const& s) { return {s.batch, s.groups * s.in, s.axis[0].in, s.axis[1].in, s.axis[2].in}; }
 Shape shape_of_w(ConvShape const& s) {
   return {s.groups * s.out, s.in, s.axis[0].kernel, s.axis[1].kernel, s.axis[2].kernel};
@@ -374,17 +382,11 @@ Shape shape_of_y(ConvShape const& s) {
 }
 
 Tensor integer_product(ConvShape const& s, Tensor const& from, Tensor const& w, bool transposed) {
-  Tensor y = zeros(transposed ? shape_of_x(s) : shape_of_y(s), w.dtype(), w.device());
-  Tensor const a = from.contiguous(), b = w.contiguous();
-  dispatch(w.dtype(), [&]<class T>(Type<T>) {
-    auto const *u = static_cast<T const*>(a.raw()), *v = static_cast<T const*>(b.raw());
-    auto* const to = static_cast<T*>(y.raw());
-    each_product(s, [=](int64_t ix, int64_t iw, int64_t iy) {
-      int64_t const source = transposed ? iy : ix, target = transposed ? ix : iy;
-      to[target] = T(uint64_t(to[target]) + uint64_t(u[source]) * uint64_t(v[iw]));
-    });
-  });
-  return y;
+  Tensor y(transposed ? shape_of_x(s) : shape_of_y(s), Dtype::i64, common_device("convolution", {&from, &w}));
+  Tensor const a = from.to(Dtype::i64).contiguous(), b = w.to(Dtype::i64).contiguous();
+  convolutions(y.device(), "convolution")
+      .integers(s, transposed, a.address<int64_t>(), b.address<int64_t>(), y.address<int64_t>());
+  return y.to(w.dtype());
 }
 
 Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, ConvShape const& s);

@@ -451,6 +451,18 @@ void input(ConvShape const& s, T const* g, T const* w, T const* bias, T* x) {
   run(Problem<T>{s, true, g, w, bias, x});
 }
 
+void integers(ConvShape const& s, bool transposed, int64_t const* from, int64_t const* w, int64_t* to) {
+  using U = uint64_t;  // wraps
+  Problem<U> const p{s,
+                     transposed,
+                     reinterpret_cast<U const*>(from),
+                     reinterpret_cast<U const*>(w),
+                     nullptr,
+                     reinterpret_cast<U*>(to)};
+  check_sizes(s);
+  if (p.numel() > 0) launch(convolve_directly<U>, "convolution", blocks_for(p.numel()), {block_threads}, 0, p);
+}
+
 template <class T, class S>
 void run_weight_tiles(ConvShape const& s, T const* x, T const* g, T* w) {
   WeightTiles<T> k{};
@@ -542,7 +554,7 @@ constexpr ConvolutionsOf<T> table{forward<T>, input<T>, weight<T>, gather<T>, sc
 
 }  // namespace
 
-constinit Convolutions const device_convolutions{{table<float>, table<double>}};
+constinit Convolutions const device_convolutions{{table<float>, table<double>}, integers};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed
