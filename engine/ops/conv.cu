@@ -432,7 +432,7 @@ void run(Problem<T> const& p) {
   check_sizes(p.s);
   int64_t const columns = p.s.batch * p.to_size();
   // Strides far beyond the kernel: most phases have no taps, and their weights would be zeros.
-  if (p.rows() <= few || p.phases() > 4 * p.s.taps())
+  if (p.rows() <= few || p.channels() == 0 || p.phases() > 4 * p.s.taps())
     return launch(convolve_directly<T>, "convolution", blocks_for(p.numel()), {block_threads}, 0, p);
   if constexpr (sizeof(T) == 4) {
     bool const large = p.rows() > 64 && ceil_div(p.rows(), 128) * ceil_div(columns, 128) * p.s.groups >= 96;
@@ -480,6 +480,7 @@ void run_weight_tiles(ConvShape const& s, T const* x, T const* g, T* w) {
 
 template <class T>
 void weight(ConvShape const& s, T const* x, T const* g, T* w) {
+  if (s.rows() == 0) return;
   check_sizes(s);
   if (s.out <= few)
     return launch(correlate_directly<T>, "convolution's weight", in_a_row(s.groups * s.out * s.rows()), {block_threads},

@@ -88,6 +88,10 @@ TEST_CASE("convolutions on an emulated accelerator: types, second gradients") {
   CHECK(difference(
             {numbers({2, 4, 5, 4}, f64), numbers({4, 1, 3, 3}, f64), numbers({4}, f64)},
             [](auto const& x) { return conv2d(x[0], x[1], x[2], {.padding = 1, .groups = 4}); }, true) < 1e-12);
+  CHECK(difference({ones({2, 0, 4}), ones({9, 0, 3}), numbers({9}, Dtype::f32)},
+                   [](auto const& x) { return conv1d(x[0], x[1], x[2]); }) == 0);
+  CHECK(difference({ones({0, 2, 4}), ones({9, 2, 3}), numbers({9}, Dtype::f32)},
+                   [](auto const& x) { return conv1d(x[0], x[1], x[2]); }) == 0);
   for (Dtype t : {Dtype::u8, Dtype::i32, Dtype::i64}) {
     CHECK(difference({counts({2, 3, 6}, t), counts({4, 3, 2}, t), counts({4}, t)},
                      [](auto const& x) { return conv1d(x[0], x[1], x[2], {.stride = 2, .padding = 1}); }) == 0);
