@@ -1,5 +1,6 @@
 // A model trained on an emulated accelerator, by CUDA's kernels, against the same on the processor.
 #include <doctest/doctest.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/nn/nn.h>
@@ -43,6 +44,38 @@ TEST_CASE("a GPT trains on an emulated accelerator as on the processor") {
     for (size_t i = 0; i < here.size(); ++i) CHECK(std::abs(here[i] - there[i]) < (dtype == Dtype::f32 ? 2e-5 : 1e-11));
     CHECK(here.back() != here.front());
   }
+}
+
+TEST_CASE("16-bit products there run on its matrix units, f32 ones too where tf32 is allowed") {
+  Device const device = test::emulated_device();
+  Generator generator(7);
+  Tensor const x = randn({3, 5, 40}, Dtype::f32, generator), w = randn({24, 40}, Dtype::f32, generator),
+               b = randn({24}, Dtype::f32, generator);
+  auto const relative = [](Tensor const& got, Tensor const& want) {
+    Tensor const exact = want.to(Dtype::f64);
+    return norm(got.to(cpu).to(Dtype::f64) - exact).item() / norm(exact).item();
+  };
+  for (auto const [dtype, bound] : {std::pair(Dtype::bf16, 4e-3), std::pair(Dtype::f16, 5e-4)}) {
+    auto const run = [&, dtype = dtype](Device on, std::vector<Tensor>& slopes) {
+      std::vector<Tensor> leaves;
+      for (Tensor const& t : {x, w, b}) leaves.push_back(t.to(dtype).to(on).requires_grad_());
+      Tensor const y = linear(leaves[0], leaves[1], leaves[2]);
+      CHECK(y.dtype() == dtype);
+      slopes = grad({matmul(y, y.t())}, leaves, {ones({3, 5, 5}, dtype, on)});
+      return y.detach();
+    };
+    std::vector<Tensor> here, there;
+    Tensor const want = run(cpu, here), got = run(device, there);
+    CHECK(relative(got, want) < bound);
+    for (size_t k = 0; k < here.size(); ++k) CHECK(relative(there[k], here[k]) < 3 * bound);
+  }
+  Tensor const exact = linear(x, w, b);
+  CHECK(relative(linear(x.to(device), w.to(device), b.to(device)), exact) < 1e-6);
+  AllowTf32 const allowed;
+  double const rounded = relative(linear(x.to(device), w.to(device), b.to(device)), exact);
+  CHECK(rounded < 1e-3);
+  CHECK(rounded > 1e-5);
+  CHECK(equal(linear(x, w, b), exact));
 }
 
 TEST_CASE("what is not on an accelerator says so") {

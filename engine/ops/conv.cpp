@@ -338,11 +338,6 @@ void scatter_columns(ConvShape const& s, T const* columns, T* x) {
   });
 }
 
-template <class T>
-constexpr ConvolutionsOf<T> here{convolve<T>, convolve_input<T>, convolve_weight<T>, gather_columns<T>,
-                                 scatter_columns<T>};
-constexpr Convolutions on_processor{{here<float>, here<double>}};
-
 // Integers: plain loops, exact, wrapping.
 
 /// f(image and group, c, o, index into x, into w, into y) for every product of the convolution.
@@ -365,6 +360,28 @@ void each_product(ConvShape const& s, F f) {
         }
 }
 
+void convolve_integers(ConvShape const& s, bool transposed, int64_t const* from, int64_t const* w, int64_t* to) {
+  std::fill_n(to, s.batch * s.groups * (transposed ? s.in * s.x_size() : s.out * s.y_size()), int64_t{0});
+  each_product(s, [=](int64_t ix, int64_t iw, int64_t iy) {
+    int64_t& sum = to[transposed ? ix : iy];
+    sum = int64_t(uint64_t(sum) + uint64_t(from[transposed ? iy : ix]) * uint64_t(w[iw]));
+  });
+}
+
+template <class T>
+constexpr ConvolutionsOf<T> here{convolve<T>, convolve_input<T>, convolve_weight<T>, gather_columns<T>,
+                                 scatter_columns<T>};
+constexpr Convolutions on_processor{{here<float>, here<double>}, convolve_integers};
+
+/// Those that a convolution of T on `device` runs.
+template <class T>
+ConvolutionsOf<T> const& convolutions_of(Device device, std::string_view op) {
+  Convolutions const& all = convolutions(device, op);
+  if constexpr (std::is_same_v<T, float>)
+    if (detail::tf32_allowed && !device.is_cpu()) return all.tf32;
+  return all.of<T>();
+}
+
 Shape shape_of_x(ConvShape const& s) { return {s.batch, s.groups * s.in, s.axis[0].in, s.axis[1].in, s.axis[2].in}; }
 Shape shape_of_w(ConvShape const& s) {
   return {s.groups * s.out, s.in, s.axis[0].kernel, s.axis[1].kernel, s.axis[2].kernel};
@@ -374,17 +391,11 @@ Shape shape_of_y(ConvShape const& s) {
 }
 
 Tensor integer_product(ConvShape const& s, Tensor const& from, Tensor const& w, bool transposed) {
-  Tensor y = zeros(transposed ? shape_of_x(s) : shape_of_y(s), w.dtype(), w.device());
-  Tensor const a = from.contiguous(), b = w.contiguous();
-  dispatch(w.dtype(), [&]<class T>(Type<T>) {
-    auto const *u = static_cast<T const*>(a.raw()), *v = static_cast<T const*>(b.raw());
-    auto* const to = static_cast<T*>(y.raw());
-    each_product(s, [=](int64_t ix, int64_t iw, int64_t iy) {
-      int64_t const source = transposed ? iy : ix, target = transposed ? ix : iy;
-      to[target] = T(uint64_t(to[target]) + uint64_t(u[source]) * uint64_t(v[iw]));
-    });
-  });
-  return y;
+  Tensor y(transposed ? shape_of_x(s) : shape_of_y(s), Dtype::i64, common_device("convolution", {&from, &w}));
+  Tensor const a = from.to(Dtype::i64).contiguous(), b = w.to(Dtype::i64).contiguous();
+  convolutions(y.device(), "convolution")
+      .integers(s, transposed, a.address<int64_t>(), b.address<int64_t>(), y.address<int64_t>());
+  return y.to(w.dtype());
 }
 
 Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, ConvShape const& s);
@@ -425,8 +436,7 @@ Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvSha
   Observed const watch("convolution", {&x, &w, &bias}, {&y}, [&] { return flops(s); });
   Tensor const from = x.detach().contiguous(), weight = w.detach().contiguous(), start = optional_contiguous(bias);
   dispatch_floating("convolution", x.dtype(), [&]<class T>(Type<T>) {
-    convolutions(y.device(), "convolution")
-        .of<T>()
+    convolutions_of<T>(y.device(), "convolution")
         .forward(s, from.address<T>(), weight.address<T>(), optional_address<T>(start), y.address<T>());
   });
   if (tracked(x, w, bias))
@@ -447,8 +457,7 @@ Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, C
   Observed const watch("transposed convolution", {&g, &w, &bias}, {&x}, [&] { return flops(s); });
   Tensor const from = g.detach().contiguous(), weight = w.detach().contiguous(), start = optional_contiguous(bias);
   dispatch_floating("transposed convolution", g.dtype(), [&]<class T>(Type<T>) {
-    convolutions(x.device(), "transposed convolution")
-        .of<T>()
+    convolutions_of<T>(x.device(), "transposed convolution")
         .input(s, from.address<T>(), weight.address<T>(), optional_address<T>(start), x.address<T>());
   });
   if (tracked(g, w, bias))
@@ -468,8 +477,7 @@ Tensor convolution_weight(Tensor const& x, Tensor const& g, ConvShape const& s) 
   Observed const watch("convolution's weight", {&x, &g}, {&w}, [&] { return flops(s); });
   Tensor const from = x.detach().contiguous(), out = g.detach().contiguous();
   dispatch_floating("convolution's weight", g.dtype(), [&]<class T>(Type<T>) {
-    convolutions(w.device(), "convolution's weight")
-        .of<T>()
+    convolutions_of<T>(w.device(), "convolution's weight")
         .weight(s, from.address<T>(), out.address<T>(), w.address<T>());
   });
   if (tracked(x, g))

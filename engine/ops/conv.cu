@@ -5,7 +5,6 @@
 #include <heed/engine/cuda/rows.h>
 #include <heed/engine/cuda/tile.h>
 #include <heed/engine/ops/device_tables.h>
-#include <heed/engine/ops/matmul_half.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
@@ -426,29 +425,44 @@ void run_tiles(Problem<T> p) {
            int(split.parts), p.to, p.numel(), p.bias, p.s.groups * p.rows(), p.to_size());
 }
 
-template <class T>
+/// `units`: on the matrix units, operands rounded to tf32.
+template <class T, bool units>
 void run(Problem<T> const& p) {
   if (p.numel() == 0) return;
   check_sizes(p.s);
   int64_t const columns = p.s.batch * p.to_size();
   // Strides far beyond the kernel: most phases have no taps, and their weights would be zeros.
-  if (p.rows() <= few || p.phases() > 4 * p.s.taps())
+  if (p.rows() <= few || p.channels() == 0 || p.phases() > 4 * p.s.taps())
     return launch(convolve_directly<T>, "convolution", blocks_for(p.numel()), {block_threads}, 0, p);
   if constexpr (sizeof(T) == 4) {
     bool const large = p.rows() > 64 && ceil_div(p.rows(), 128) * ceil_div(columns, 128) * p.s.groups >= 96;
-    if (tf32_products()) return large ? run_tiles<T, LargeUnitTile>(p) : run_tiles<T, SmallUnitTile>(p);
-    if (large) return run_tiles<T, LargeTile>(p);
+    using Large = std::conditional_t<units, LargeUnitTile, LargeTile>;
+    using Small = std::conditional_t<units, SmallUnitTile, SmallTile>;
+    return large ? run_tiles<T, Large>(p) : run_tiles<T, Small>(p);
+  } else {
+    run_tiles<T, SmallTile>(p);
   }
-  run_tiles<T, SmallTile>(p);
 }
 
-template <class T>
+template <class T, bool units>
 void forward(ConvShape const& s, T const* x, T const* w, T const* bias, T* y) {
-  run(Problem<T>{s, false, x, w, bias, y});
+  run<T, units>(Problem<T>{s, false, x, w, bias, y});
 }
-template <class T>
+template <class T, bool units>
 void input(ConvShape const& s, T const* g, T const* w, T const* bias, T* x) {
-  run(Problem<T>{s, true, g, w, bias, x});
+  run<T, units>(Problem<T>{s, true, g, w, bias, x});
+}
+
+void integers(ConvShape const& s, bool transposed, int64_t const* from, int64_t const* w, int64_t* to) {
+  using U = uint64_t;  // wraps
+  Problem<U> const p{s,
+                     transposed,
+                     reinterpret_cast<U const*>(from),
+                     reinterpret_cast<U const*>(w),
+                     nullptr,
+                     reinterpret_cast<U*>(to)};
+  check_sizes(s);
+  if (p.numel() > 0) launch(convolve_directly<U>, "convolution", blocks_for(p.numel()), {block_threads}, 0, p);
 }
 
 template <class T, class S>
@@ -466,15 +480,14 @@ void run_weight_tiles(ConvShape const& s, T const* x, T const* g, T* w) {
            int(split.parts), w, numel, static_cast<T const*>(nullptr), int64_t{1}, int64_t{1});
 }
 
-template <class T>
+template <class T, bool units>
 void weight(ConvShape const& s, T const* x, T const* g, T* w) {
+  if (s.rows() == 0) return;
   check_sizes(s);
   if (s.out <= few)
     return launch(correlate_directly<T>, "convolution's weight", in_a_row(s.groups * s.out * s.rows()), {block_threads},
                   0, s, x, g, w);
-  if constexpr (sizeof(T) == 4)
-    if (tf32_products()) return run_weight_tiles<T, SmallUnitTile>(s, x, g, w);
-  run_weight_tiles<T, SmallTile>(s, x, g, w);
+  run_weight_tiles<T, std::conditional_t<units, SmallUnitTile, SmallTile>>(s, x, g, w);
 }
 
 // ---- windows as columns ----
@@ -537,12 +550,12 @@ void scatter(ConvShape const& s, T const* columns, T* x) {
   if (numel > 0) launch(scatter_kernel<T>, "fold", blocks_for(numel), {block_threads}, 0, s, columns, x, numel);
 }
 
-template <class T>
-constexpr ConvolutionsOf<T> table{forward<T>, input<T>, weight<T>, gather<T>, scatter<T>};
+template <class T, bool units = false>
+constexpr ConvolutionsOf<T> table{forward<T, units>, input<T, units>, weight<T, units>, gather<T>, scatter<T>};
 
 }  // namespace
 
-constinit Convolutions const device_convolutions{{table<float>, table<double>}};
+constinit Convolutions const device_convolutions{{table<float>, table<double>}, integers, table<float, true>};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

@@ -91,7 +91,12 @@ struct ConvolutionsOf {
   void (*gather)(ConvShape const&, T const* x, T* columns);
   void (*scatter)(ConvShape const&, T const* columns, T* x);
 };
-struct Convolutions : PerType<ConvolutionsOf> {};
+struct Convolutions : PerType<ConvolutionsOf> {
+  /// Of integers, which wrap: forward, or `transposed` input.
+  void (*integers)(ConvShape const&, bool transposed, int64_t const* from, int64_t const* w, int64_t* to);
+  /// Operands rounded to tf32 (AllowTf32), where there are matrix units.
+  ConvolutionsOf<float> tf32 = {};
+};
 inline char const* kernels_name(Convolutions const*) { return "convolutions"; }
 
 /// Those for tensors on `device`.

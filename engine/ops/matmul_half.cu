@@ -5,7 +5,6 @@
 #include <heed/engine/cuda/launch.h>
 #include <heed/engine/cuda/mma.h>
 #include <heed/engine/half.h>
-#include <heed/engine/ops/device_tables.h>
 #include <heed/engine/ops/matmul_half.h>
 
 namespace heed {
@@ -205,9 +204,10 @@ Panel<E> panel(E const* at, int64_t row_step, int64_t depth_step, int64_t rows, 
 template <int side, bool aligned, class E>
 void run(Task<E> const& x, int64_t batch) {
   bool const a = x.a.depth_step == 1, b = x.b.depth_step == 1;
-  auto const kernel = a   ? b ? multiply_tiles<E, side, aligned, true, true> : multiply_tiles<E, side, aligned, true, false>
-                      : b ? multiply_tiles<E, side, aligned, false, true>
-                          : multiply_tiles<E, side, aligned, false, false>;
+  auto const kernel =
+      a   ? b ? multiply_tiles<E, side, aligned, true, true> : multiply_tiles<E, side, aligned, true, false>
+        : b ? multiply_tiles<E, side, aligned, false, true>
+          : multiply_tiles<E, side, aligned, false, false>;
   int64_t const tiles = ceil_div(x.m, 2 * side) * ceil_div(x.n, 2 * side) * batch;
   size_t const shared = size_t(stages) * 2 * (2 * side * tile_k) * sizeof(uint16_t);
   launch(kernel, "gemm_half", in_a_row(tiles), {threads}, shared, x);
@@ -259,9 +259,9 @@ void gemm_batched(GemmArgs<E> const& first, int64_t batch, int64_t a_step, int64
 
 }  // namespace
 
-constinit MatrixUnitKernels const device_matrix_unit_kernels{{gemm<float16>, gemm_batched<float16>},
-                                                             {gemm<bfloat16>, gemm_batched<bfloat16>},
-                                                             {gemm_tf32, gemm_tf32_batched}};
+extern MatrixUnitKernels const device_matrix_unit_kernels;
+constinit MatrixUnitKernels const device_matrix_unit_kernels{
+    {gemm<float16>, gemm_batched<float16>}, {gemm<bfloat16>, gemm_batched<bfloat16>}, {gemm_tf32, gemm_tf32_batched}};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

@@ -1,7 +1,6 @@
 // The device's convolutions against the CPU's, where they have channels enough for tiles: what the records of
 // operations are too small for.
 #include <heed/engine/ops/conv.h>
-#include <heed/engine/ops/matmul_half.h>
 
 #include "device_array.h"
 
@@ -28,14 +27,14 @@ ConvShape shape(int64_t batch, int64_t groups, int64_t in, int64_t out, std::vec
 }
 
 template <class T>
-double error_of(ConvShape const& s) {
+double error_of(ConvShape const& s, ConvolutionsOf<T> const& there = device_convolutions.of<T>()) {
   Numbers numbers(uint64_t(s.in * 131 + s.out * 17 + s.taps()));
   auto const x = numbers.vector<T>(s.batch * s.groups * s.in * s.x_size());
   auto const w = numbers.vector<T>(s.groups * s.out * s.rows());
   auto const g = numbers.vector<T>(s.batch * s.groups * s.out * s.y_size());
   auto const y_bias = numbers.vector<T>(s.groups * s.out), x_bias = numbers.vector<T>(s.groups * s.in);
   DeviceArray<T> const dx(x), dw(w), dg(g), dy_bias(y_bias), dx_bias(x_bias);
-  auto const &here = convolutions(cpu, "test").of<T>(), &there = device_convolutions.of<T>();
+  auto const& here = convolutions(cpu, "test").of<T>();
   double error = 0;
   auto const compare = [&](std::vector<T> const& like, auto const& run) {
     std::vector<T> wanted = like;
@@ -89,11 +88,9 @@ TEST_CASE("convolutions on a device: large tiles, and operands rounded to tf32")
   two.batch = 2;
   Largest largest{"convolution f32, large tiles"}, rounded{"convolution tf32"};
   CHECK(largest.note(error_of<float>(two)) < 2e-6);
-  tf32_products() = true;
-  CHECK(rounded.note(error_of<float>(two)) < 6e-4);
-  CHECK(rounded.note(error_of<float>(narrow)) < 6e-4);
-  tf32_products() = false;
-  CHECK(rounded.value > 1e-5);  // it was on
+  CHECK(rounded.note(error_of<float>(two, device_convolutions.tf32)) < 6e-4);
+  CHECK(rounded.note(error_of<float>(narrow, device_convolutions.tf32)) < 6e-4);
+  CHECK(rounded.value > 1e-5);  // they were rounded
 }
 
 TEST_CASE_TEMPLATE("windows as columns on a device", T, float, double) {
