@@ -19,6 +19,7 @@ void const* device_table(std::string_view name) {
       {"cross_entropy_kernels", &device_cross_entropy_kernels},
       {"embedding_kernels", &device_embedding_kernels},
       {"exact_reduce_kernels", &device_exact_reduce_kernels},
+      {"factor_kernels", &device_factor_kernels},
       {"fourier_transforms", &device_fourier_transforms},
       {"gemm_kernels", &device_gemm_kernels},
       {"matrix_unit_kernels", &device_matrix_unit_kernels},

@@ -8,6 +8,7 @@
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/cross_entropy.h>
 #include <heed/engine/ops/embedding.h>
+#include <heed/engine/ops/factor.h>
 #include <heed/engine/ops/fourier.h>
 #include <heed/engine/ops/integer.h>
 #include <heed/engine/ops/matmul.h>
@@ -32,6 +33,7 @@ extern CopyKernels const device_copy_kernels;
 extern CrossEntropyKernels const device_cross_entropy_kernels;
 extern EmbeddingKernels const device_embedding_kernels;
 extern ExactReduceKernels const device_exact_reduce_kernels;
+extern FactorKernels const device_factor_kernels;
 extern FourierTransforms const device_fourier_transforms;
 extern GemmKernels const device_gemm_kernels;
 extern MatrixUnitKernels const device_matrix_unit_kernels;
