@@ -467,6 +467,7 @@ __global__ void __launch_bounds__(block_threads, 1)
   }
   double const tolerance =
       epsilon * (4 + std::sqrt(double(m)));  // what rounding leaves of a product of orthogonal rows
+  constexpr double nothing = 0x1p-208;       // a square: below, rounding's rounding is all that a row has left
   bool done = n == 1;
   for (int sweep = 0; sweep < most_sweeps && !done; ++sweep) {
     bool turned = false;
@@ -476,7 +477,7 @@ __global__ void __launch_bounds__(block_threads, 1)
         if (k.q >= n) continue;
         double *const p = at + k.p * m, *const q = at + k.q * m;
         double const pp = dot(by, p, p, m), pq = dot(by, p, q, m), qq = dot(by, q, q, m);
-        if (!(std::abs(pq) > tolerance * std::sqrt(pp) * std::sqrt(qq))) continue;
+        if (!(std::abs(pq) > tolerance * std::sqrt(pp) * std::sqrt(qq)) || pp <= nothing || qq <= nothing) continue;
         turned = true;
         Rotation const r = rotation(pp, pq, qq);
         for (int64_t j = by.lane; j < m; j += warp_threads) turn(r, p[j], q[j]);
@@ -494,7 +495,8 @@ __global__ void __launch_bounds__(block_threads, 1)
   }
   __syncthreads();
   int64_t known = 0;
-  for (int64_t i = 0; i < n; ++i) known += sizes[i] > 0;
+  double const least = std::sqrt(nothing);
+  for (int64_t i = 0; i < n; ++i) known += sizes[i] > least;
   for (int64_t i = by.warp; i < n; i += by.warps) {
     double const own = sizes[i];
     int64_t rank = 0;
@@ -502,7 +504,7 @@ __global__ void __launch_bounds__(block_threads, 1)
     if (by.lane == 0) values[matrix * n + rank] = std::ldexp(own, exponent);
     if (!v) continue;
     for (int64_t j = by.lane; j < n; j += warp_threads) out_v[(matrix * n + rank) * n + j] = v[i * n + j];
-    if (own > 0)
+    if (own > least)
       for (int64_t j = by.lane; j < m; j += warp_threads) u[(matrix * m + j) * n + rank] = at[i * m + j] / own;
   }
   __syncthreads();

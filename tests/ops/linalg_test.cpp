@@ -4,6 +4,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
+#include <heed/tests/support/emulated.h>
 #include <heed/tests/support/op_suite.h>
 
 #include <algorithm>
@@ -750,6 +751,39 @@ std::vector<Tensor> hard(int64_t n) {
 
 HEED_OP_SUITE(suite)
 
+namespace {
+
+/// The factors of x [n, n], computed on `device`.
+void check_factors(Tensor const& x, Device device) {
+  int64_t const n = x.size(-1);
+  Tensor const one = eye(n, Dtype::f64), there = x.to(device), s = x * 0.5 + x.t() * 0.5;
+  double const scale = largest(x) * double(n), tolerance = 1e-14 * scale + 1e-321 * double(n), unit = 1e-14 * double(n);
+  Svd const f = svd(there);
+  Tensor const u = f.u.to(cpu), sizes = f.s.to(cpu), vh = f.vh.to(cpu);
+  CHECK(largest(matmul(u * sizes.unsqueeze(-2), vh) - x) <= tolerance);
+  CHECK(largest(matmul(u.t(), u) - one) <= unit);
+  CHECK(largest(matmul(vh, vh.t()) - one) <= unit);
+  CHECK(largest(svdvals(there).to(cpu) - sizes) <= tolerance);
+  Eigh const e = eigh(s.to(device));
+  Tensor const vectors = e.vectors.to(cpu), values = e.values.to(cpu);
+  CHECK(largest(matmul(vectors * values.unsqueeze(-2), vectors.t()) - s) <= tolerance);
+  CHECK(largest(matmul(vectors.t(), vectors) - one) <= unit);
+  CHECK(largest(eigvalsh(s.to(device)).to(cpu) - values) <= tolerance);
+  auto const w = values.to_vector<double>(), sv = sizes.to_vector<double>();
+  CHECK(std::is_sorted(w.begin(), w.end()));
+  CHECK(std::is_sorted(sv.rbegin(), sv.rend()));
+  Qr const both = qr(there);
+  Tensor const q = both.q.to(cpu), r = both.r.to(cpu);
+  CHECK(largest(matmul(q, r) - x) <= tolerance);
+  CHECK(largest(matmul(q.t(), q) - one) <= unit);
+  Lu const parts = lu(there);
+  Tensor const p = parts.p.to(cpu), l = parts.l.to(cpu);
+  CHECK(largest(matmul(matmul(p, l), parts.u.to(cpu)) - x) <= tolerance);
+  CHECK(largest(l) <= 1);
+}
+
+}  // namespace
+
 TEST_CASE("factors of hard matrices are orthogonal and multiply to the matrix") {
   for (int64_t n : {1, 2, 5, 40, 150}) {
     int which = 0;
@@ -757,30 +791,53 @@ TEST_CASE("factors of hard matrices are orthogonal and multiply to the matrix") 
       CAPTURE(n);
       CAPTURE(which);
       ++which;
-      Tensor const one = eye(n, Dtype::f64);
-      double const scale = largest(x) * double(n), tolerance = 1e-14 * scale + 1e-321 * double(n),
-                   unit = 1e-14 * double(n);
-      Svd const f = svd(x);
-      CHECK(largest(matmul(f.u * f.s.unsqueeze(-2), f.vh) - x) <= tolerance);
-      CHECK(largest(matmul(f.u.t(), f.u) - one) <= unit);
-      CHECK(largest(matmul(f.vh, f.vh.t()) - one) <= unit);
-      CHECK(largest(svdvals(x) - f.s) <= tolerance);
-      Tensor const s = x * 0.5 + x.t() * 0.5;
-      Eigh const e = eigh(s);
-      CHECK(largest(matmul(e.vectors * e.values.unsqueeze(-2), e.vectors.t()) - s) <= tolerance);
-      CHECK(largest(matmul(e.vectors.t(), e.vectors) - one) <= unit);
-      CHECK(largest(eigvalsh(s) - e.values) <= tolerance);
-      auto const w = e.values.to_vector<double>(), sv = f.s.to_vector<double>();
-      CHECK(std::is_sorted(w.begin(), w.end()));
-      CHECK(std::is_sorted(sv.rbegin(), sv.rend()));
-      Qr const q = qr(x);
-      CHECK(largest(matmul(q.q, q.r) - x) <= tolerance);
-      CHECK(largest(matmul(q.q.t(), q.q) - one) <= unit);
-      Lu const l = lu(x);
-      CHECK(largest(matmul(matmul(l.p, l.l), l.u) - x) <= tolerance);
-      CHECK(largest(l.l) <= 1);
+      check_factors(x, cpu);
     }
   }
+}
+
+TEST_CASE("factors of hard matrices on an accelerator, and of one that is too large for its shared memory") {
+  for (int64_t n : {1, 2, 5, 12}) {
+    int which = 0;
+    for (Tensor const& x : hard(n)) {
+      CAPTURE(n);
+      CAPTURE(which);
+      ++which;
+      check_factors(x, emulated_device());
+    }
+  }
+  check_factors(hard(80)[4], emulated_device());
+}
+
+TEST_CASE("an accelerator's systems: in shared memory and outside, with the processor's pivots and complaints") {
+  Device const there = emulated_device();
+  for (Dtype dtype : {Dtype::f32, Dtype::f64})
+    for (int64_t n : {33, 120}) {
+      double const tolerance = dtype == Dtype::f32 ? 2e-4 : 1e-12;
+      Tensor const x = numbers({2, n, n}, 4, dtype), b = numbers({2, n, 70}, 8, dtype), on = x.to(there);
+      CHECK(lu_factor(on).pivots.to_vector<int32_t>() == lu_factor(x).pivots.to_vector<int32_t>());
+      Tensor const a = x + eye(n, dtype) * 5.0;
+      CHECK(largest(solve(a.to(there), b.to(there)).to(cpu) - solve(a, b)) <= tolerance);
+      Tensor const definite = matmul(x, x.t()) + eye(n, dtype) * 30.0;
+      CHECK(largest(cholesky(definite.to(there)).to(cpu) - cholesky(definite)) <= tolerance);
+      Tensor const tall = numbers({n, 40}, 5, dtype);
+      Qr const q = qr(tall.to(there)), want = qr(tall);
+      CHECK(largest(q.q.to(cpu) - want.q) <= tolerance);
+      CHECK(largest(q.r.to(cpu) - want.r) <= tolerance);
+    }
+  Tensor const bad = stack({eye(2, Dtype::f32), tensor({{1, 2}, {2, 1}}), zeros({2, 2})});
+  auto const same = [&](auto f) { CHECK(error_of([&] { f(bad.to(there)); }) == error_of([&] { f(bad); })); };
+  CHECK(error_of([&] { cholesky(bad.to(there)); }).find("matrix 1 of the batch [3]") != std::string::npos);
+  same([](Tensor const& x) { cholesky(x); });
+  same([](Tensor const& x) { inv(x); });
+  same([](Tensor const& x) { solve(x, x); });
+  same([](Tensor const& x) { eigh(x / x); });
+  same([](Tensor const& x) { svd(log(x)); });
+  same([](Tensor const& x) { lu_unpack(x, full({3, 2}, 3, Dtype::i32, x.device())); });
+  Tensor const huge = stack({numbers({4, 4}, 1) * 1e3, numbers({4, 4}, 2), full({4, 4}, inf, Dtype::f64)});
+  Tensor const e = matrix_exp(huge), got = matrix_exp(huge.to(there)).to(cpu);
+  CHECK(differs(got.slice(0, 0, 2), e.slice(0, 0, 2), 1e-9) == "");
+  CHECK(std::isnan(got.select(0, 2).to_vector<double>()[0]));
 }
 
 TEST_CASE("factors of long and wide matrices, in both types") {
