@@ -1,5 +1,6 @@
 // The Backend of this level: devices, memory kept for reuse, copies, and the list of kernel tables.
 #include <heed/engine/backend.h>
+#include <heed/engine/cuda/index_check.h>
 #include <heed/engine/cuda/launch.h>
 #if !defined(__CUDACC__)
 #include <control.h>
@@ -41,9 +42,22 @@ size_t block_size(size_t bytes) {
 /// once.
 struct Unit {
   rt::Stream stream = nullptr;
+  IndexFault* fault = nullptr;  // on the device
   std::mutex lock;
   std::map<size_t, std::vector<void*>> kept;
 };
+
+[[noreturn]] void report(IndexFault const& fault) {
+  char where[48] = "", problem[200], remedy[80];
+  if (fault.axis >= 0) std::snprintf(where, sizeof where, "axis %d of ", fault.axis);
+  std::snprintf(
+      problem, sizeof problem,
+      "a kernel that was queued earlier met index %lld, which is outside %ssize %lld; what it gave is not valid",
+      static_cast<long long>(fault.index), where, static_cast<long long>(fault.size));
+  std::snprintf(remedy, sizeof remedy, "use %lld to %lld", static_cast<long long>(fault.low),
+                static_cast<long long>(fault.size - 1));
+  fail(fault.op, {problem, remedy});
+}
 
 class DeviceBackend final : public Backend {
  public:
@@ -120,7 +134,18 @@ class DeviceBackend final : public Backend {
   void copy_within(int index, void* to, void const* from, size_t bytes) override {
     check_device(rt::copy_on_device(to, from, bytes, used(index).stream), "copy on the device");
   }
-  void synchronize(int index) override { check_device(rt::synchronize(used(index).stream), "synchronize"); }
+  void synchronize(int index) override {
+    Unit& unit = used(index);
+    IndexWatch& watch = index_watch();
+    IndexFault fault{};
+    if (watch.unread & watch.bit())
+      check_device(rt::copy_to_host(&fault, unit.fault, sizeof fault, unit.stream), "synchronize");
+    watch.unread &= ~watch.bit();
+    check_device(rt::synchronize(unit.stream), "synchronize");
+    if (!fault.noted) return;
+    check_device(rt::fill_bytes(unit.fault, 0, sizeof fault, unit.stream), "synchronize");
+    report(fault);
+  }
 
   void use(int index) override { used(index); }
 
@@ -139,9 +164,17 @@ class DeviceBackend final : public Backend {
     check_device(rt::set_device(index), "device");
     {
       std::lock_guard const guard(unit.lock);
-      if (!unit.stream) check_device(rt::create_stream(unit.stream), "stream");
+      if (!unit.stream) {
+        check_device(rt::create_stream(unit.stream), "stream");
+        void* fault = nullptr;
+        check_device(rt::allocate(fault, sizeof(IndexFault)), "stream");
+        check_device(rt::fill_bytes(fault, 0, sizeof(IndexFault), unit.stream), "stream");
+        unit.fault = static_cast<IndexFault*>(fault);
+      }
     }
     thread_stream() = unit.stream;
+    index_watch().fault = unit.fault;
+    index_watch().device = index;
     return unit;
   }
 

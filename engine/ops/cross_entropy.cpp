@@ -20,8 +20,8 @@ void check_smoothing(CrossEntropyOptions const& options) {
   });
 }
 
-/// Shapes, types and the range of every target; the number of rows that count.
-int64_t check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyOptions const& options) {
+/// Shapes and types, and the range of every target that is the processor's: kernels elsewhere check theirs.
+void check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyOptions const& options) {
   check_defined("cross_entropy", logits);
   check_defined("cross_entropy", targets);
   Shape expected = logits.shape();
@@ -34,25 +34,35 @@ int64_t check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyO
   });
   check_smoothing(options);
   int64_t const classes = logits.size(-1), rows = targets.numel();
-  Tensor const here = targets.to(cpu);  // on other devices too a wrong class must not be read
-  int64_t const* const target = here.data<int64_t>();
-  int64_t counted = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    if (target[r] == options.ignore_index) continue;
-    ++counted;
-    check(target[r] >= 0 && target[r] < classes, "cross_entropy", [&] {
+  check(classes > 0 || rows == 0, "cross_entropy", [&] {
+    return Complaint{fmt::format("logits of shape {} hold no class", to_string(logits.shape())), "give one or more"};
+  });
+  if (!targets.device().is_cpu()) return;
+  int64_t const* const target = targets.data<int64_t>();
+  for (int64_t r = 0; r < rows; ++r)
+    check(target[r] == options.ignore_index || (target[r] >= 0 && target[r] < classes), "cross_entropy", [&] {
       return Complaint{fmt::format("target {} of row {} is outside the {} classes", target[r], r, classes),
                        fmt::format("use 0 to {}, or the ignored index {}", classes - 1, options.ignore_index)};
     });
-  }
-  return counted;
 }
 
-Tensor reduced(Tensor const& losses, int64_t counted, Reduction reduction) {
+/// How many rows are not ignored, as a scalar of type T.
+Tensor counted(Tensor const& targets, CrossEntropyOptions const& options, Dtype dtype) {
+  Tensor const y({}, dtype, targets.device());
+  dispatch_floating("cross_entropy", dtype, [&]<class T>(Type<T>) {
+    kernels<CrossEntropyKernels>(y.device(), "cross_entropy")
+        .of<T>()
+        .count(targets.address<int64_t>(), options.ignore_index, targets.numel(), y.address<T>());
+  });
+  return y;
+}
+
+/// count(): what a mean divides by. The mean over no row is 0/0, as in PyTorch.
+template <class Count>
+Tensor reduced(Tensor const& losses, Reduction reduction, Count const& count) {
   if (reduction == Reduction::none) return losses;
   Tensor const total = sum(losses);
-  // The mean over no row is 0/0, as in PyTorch.
-  return reduction == Reduction::sum ? total : total / double(counted);
+  return reduction == Reduction::sum ? total : total / count();
 }
 
 }  // namespace
@@ -83,7 +93,7 @@ Tensor against_probabilities(Tensor const& logits, Tensor const& targets, CrossE
   Tensor const wanted = s > 0 ? targets * (1 - s) + s / double(classes) : targets;
   Tensor terms = wanted * log_softmax(logits);
   if (options.weight.defined()) terms = terms * options.weight;
-  return reduced(-sum(terms, {-1}), classes ? logits.numel() / classes : 0, options.reduction);
+  return reduced(-sum(terms, {-1}), options.reduction, [&] { return double(classes ? logits.numel() / classes : 0); });
 }
 
 /// Class weights w, classes last: (1 − s)·w_target·nll + s/C·Σ_j w_j·nll_j.
@@ -97,8 +107,7 @@ Tensor weighted(Tensor const& logits, Tensor const& targets, CrossEntropyOptions
   Tensor losses = -sum(where(one_hot == 0.0, 0.0, log_p), {-1}) * w * (1 - s);
   if (s > 0) losses = losses - sum(log_p * options.weight, {-1}) * (s / double(classes));
   losses = where(ignored, 0.0, losses);
-  if (options.reduction != Reduction::mean) return reduced(losses, 0, options.reduction);
-  return sum(losses) / sum(where(ignored, 0.0, w));
+  return reduced(losses, options.reduction, [&] { return sum(where(ignored, 0.0, w)); });
 }
 
 }  // namespace
@@ -125,7 +134,7 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
     return cross_entropy(last, targets, options);
   }
   Tensor const whole_targets = targets.contiguous();
-  int64_t const counted = check_targets(logits, whole_targets, options);
+  check_targets(logits, whole_targets, options);
   Tensor const x = logits.contiguous();
   int64_t const classes = x.size(-1), rows = targets.numel();
   Device const device = common_device("cross_entropy", {&x, &whole_targets});
@@ -160,18 +169,18 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
              });
              return std::array{dx};
            });
-  return reduced(losses, counted, options.reduction);
+  return reduced(losses, options.reduction, [&] { return counted(whole_targets, options, x.dtype()); });
 }
 
 Tensor naive::cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOptions options) {
-  int64_t const counted = check_targets(logits, targets.contiguous(), options);
+  check_targets(logits, targets.contiguous(), options);
   int64_t const classes = logits.size(-1);
   Tensor const log_p = naive::log_softmax(logits);
   Tensor const one_hot = (targets.unsqueeze(-1) == arange(classes, targets.device())).to(logits.dtype());
   double const s = options.label_smoothing;
   Tensor const wanted = one_hot * (1 - s) + (s / double(classes));
   Tensor const losses = where(targets == double(options.ignore_index), 0.0, -sum(wanted * log_p, {-1}));
-  return reduced(losses, counted, options.reduction);
+  return reduced(losses, options.reduction, [&] { return counted(targets.contiguous(), options, logits.dtype()); });
 }
 
 namespace {
@@ -273,14 +282,14 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
   Tensor const targets = targets_in.contiguous().reshape({-1});
   int64_t const width = x_in.size(-1), rows = targets.numel();
   // check_targets looks at shapes alone: a tensor without memory stands for the logits.
-  int64_t const counted =
-      check_targets(zeros({}, x_in.dtype(), x_in.device()).expand(logits), targets_in.contiguous(), options);
+  check_targets(zeros({}, x_in.dtype(), x_in.device()).expand(logits), targets_in.contiguous(), options);
   Tensor const x = x_in.contiguous().reshape({rows, width}), weight = weight_in.contiguous(),
                bias = bias_in.defined() ? bias_in.contiguous() : bias_in;
   bool const at_once = options.reduction != Reduction::none, wanted = tracked(x, weight, bias);
   CrossEntropyOptions plain = options;
   plain.reduction = Reduction::none;
-  double const share = options.reduction == Reduction::mean ? 1 / double(counted) : 1;
+  double const share =
+      options.reduction == Reduction::mean ? 1 / counted(targets, options, Dtype::f64).item<double>() : 1;
   LinearLosses all;
   Tensor losses;
   {

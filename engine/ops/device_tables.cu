@@ -19,6 +19,7 @@ void const* device_table(std::string_view name) {
       {"embedding_kernels", &device_embedding_kernels},
       {"exact_reduce_kernels", &device_exact_reduce_kernels},
       {"gemm_kernels", &device_gemm_kernels},
+      {"index_kernels", &device_index_kernels},
       {"norm_kernels", &device_norm_kernels},
       {"optimise_kernels", &device_optimise_kernels},
       {"pointwise_kernels", &device_pointwise_kernels},
@@ -26,6 +27,7 @@ void const* device_table(std::string_view name) {
       {"random_kernels", &device_random_kernels},
       {"reduce_kernels", &device_reduce_kernels},
       {"softmax_kernels", &device_softmax_kernels},
+      {"sort_kernels", &device_sort_kernels},
       {"whole_kernels", &device_whole_kernels},
       // clang-format on
   };

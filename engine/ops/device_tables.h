@@ -7,6 +7,7 @@
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/cross_entropy.h>
 #include <heed/engine/ops/embedding.h>
+#include <heed/engine/ops/index.h>
 #include <heed/engine/ops/integer.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/norm.h>
@@ -17,6 +18,7 @@
 #include <heed/engine/ops/reduce.h>
 #include <heed/engine/ops/reduce_exact.h>
 #include <heed/engine/ops/softmax.h>
+#include <heed/engine/ops/sort.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
@@ -27,6 +29,7 @@ extern CrossEntropyKernels const device_cross_entropy_kernels;
 extern EmbeddingKernels const device_embedding_kernels;
 extern ExactReduceKernels const device_exact_reduce_kernels;
 extern GemmKernels const device_gemm_kernels;
+extern DeviceIndexKernels const device_index_kernels;
 extern NormKernels const device_norm_kernels;
 extern OptimiseKernels const device_optimise_kernels;
 extern DevicePointwiseKernels const device_pointwise_kernels;
@@ -34,6 +37,7 @@ extern DeviceProgramKernels const device_program_kernels;
 extern RandomKernels const device_random_kernels;
 extern ReduceKernels const device_reduce_kernels;
 extern SoftmaxKernels const device_softmax_kernels;
+extern DeviceSortKernels const device_sort_kernels;
 extern WholeKernels const device_whole_kernels;
 
 }  // namespace HEED_DEVICE_LEVEL

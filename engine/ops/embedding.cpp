@@ -20,10 +20,12 @@ Shape check_lookup(Tensor const& index, Tensor const& table) {
                                  name(index.dtype()), to_string(table.shape())),
                      "convert the index with .to(Dtype::i64), or reshape the table"};
   });
-  int64_t const rows = table.size(0);
-  Tensor const here = index.to(cpu);  // on other devices too a wrong row must not be read
-  int64_t const* const i = here.data<int64_t>();
-  for (int64_t k = 0, n = index.numel(); k < n; ++k)
+  int64_t const rows = table.size(0), n = index.numel();
+  check(rows > 0 || n == 0, "embedding", [&] {
+    return Complaint{fmt::format("a table of shape {} has no row", to_string(table.shape())), "give it one or more"};
+  });
+  int64_t const* const i = index.device().is_cpu() ? index.data<int64_t>() : nullptr;  // kernels elsewhere check theirs
+  for (int64_t k = 0; i && k < n; ++k)
     check(i[k] >= 0 && i[k] < rows, "embedding", [&] {
       return Complaint{fmt::format("index {} at position {} is outside a table of {} rows", i[k], k, rows),
                        fmt::format("use 0 to {}", rows - 1)};
@@ -64,12 +66,10 @@ Tensor embedding_adjoint(Tensor const& g, Tensor const& index, int64_t rows, int
 
 /// 1/(how often index names the same row), for each position.
 Tensor inverse_frequency(Tensor const& index, int64_t rows, Dtype dtype) {
-  std::vector<int64_t> count(size_t(rows), 0);
-  int64_t const* const i = index.data<int64_t>();
-  for (int64_t k = 0, n = index.numel(); k < n; ++k) ++count[size_t(i[k])];
-  std::vector<double> factor(size_t(index.numel()));
-  for (size_t k = 0; k < factor.size(); ++k) factor[k] = 1 / double(count[size_t(i[k])]);
-  return tensor(factor, index.shape()).to(dtype);
+  NoGrad const off;
+  Shape each = index.shape();
+  each.push_back(1);
+  return 1.0 / embedding(index, embedding_adjoint(ones(each, dtype, index.device()), index, rows, -1));
 }
 
 }  // namespace
@@ -88,7 +88,7 @@ Tensor embedding(Tensor const& index_in, Tensor const& table, EmbeddingOptions c
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>(device, "embedding")
         .of<T>()
-        .forward(from.address<T>(), index.address<int64_t>(), y.address<T>(), index.numel(), from.size(1));
+        .forward(from.address<T>(), index.address<int64_t>(), y.address<T>(), index.numel(), rows, from.size(1));
   });
   if (tracked(from))
     record("embedding", y, {&from},
@@ -96,8 +96,7 @@ Tensor embedding(Tensor const& index_in, Tensor const& table, EmbeddingOptions c
                                                                                             Node const& node) {
              Tensor const& i = index.get(node);
              if (!by_frequency) return std::array{embedding_adjoint(g, i, rows, padding)};
-             Tensor const factor = inverse_frequency(i, rows, g.dtype()).unsqueeze(-1);
-             return std::array{embedding_adjoint(g * factor, i, rows, padding)};
+             return std::array{embedding_adjoint(g * inverse_frequency(i, rows, g.dtype()), i, rows, padding)};
            });
   return y;
 }
