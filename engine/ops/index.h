@@ -24,7 +24,7 @@ struct IndexSpace {
   StridedWalk<1> space;
   int64_t base;
   int parts;
-  IndexPart part[most_parts];
+  IndexPart part[most_parts] = {};
 };
 
 /// Block i is elements starts[i] … starts[i] + block - 1, all of them in [0, limit). Blocks are the same or share no
