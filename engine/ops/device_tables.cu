@@ -16,6 +16,7 @@ void const* device_table(std::string_view name) {
       {"attend_kernels", &device_attend_kernels},
       {"copy_kernels", &device_copy_kernels},
       {"cross_entropy_kernels", &device_cross_entropy_kernels},
+      {"cumulative_kernels", &device_cumulative_kernels},
       {"embedding_kernels", &device_embedding_kernels},
       {"exact_reduce_kernels", &device_exact_reduce_kernels},
       {"gemm_kernels", &device_gemm_kernels},

@@ -6,6 +6,7 @@
 #include <heed/engine/ops/attend.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/cross_entropy.h>
+#include <heed/engine/ops/cumulative.h>
 #include <heed/engine/ops/embedding.h>
 #include <heed/engine/ops/index.h>
 #include <heed/engine/ops/integer.h>
@@ -26,6 +27,7 @@ inline namespace HEED_DEVICE_LEVEL {
 extern AttendKernels const device_attend_kernels;
 extern CopyKernels const device_copy_kernels;
 extern CrossEntropyKernels const device_cross_entropy_kernels;
+extern DeviceCumulativeKernels const device_cumulative_kernels;
 extern EmbeddingKernels const device_embedding_kernels;
 extern ExactReduceKernels const device_exact_reduce_kernels;
 extern GemmKernels const device_gemm_kernels;

@@ -2,6 +2,7 @@
 // place is written by one thread, which takes its values in their order: no atomics, the same bits as on the processor.
 #include <heed/engine/cuda/index_check.h>
 #include <heed/engine/cuda/rows.h>
+#include <heed/engine/cuda/whole.h>
 #include <heed/engine/ops/device_tables.h>
 #include <heed/engine/ops/sort_device.h>
 
@@ -191,19 +192,11 @@ void is_last(IndexBlocks const& blocks, bool* last) {
 
 // ---- elements other than 0 ------------------------------------------------------------------------------------------
 
-/// Elements of `size` bytes; a float's sign does not count.
 struct Elements {
   void const* x;
-  int size;
-  uint64_t mask;
+  Dtype dtype;
   int64_t n, tile;
-  __device__ bool nonzero(int64_t i) const {
-    uint64_t const bits = size == 1   ? static_cast<uint8_t const*>(x)[i]
-                          : size == 2 ? static_cast<uint16_t const*>(x)[i]
-                          : size == 4 ? static_cast<uint32_t const*>(x)[i]
-                                      : static_cast<uint64_t const*>(x)[i];
-    return (bits & mask) != 0;
-  }
+  __device__ bool nonzero(int64_t i) const { return load_truth(x, dtype, i); }
 };
 
 /// before[t + 1] = the elements other than 0 of tile t. Reads 4 bytes an element (4-byte ones).
@@ -268,10 +261,7 @@ int64_t tile_of(int64_t n) {
 }
 int64_t tiles(int64_t n) { return (n + tile_of(n) - 1) / tile_of(n); }
 
-Elements elements_of(void const* x, Dtype dtype, int64_t n) {
-  int const size = int(size_of(dtype));
-  return {x, size, is_floating(dtype) ? ~(uint64_t{1} << (8 * size - 1)) : ~uint64_t{0}, n, tile_of(n)};
-}
+Elements elements_of(void const* x, Dtype dtype, int64_t n) { return {x, dtype, n, tile_of(n)}; }
 
 void count(void const* x, Dtype dtype, int64_t n, int64_t* before) {
   if (n > 0) launch(count_nonzero, "nonzero", in_a_row(tiles(n)), {block_threads}, 0, elements_of(x, dtype, n), before);

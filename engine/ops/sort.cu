@@ -4,6 +4,7 @@
 #include <heed/engine/cuda/rows.h>
 #include <heed/engine/ops/device_tables.h>
 #include <heed/engine/ops/sort_device.h>
+#include <heed/engine/ops/sort_keys.h>
 
 #include <bit>
 
@@ -15,44 +16,6 @@ namespace {
 
 /// The bits that keys of the type's elements have.
 int key_bits(Dtype dtype) { return 8 * int(size_of(dtype)); }
-
-template <class Bits>
-__device__ inline Bits ordered(Bits bits, bool floating) {
-  constexpr Bits top = Bits{1} << (8 * sizeof(Bits) - 1);
-  if (!floating) return Bits(bits ^ top);
-  constexpr Bits infinite = Bits(sizeof(Bits) == 4 ? uint64_t{0x7f800000} : uint64_t{0x7ff} << 52);
-  if (Bits(bits & ~top) > infinite) return Bits(~Bits{0});
-  if (bits == top) bits = 0;  // −0
-  return Bits(bits & top ? ~bits : bits | top);
-}
-
-/// Equal for equal elements, ordered as they are, all ones for NaN; in the low bits of the key. Of i64 in a 32-bit key
-/// the number itself.
-template <class Key>
-__device__ inline Key key_of(void const* x, Dtype dtype, int64_t at) {
-  switch (dtype) {
-    case Dtype::f64:
-      if constexpr (sizeof(Key) == 8) return ordered(static_cast<uint64_t const*>(x)[at], true);
-      return 0;
-    case Dtype::i64:
-      if constexpr (sizeof(Key) == 8) return ordered(static_cast<uint64_t const*>(x)[at], false);
-      return Key(static_cast<uint64_t const*>(x)[at]);
-    case Dtype::f32:
-      return ordered(static_cast<uint32_t const*>(x)[at], true);
-    case Dtype::i32:
-      return ordered(static_cast<uint32_t const*>(x)[at], false);
-    case Dtype::i16:
-      return ordered(static_cast<uint16_t const*>(x)[at], false);
-    case Dtype::i8:
-      return ordered(static_cast<uint8_t const*>(x)[at], false);
-    default:
-      return static_cast<uint8_t const*>(x)[at];
-  }
-}
-
-__device__ inline bool is_nan_key(uint64_t key, Dtype dtype) {
-  return dtype == Dtype::f32 ? key == 0xffffffffu : dtype == Dtype::f64 && key == ~uint64_t{0};
-}
 
 /// What is sorted: lines of memory, or keys with their places from a pass before, which are [lines, n].
 template <class Key>
