@@ -27,6 +27,7 @@ void const* device_table(std::string_view name) {
       {"program_kernels", &device_program_kernels},
       {"random_kernels", &device_random_kernels},
       {"reduce_kernels", &device_reduce_kernels},
+      {"search_kernels", &device_search_kernels},
       {"softmax_kernels", &device_softmax_kernels},
       {"sort_kernels", &device_sort_kernels},
       {"whole_kernels", &device_whole_kernels},

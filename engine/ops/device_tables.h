@@ -18,6 +18,7 @@
 #include <heed/engine/ops/random.h>
 #include <heed/engine/ops/reduce.h>
 #include <heed/engine/ops/reduce_exact.h>
+#include <heed/engine/ops/search.h>
 #include <heed/engine/ops/softmax.h>
 #include <heed/engine/ops/sort.h>
 
@@ -38,6 +39,7 @@ extern DevicePointwiseKernels const device_pointwise_kernels;
 extern DeviceProgramKernels const device_program_kernels;
 extern RandomKernels const device_random_kernels;
 extern ReduceKernels const device_reduce_kernels;
+extern DeviceSearchKernels const device_search_kernels;
 extern SoftmaxKernels const device_softmax_kernels;
 extern DeviceSortKernels const device_sort_kernels;
 extern WholeKernels const device_whole_kernels;

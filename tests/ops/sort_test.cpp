@@ -95,7 +95,7 @@ OpCase scan(std::string const& name, Tensor (*f)(Tensor const&, int), std::funct
 Tensor pierced(Tensor const& x) {
   Line hole;
   for (int64_t i = 0; i < x.numel(); ++i) hole.push_back(i % 3 != 1);
-  return x * tensor(hole, x.shape()).to(x.dtype());
+  return x * tensor(hole, x.shape()).to(x.dtype()).to(x.device());
 }
 
 std::vector<OpCase> scans() {
@@ -214,8 +214,8 @@ std::vector<OpCase> scans() {
                 .shapes = {{{4, 5}, {4}, {5}}, {{3, 3}, {3}, {3}}},
                 .op =
                     [](Tensors const& x) {
-                      Tensor const rows = x[1] * 0.1 + arange(x[1].size(0)).to(x[1].dtype());
-                      Tensor const columns = x[2] * 0.1 + arange(x[2].size(0)).to(x[2].dtype());
+                      Tensor const rows = x[1] * 0.1 + arange(x[1].size(0), x[1].device()).to(x[1].dtype());
+                      Tensor const columns = x[2] * 0.1 + arange(x[2].size(0), x[2].device()).to(x[2].dtype());
                       Tensors y = gradient(x[0], 0.5);
                       for (Tensor const& more : gradient(x[0], {rows, columns}, {.edge_order = 2})) y.push_back(more);
                       y.push_back(gradient(x[0], {columns}, {.axes = Dims{-1}})[0]);
@@ -493,7 +493,7 @@ std::vector<OpCase> searches() {
               .op =
                   [](Tensors const& x) {
                     Tensor const v = x[0].detach(), w = x[1].detach();
-                    Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype());
+                    Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype()).to(v.device());
                     auto const [even, ends] = histogram(v, 4, {.range = {-1, 1}});
                     return Tensors{even, ends, histogram(v, edges, {.weight = w}).first,
                                    histogram(v, edges, {.density = true}).first * sum(histogram(v, edges).first)};
@@ -530,7 +530,7 @@ std::vector<OpCase> searches() {
                .op =
                    [](Tensors const& x) {
                      Tensor const v = x[0].detach();
-                     Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype());
+                     Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype()).to(v.device());
                      auto const [counts, ends] = histogramdd(v, std::vector<int64_t>{4, 2}, {.range = {-1, 1, -2, 2}});
                      return Tensors{counts, ends[0], ends[1], histogramdd(v, std::vector{edges, ends[1]}).first};
                    },
