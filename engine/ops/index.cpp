@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <unordered_map>
 
 namespace heed {
 namespace {
@@ -483,22 +482,14 @@ Tensor combined(Tensor const& x, Places const& places, Tensor const& values, Com
 /// combined(…, Combine::prod) as a composition: the factors of each place side by side, filled up with ones.
 Tensor product_twin(Tensor const& x, Places const& places, Tensor const& values) {
   int64_t const n = places.starts.numel(), block = places.block;
-  int64_t const* const starts = places.starts.data<int64_t>();
-  std::vector<int64_t> slot, rank, first, count;
-  std::unordered_map<int64_t, int64_t> slots;
-  for (int64_t i = 0; i < n; ++i) {
-    auto const [it, fresh] = slots.try_emplace(starts[i], int64_t(first.size()));
-    if (fresh) {
-      first.push_back(starts[i]);
-      count.push_back(1);
-    }
-    slot.push_back(it->second);
-    rank.push_back(count[size_t(it->second)]++);
-  }
-  int64_t const places_used = int64_t(first.size()), most = *std::max_element(count.begin(), count.end());
-  Places const distinct{tensor(first, {places_used}), block};
+  auto const [used, slot, count] = unique(places.starts);
+  Tensor const order = argsort(slot, 0), first = cumsum(count, 0) - count;
+  Tensor const rank =
+      index_put(slot, {order}, arange(n, x.device()) - index_select(first, 0, index_select(slot, 0, order)));
+  int64_t const places_used = used.numel(), most = max(count).item<int64_t>() + 1;
+  Places const distinct{used, block, true};
   Tensor factors = ones({places_used, most, block}, x.dtype(), x.device());
-  factors = index_put(factors, {tensor(slot, {n}), tensor(rank, {n})}, values.reshape({n, block}));
+  factors = index_put(factors, {slot, rank + 1}, values.reshape({n, block}));
   factors = index_put(factors, {Slice{}, 0}, detail::pick_at("scatter_reduce", x, {places_used, block}, distinct));
   return detail::put_at("scatter_reduce", x, distinct, prod(factors, 1), false);
 }
@@ -563,18 +554,7 @@ Tensor identity(Combine how, Tensor const& x) {
 /// sum / count, rounded down for integers
 Tensor mean_of(Tensor const& sum, Tensor const& count) {
   if (is_floating(sum.dtype())) return sum / count.to(sum.dtype());
-  Tensor y = sum.contiguous().clone();
-  dispatch(y.dtype(), [&]<class T>(Type<T>) {
-    if constexpr (std::is_integral_v<T>) {
-      T* const to = y.data<T>();
-      int64_t const* const n = count.data<int64_t>();
-      for (int64_t i = 0; i < y.numel(); ++i) {
-        int64_t const whole = int64_t(to[i]) / n[i];
-        to[i] = T(whole - (int64_t(to[i]) < whole * n[i]));
-      }
-    }
-  });
-  return y;
+  return floor_divide(sum, count).to(sum.dtype());
 }
 
 Tensor combine_at(char const* op, Tensor const& x, Places const& places, Tensor const& values, Combine how,

@@ -751,6 +751,7 @@ TEST_CASE("on an accelerator: repeated indices of every type give the processor'
       same([](auto& x, auto& i, auto& v) { return index_reduce(x, 0, i, v, Combine::amax); });
       same([](auto& x, auto& i, auto& v) { return index_reduce(x, 0, i, v, Combine::amin, false); });
       same([](auto& x, auto& i, auto& v) { return index_reduce(x, 0, i, v, Combine::prod); });
+      same([](auto& x, auto& i, auto& v) { return index_reduce(x, 0, i, v, Combine::mean); });
       same([](auto& x, auto& i, auto&) { return index_fill(index_select(x, 0, i), 0, i.slice(0, 0, 9), 1); });
       same([](auto& x, auto& i, auto& v) {
         Tensor y = x.clone(), view = y.t();
@@ -795,5 +796,33 @@ TEST_CASE("on an accelerator: a wrong index is reported when the host waits; one
   CHECK(take(x, ids({-12}).to(device)).item() == 1);
   CHECK(error_of([&] { index_select(zeros({0, 2}).to(device), 0, there); }).find("size 0") != std::string::npos);
   CHECK(error_of([&] { index_select(ones({3}), 0, there); }).find("index_select") == 0);
+  CHECK(emulator_complaints() == "");
+}
+
+TEST_CASE("on an accelerator: second derivatives") {
+  Tensor const at = ids({1, 0, 1, 1}), v = tensor({{0.5f, -2}, {0, 3}, {1.5f, 0}, {0, 1}});
+  auto const both = [](Device device, Tensor const& x, std::function<Tensor(Tensor const&)> const& f) {
+    Tensor const leaf = x.to(device).detach().clone().requires_grad_();
+    Tensor const y = f(leaf), g = grad({sum(y * y * y)}, {leaf}, {}, {.create_graph = true})[0];
+    return grad({sum(g * g)}, {leaf})[0].to(cpu);
+  };
+  std::vector<std::function<Tensor(Tensor const&)>> const calls{
+      [&](Tensor const& x) {
+        return index_reduce(ones({2, 2}).to(x.device()), 0, at, x, Combine::prod);
+      },
+      [&](Tensor const& x) {
+        return index_reduce(ones({2, 2}).to(x.device()), 0, at, x, Combine::amax);
+      },
+      [&](Tensor const& x) { return index_put(x, {at}, x * 2.0, true); },
+      [&](Tensor const& x) { return index_copy(x, 0, at, x * x); },
+      [&](Tensor const& x) { return gather(x * x, 0, at.unsqueeze(1)); },
+      [&](Tensor const& x) { return masked_scatter(x, x > 1.0, x * x); },
+      [&](Tensor const& x) { return sort(x * x, 0).values; },
+      [&](Tensor const& x) { return cumprod(x, 0); },
+      [&](Tensor const& x) { return logcumsumexp(x, 0); }};
+  for (size_t k = 0; k < calls.size(); ++k) {
+    INFO(k);
+    CHECK(differs(both(emulated_device(), v, calls[k]), both(cpu, v, calls[k]), 1e-5) == "");
+  }
   CHECK(emulator_complaints() == "");
 }
