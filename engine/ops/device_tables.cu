@@ -30,6 +30,7 @@ void const* device_table(std::string_view name) {
       {"search_kernels", &device_search_kernels},
       {"softmax_kernels", &device_softmax_kernels},
       {"sort_kernels", &device_sort_kernels},
+      {"special_kernels", &device_special_kernels},
       {"whole_kernels", &device_whole_kernels},
       // clang-format on
   };

@@ -21,6 +21,7 @@
 #include <heed/engine/ops/search.h>
 #include <heed/engine/ops/softmax.h>
 #include <heed/engine/ops/sort.h>
+#include <heed/engine/ops/special.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
@@ -42,6 +43,7 @@ extern ReduceKernels const device_reduce_kernels;
 extern DeviceSearchKernels const device_search_kernels;
 extern SoftmaxKernels const device_softmax_kernels;
 extern DeviceSortKernels const device_sort_kernels;
+extern SpecialKernels const device_special_kernels;
 extern WholeKernels const device_whole_kernels;
 
 }  // namespace HEED_DEVICE_LEVEL
