@@ -196,23 +196,25 @@ template <class T>
 LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const& weight, Tensor const& bias,
                            CrossEntropyOptions const& options, T const* g) {
   int64_t const rows = x.size(0), width = x.size(1), classes = weight.size(0);
+  Device const device = common_device("linear_cross_entropy", {&x, &targets, &weight, &bias});
+  int64_t const logits_at_once = int64_t{1} << (device.is_cpu() ? 21 : 24);
   int64_t const block =
-      std::min(std::max((int64_t{1} << 21) / std::max(classes, int64_t{1}), int64_t{64}), std::max(rows, int64_t{1}));
-  LinearLosses result{Tensor({rows}, x.dtype()), {}, {}, {}};
+      std::min(std::max(logits_at_once / std::max(classes, int64_t{1}), int64_t{64}), std::max(rows, int64_t{1}));
+  LinearLosses result{Tensor({rows}, x.dtype(), device), {}, {}, {}};
   if (g) {
-    result.dx = Tensor(x.shape(), x.dtype());
+    result.dx = Tensor(x.shape(), x.dtype(), device);
     result.dweight = zeros(weight.shape(), x.dtype(), x.device());
     if (bias.defined()) result.dbias = zeros(bias.shape(), x.dtype(), x.device());
   }
-  Tensor const logits({block, classes}, x.dtype()), lse({block}, x.dtype());
-  auto const& gemm = kernels<GemmKernels>().of<T>().gemm;
-  auto const& rows_of = kernels<CrossEntropyKernels>().of<T>();
-  T* const l = logits.data<T>();
-  T const* const w = weight.data<T>();
+  Tensor const logits({block, classes}, x.dtype(), device), lse({block}, x.dtype(), device);
+  auto const& gemm = kernels<GemmKernels>(device, "linear_cross_entropy").of<T>().gemm;
+  auto const& rows_of = kernels<CrossEntropyKernels>(device, "linear_cross_entropy").of<T>();
+  T* const l = logits.address<T>();
+  T const* const w = weight.address<T>();
   for (int64_t r = 0; r < rows; r += block) {
     int64_t const n = std::min(block, rows - r);
-    T const* const from = x.data<T>() + r * width;
-    int64_t const* const target = targets.data<int64_t>() + r;
+    T const* const from = x.address<T>() + r * width;
+    int64_t const* const target = targets.address<int64_t>() + r;
     gemm({.m = n,
           .n = classes,
           .k = width,
@@ -224,11 +226,11 @@ LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const&
           .b_col = width,
           .c = l,
           .c_row = classes,
-          .bias = bias.defined() ? bias.data<T>() : nullptr});
-    rows_of.forward(l, target, options.ignore_index, options.label_smoothing, result.losses.template data<T>() + r,
-                    lse.data<T>(), n, classes);
+          .bias = bias.defined() ? bias.address<T>() : nullptr});
+    rows_of.forward(l, target, options.ignore_index, options.label_smoothing, result.losses.template address<T>() + r,
+                    lse.address<T>(), n, classes);
     if (!g) continue;
-    rows_of.backward(l, target, options.ignore_index, options.label_smoothing, lse.data<T>(), g + r, l, n, classes);
+    rows_of.backward(l, target, options.ignore_index, options.label_smoothing, lse.address<T>(), g + r, l, n, classes);
     gemm({.m = n,
           .n = width,
           .k = classes,
@@ -238,7 +240,7 @@ LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const&
           .b = w,
           .b_row = width,
           .b_col = 1,
-          .c = result.dx.template data<T>() + r * width,
+          .c = result.dx.template address<T>() + r * width,
           .c_row = width});
     gemm({.m = classes,
           .n = width,
@@ -249,7 +251,7 @@ LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const&
           .b = from,
           .b_row = width,
           .b_col = 1,
-          .c = result.dweight.template data<T>(),
+          .c = result.dweight.template address<T>(),
           .c_row = width,
           .accumulate = true});
     if (bias.defined()) result.dbias.add_(sum(logits.slice(0, 0, n), {0}));
@@ -299,7 +301,7 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
     dispatch_floating("linear_cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
       Tensor const g = full({rows}, share, x.dtype(), x.device());
       all = linear_losses<T>(x.detach(), targets, weight.detach(), bias.defined() ? bias.detach() : bias, options,
-                             wanted && at_once ? g.data<T>() : nullptr);
+                             wanted && at_once ? g.address<T>() : nullptr);
     });
     losses = at_once ? sum(all.losses) * share : all.losses.reshape(outer);
   }
@@ -323,7 +325,7 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
            Tensor const each = g.contiguous();
            dispatch_floating("linear_cross_entropy", each.dtype(), [&]<class T>(Type<T>) {
              auto const again =
-                 linear_losses<T>(x.get(node), targets, weight.get(node), bias.get(node), plain, each.data<T>());
+                 linear_losses<T>(x.get(node), targets, weight.get(node), bias.get(node), plain, each.address<T>());
              d = {again.dx, again.dweight, again.dbias};
            });
            return d;

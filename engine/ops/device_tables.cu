@@ -14,9 +14,13 @@ void const* device_table(std::string_view name) {
   static constexpr std::pair<std::string_view, void const*> tables[] = {
       // clang-format off
       {"attend_kernels", &device_attend_kernels},
+      {"bag_kernels", &device_bag_kernels},
       {"copy_kernels", &device_copy_kernels},
       {"cross_entropy_kernels", &device_cross_entropy_kernels},
+      {"ctc_kernels", &device_ctc_kernels},
       {"cumulative_kernels", &device_cumulative_kernels},
+      {"distance_kernels", &device_distance_kernels},
+      {"distribution_kernels", &device_distribution_kernels},
       {"embedding_kernels", &device_embedding_kernels},
       {"exact_reduce_kernels", &device_exact_reduce_kernels},
       {"gemm_kernels", &device_gemm_kernels},
@@ -25,6 +29,7 @@ void const* device_table(std::string_view name) {
       {"optimise_kernels", &device_optimise_kernels},
       {"pointwise_kernels", &device_pointwise_kernels},
       {"program_kernels", &device_program_kernels},
+      {"quantize_kernels", &device_quantize_kernels},
       {"random_kernels", &device_random_kernels},
       {"reduce_kernels", &device_reduce_kernels},
       {"search_kernels", &device_search_kernels},

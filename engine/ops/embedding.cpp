@@ -5,6 +5,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/embedding.h>
+#include <heed/engine/ops/embedding_bag.h>
 #include <heed/engine/tape.h>
 
 #include <cmath>
@@ -139,6 +140,13 @@ Bags bags_of(Tensor const& index, int64_t rows, EmbeddingBagOptions const& optio
   return bags;
 }
 
+/// The elements of the table at `winner` [B, C], counted row by row; 0 where it is -1.
+Tensor won(Tensor const& winner, Tensor const& table) {
+  Tensor const none = winner < 0;
+  Tensor const y = embedding(where(none, 0, winner), table.reshape({table.numel(), 1})).squeeze(-1);
+  return where(none, 0.0, y);
+}
+
 /// Each bag's largest elements, the first of equals; NaN wins.
 Tensor largest_of_bags(Bags const& bags, Tensor const& table) {
   int64_t const n = table.size(1), count = int64_t(bags.size.size());
@@ -153,9 +161,41 @@ Tensor largest_of_bags(Bags const& bags, Tensor const& table) {
         if (best < 0 || x[here] > x[best] || (std::isnan(x[here]) && !std::isnan(x[best]))) best = here;
       }
   });
-  Tensor const at = tensor(winner, {count, n}), none = at < 0.0;
-  Tensor const y = embedding(where(none, zeros_like(at), at), from.reshape({from.numel(), 1})).squeeze(-1);
-  return where(none, 0.0, y);
+  return won(tensor(winner, {count, n}), from);
+}
+
+/// On an accelerator, which is not asked for the bags: one more takes what is padding, or behind the last.
+Tensor device_bags(Tensor const& index, Tensor const& table, EmbeddingBagOptions const& options) {
+  Device const device = common_device("embedding_bag", {&index, &table});
+  bool const two = index.rank() == 2, has_end = !two && options.include_last_offset;
+  Tensor const starts =
+      two ? arange(index.size(0), device) * index.size(1) : options.offsets.to(Dtype::i64).to(device).contiguous();
+  int64_t const count = starts.numel() - has_end, columns = table.size(1), rows = table.size(0);
+  BagRuns const runs{index.address<int64_t>(),
+                     starts.address<int64_t>(),
+                     has_end ? starts.address<int64_t>() + count : nullptr,
+                     index.numel(),
+                     count,
+                     padding_row(options.padding_idx, rows)};
+  auto const& kernels = device_kernels<BagKernels>(device, "embedding_bag");
+  if (options.mode == BagMode::max) {
+    Tensor const winner({count, columns}, Dtype::i64, device), from = table.contiguous();
+    Observed const watch("embedding_bag", {&index, &from}, {&winner});
+    dispatch_floating("embedding_bag", table.dtype(), [&]<class T>(Type<T>) {
+      kernels.of<T>().largest(runs, from.address<T>(), rows, columns, winner.address<int64_t>());
+    });
+    return won(winner, from);
+  }
+  Tensor const bag({index.numel()}, Dtype::i64, device);
+  {
+    Observed const watch("embedding_bag", {&index}, {&bag});
+    kernels.bags(runs, bag.address<int64_t>());
+  }
+  auto const total = [&](Tensor const& x) { return embedding_adjoint(x, bag, count + 1, -1).slice(0, 0, count); };
+  Tensor picked = embedding(index.reshape({-1}), table, {.scale_grad_by_freq = options.scale_grad_by_freq});
+  if (options.per_sample_weights.defined()) picked = picked * options.per_sample_weights.reshape({-1, 1});
+  if (options.mode == BagMode::sum) return total(picked);
+  return total(picked) / clamp_min(total(ones({index.numel(), 1}, table.dtype(), device)), 1);
 }
 
 }  // namespace
@@ -186,6 +226,7 @@ Tensor embedding_bag(Tensor const& index_in, Tensor const& table, EmbeddingBagOp
                                  to_string(weights.shape())),
                      "weigh sums only, one weight for each index"};
   });
+  if (!common_device("embedding_bag", {&index, &table}).is_cpu()) return device_bags(index, table, options);
   Bags const bags = bags_of(index, table.size(0), options);
   int64_t const count = int64_t(bags.size.size());
   if (options.mode == BagMode::max) return largest_of_bags(bags, table);
@@ -200,7 +241,7 @@ Tensor embedding_bag(Tensor const& index_in, Tensor const& table, EmbeddingBagOp
 
 /// one_hot(index)·table
 Tensor naive::embedding(Tensor const& index, Tensor const& table) {
-  Tensor const one_hot = (index.unsqueeze(-1) == arange(table.size(0))).to(table.dtype());
+  Tensor const one_hot = (index.unsqueeze(-1) == arange(table.size(0), index.device())).to(table.dtype());
   return matmul(one_hot, table);
 }
 

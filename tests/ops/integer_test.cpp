@@ -152,4 +152,31 @@ TEST_CASE("tensors are made on an accelerator") {
   drawn("randint", [](Generator& g, Device d) { return randint(-5, 1000, {3, 67}, g, d); });
   drawn("randint of all", [](Generator& g, Device d) { return randint(INT64_MIN, INT64_MAX, {67}, g, d); });
   drawn("randperm", [](Generator& g, Device d) { return randperm(67, g, d); });
+  Shape const some{3, 41};
+  for (Dtype const dtype : {Dtype::f16, Dtype::f32, Dtype::f64}) {
+    drawn("uniform", [&](Generator& g, Device d) { return uniform(some, -2, 3, dtype, g, d); });
+    drawn("normal", [&](Generator& g, Device d) { return normal(some, 1, 2, dtype, g, d); });
+    drawn("log_normal", [&](Generator& g, Device d) { return log_normal(some, 0, 0.5, dtype, g, d); });
+    drawn("exponential", [&](Generator& g, Device d) { return exponential(some, 2, dtype, g, d); });
+    drawn("geometric", [&](Generator& g, Device d) { return geometric(some, 0.2, dtype, g, d); });
+    drawn("gumbel", [&](Generator& g, Device d) { return gumbel(some, dtype, g, d); });
+    drawn("bernoulli", [&](Generator& g, Device d) { return bernoulli(some, 0.3, dtype, g, d); });
+  }
+  for (double const low : {-9., -0.3, 2., -5.})
+    drawn("truncated_normal",
+          [&](Generator& g, Device d) { return truncated_normal(some, 0, 1, low, low + 1.5, Dtype::f64, g, d); });
+  drawn("laplace", [&](Generator& g, Device d) { return laplace(some, 1, 2, Dtype::f64, g, d); });
+  drawn("cauchy", [&](Generator& g, Device d) { return cauchy(some, 1, 2, Dtype::f64, g, d); });
+  Tensor const size = linspace(0.05, 40, 123, Dtype::f64).reshape(some), share = linspace(0, 1, 41, Dtype::f64);
+  drawn("bernoulli of each", [&](Generator& g, Device d) { return bernoulli(share.to(d), g); });
+  drawn("poisson", [&](Generator& g, Device d) { return poisson(size.to(d), g); });
+  drawn("binomial", [&](Generator& g, Device d) { return binomial(size.to(d), share.to(d), g); });
+  drawn("gamma", [&](Generator& g, Device d) { return gamma(size.to(d), g); });
+  drawn("beta", [&](Generator& g, Device d) { return beta(size.to(d), share.to(d) + 0.1, g); });
+  drawn("dirichlet", [&](Generator& g, Device d) { return dirichlet(size.to(d), g); });
+  drawn("categorical", [&](Generator& g, Device d) { return categorical(size.to(d), g); });
+  drawn("gumbel_softmax", [&](Generator& g, Device d) { return gumbel_softmax(size.to(d), {.generator = &g}); });
+  drawn("dropout", [&](Generator& g, Device d) { return dropout(size.to(d), 0.3, g); });
+  drawn("alpha_dropout", [&](Generator& g, Device d) { return alpha_dropout(size.to(d), 0.3, g); });
+  drawn("rrelu", [&](Generator& g, Device d) { return rrelu(size.to(d) - 20, 0.1, 0.4, true, g); });
 }

@@ -353,7 +353,7 @@ void norm_cases() {
          .inputs = inputs,
          .shapes = shapes,
          .op = [=](Tensors const& x) -> Tensors {
-           Tensor const mean = numbers({x[0].size(1)}, 3, x[0].dtype()), var = square(mean) + 0.5;
+           Tensor const mean = numbers({x[0].size(1)}, 3, x[0].dtype()).to(x[0].device()), var = square(mean) + 0.5;
            return {instance ? instance_norm(x[0], mean, var, x[1], x[2], evaluation)
                             : batch_norm(x[0], mean, var, x[1], x[2], evaluation)};
          },
@@ -541,7 +541,7 @@ void embedding_cases() {
                    .shapes = {{{6}, {4, 5}}, {{3}, {4, 1}}, {{1}, {4, 17}}, {{9}, {4, 33}}},
                    .op = [=](Tensors const& x) -> Tensors {
                      EmbeddingBagOptions o{.mode = mode, .include_last_offset = !two};
-                     if (!two) o.offsets = offsets(x[0].numel());
+                     if (!two) o.offsets = offsets(x[0].numel()).to(x[0].device());
                      if (padding) o.padding_idx = -3;
                      if (weights) o.per_sample_weights = x[2];
                      return {embedding_bag(x[0], x[1], o)};
