@@ -290,8 +290,9 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
   bool const at_once = options.reduction != Reduction::none, wanted = tracked(x, weight, bias);
   CrossEntropyOptions plain = options;
   plain.reduction = Reduction::none;
-  double const share =
-      options.reduction == Reduction::mean ? 1 / counted(targets, options, Dtype::f64).item<double>() : 1;
+  Tensor const share = options.reduction == Reduction::mean
+                           ? (1.0 / counted(targets, options, Dtype::f64)).to(x.dtype())
+                           : ones({}, x.dtype(), targets.device());
   LinearLosses all;
   Tensor losses;
   {
@@ -299,7 +300,7 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
     Observed const watch("linear_cross_entropy", {&x, &targets, &weight, &bias}, {&losses},
                          [&] { return (wanted && at_once ? 6. : 2.) * double(x.numel()) * double(weight.size(0)); });
     dispatch_floating("linear_cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
-      Tensor const g = full({rows}, share, x.dtype(), x.device());
+      Tensor const g = share.expand({rows}).contiguous();
       all = linear_losses<T>(x.detach(), targets, weight.detach(), bias.defined() ? bias.detach() : bias, options,
                              wanted && at_once ? g.address<T>() : nullptr);
     });

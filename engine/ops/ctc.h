@@ -8,8 +8,8 @@
 namespace heed {
 
 /// Sample n has lengths[n] symbols from targets[starts[n]] on and inputs[n] of the T steps; its path has
-/// 2·lengths[n] + 1 ≤ states states, symbols with blanks between and around. Symbols outside the classes make a loss of
-/// NaN. log_p, dx: [T, N, C]; alpha, gamma: [N, T, states].
+/// 2·lengths[n] + 1 ≤ states states, symbols with blanks between and around. Symbols outside the classes go into the
+/// device's word. log_p, dx: [T, N, C]; alpha, gamma: [N, T, states].
 struct CtcBatch {
   int64_t const *targets, *starts, *lengths, *inputs;
   int64_t steps, samples, classes, states, blank;

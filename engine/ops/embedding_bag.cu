@@ -1,4 +1,5 @@
 // Bags on an accelerator: a search for each place, a walk for each bag and column.
+#include <heed/engine/cuda/index_check.h>
 #include <heed/engine/cuda/launch.h>
 #include <heed/engine/ops/device_tables.h>
 
@@ -30,15 +31,15 @@ __global__ void bags_kernel(BagRuns r, int64_t* bag) {
 }
 
 template <class T>
-__global__ void largest_kernel(BagRuns r, T const* table, int64_t rows, int64_t columns, int64_t* winner) {
+__global__ void largest_kernel(BagRuns r, IndexRange range, T const* table, int64_t columns, int64_t* winner) {
   int64_t const i = this_one(), b = i / columns, j = i % columns;
   if (b >= r.count) return;
   int64_t const end = b + 1 < r.count && r.starts[b + 1] < end_of(r) ? r.starts[b + 1] : end_of(r);
   int64_t best = -1;
   T top = 0;
   for (int64_t k = r.starts[b] < 0 ? 0 : r.starts[b]; k < end; ++k) {
-    int64_t const row = r.index[k];
-    if (row == r.padding || row < 0 || row >= rows) continue;
+    if (r.index[k] == r.padding) continue;
+    int64_t const row = range.place(r.index[k]);
     T const v = table[row * columns + j];
     if (best < 0 || v > top || (v != v && top == top)) best = row * columns + j, top = v;
   }
@@ -51,7 +52,9 @@ void bags(BagRuns const& r, int64_t* bag) {
 template <class T>
 void largest(BagRuns const& r, T const* table, int64_t rows, int64_t columns, int64_t* winner) {
   int64_t const n = r.count * columns;
-  if (n > 0) launch(largest_kernel<T>, "embedding_bag", blocks_of(n), {threads}, 0, r, table, rows, columns, winner);
+  if (n > 0)
+    launch(largest_kernel<T>, "embedding_bag", blocks_of(n), {threads}, 0, r, index_range("embedding_bag", 0, rows),
+           table, columns, winner);
 }
 
 }  // namespace
