@@ -227,6 +227,28 @@ Tensor dirichlet(Tensor const& concentration, Generator& generator) {
   return softmax(logs, -1).to(concentration.dtype());
 }
 
+namespace {
+
+/// On an accelerator: the processor's numbers, one after the other in each row's stream.
+Tensor device_multinomial(Tensor const& weights, int64_t count, bool replacement, Generator& generator) {
+  Device const device = weights.device();
+  int64_t const classes = weights.size(-1);
+  Tensor const w = parameter(weights, weights.shape(), device), counts = w > 0.0;
+  Shape shape = weights.shape();
+  if (!replacement) {
+    Tensor const clock = sampled("multinomial", shape, Dtype::f64, generator, device,
+                                 {.law = Law::exponential, .a = 1, .in_row = classes});
+    return argsort(where(counts, clock / where(counts, w, 1.0), infinity), -1).slice(-1, 0, count).contiguous();
+  }
+  shape[weights.rank() - 1] = count;
+  Tensor const u = sampled("multinomial", shape, Dtype::f64, generator, device,
+                           {.law = Law::uniform, .a = 0, .b = 1, .in_row = count});
+  Tensor const line = cumsum(w, -1), last = amax(where(counts, arange(classes, device), 0), {-1}, true);
+  return minimum(searchsorted(line, u * line.slice(-1, classes - 1, classes), {.right = true}), last);
+}
+
+}  // namespace
+
 Tensor multinomial(Tensor const& weights, int64_t count, bool replacement, Generator& generator) {
   check_floating("multinomial", weights);
   check(weights.rank() >= 1 && weights.size(-1) > 0 && count >= 1, "multinomial", [&] {
@@ -234,6 +256,7 @@ Tensor multinomial(Tensor const& weights, int64_t count, bool replacement, Gener
                                  to_string(weights.shape()), count),
                      "give one weight for each class"};
   });
+  if (!weights.device().is_cpu()) return device_multinomial(weights, count, replacement, generator);
   check_range("multinomial", "weights of", weights, 0, infinity, false, "0 or more");
   int64_t const classes = weights.size(-1), rows = weights.numel() / classes;
   Tensor const wide = parameter(weights, weights.shape(), weights.device());

@@ -37,6 +37,11 @@ class Stream {
   }
   /// Within (0, 1), from 52 bits.
   constexpr double uniform() { return (double(bits() >> 12) + 0.5) * 0x1p-52; }
+  /// Past n uniforms, of a stream that has given none.
+  constexpr void skip(int64_t n) {
+    block_ += uint64_t(n / 2) << 40;
+    if (n % 2) bits();
+  }
   template <class R = double>
   constexpr R exponential() {
     return -std::log(R(uniform()));
@@ -189,6 +194,7 @@ struct Recipe {
   Law law;
   double a = 0, b = 0, c = 0, d = 0;
   Dtype dtype = Dtype::f64;  // what uniforms are rounded to
+  int64_t in_row = 0;        // so many uniforms or exponentials, one after the other, are of one stream; 0: one
   double const *first = nullptr, *second = nullptr;
 };
 
@@ -203,7 +209,8 @@ constexpr R rounded(R x, Dtype dtype) {
 /// Element i of a draw; NaN where its parameters are no distribution's.
 template <class R = double>
 constexpr R element(Recipe const& recipe, Draw draw, int64_t i) {
-  Stream s(draw, i);
+  Stream s(draw, recipe.in_row ? i / recipe.in_row : i);
+  if (recipe.in_row) s.skip(i % recipe.in_row);
   double const a = recipe.first ? recipe.first[i] : recipe.a, b = recipe.second ? recipe.second[i] : recipe.b;
   switch (recipe.law) {
     case Law::uniform: {  // on [a, b)

@@ -366,9 +366,7 @@ Tensor multilabel_margin_loss(Tensor const& input, Tensor const& target, Reducti
   if (target.device().is_cpu()) check_list(list, end);
   // Whether a class is no target of its row.
   Tensor const others = !any((list.unsqueeze(2) == place) & listed.unsqueeze(2), {1});
-  Tensor const row = arange(rows, target.device()).unsqueeze(1) * classes;
-  Tensor const index = where(listed, row + list, 0);
-  Tensor const own = embedding(index, x.reshape({rows * classes, 1})).squeeze(-1);
+  Tensor const own = gather(x, 1, where(listed, list, 0));
   Tensor const z = relu(x.unsqueeze(1) - own.unsqueeze(2) + 1.0);
   Tensor const losses =
       sum(where(listed.unsqueeze(2) & others.unsqueeze(1), z, 0.0), {1, 2}) / double(classes ? classes : 1);

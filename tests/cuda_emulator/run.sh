@@ -23,7 +23,7 @@ ops_pointwise_test  200 _race -tc=an?emulated*
 ops_neural_test     200 _race -tc=an?emulated*
 ops_product_test    200 _race -tc=an?emulated*
 ops_losses_test     200 _race -tc=an?emulated*
-ops_integer_test    200 _race
+ops_device_test     200 _race
 ops_attend_test     200 _race -tc=an?emulated*"
 
 passed=0 failed=0 skipped=0

@@ -1,5 +1,7 @@
-// Integers, truth values and random numbers on an emulated accelerator: the processor's bits.
+// What the records of operations leave out on an emulated accelerator: integers and truth values of every type, tensors
+// made there, wrong classes, second derivatives.
 #include <doctest/doctest.h>
+#include <heed/engine/backward.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/tests/support/emulated.h>
@@ -179,4 +181,55 @@ TEST_CASE("tensors are made on an accelerator") {
   drawn("dropout", [&](Generator& g, Device d) { return dropout(size.to(d), 0.3, g); });
   drawn("alpha_dropout", [&](Generator& g, Device d) { return alpha_dropout(size.to(d), 0.3, g); });
   drawn("rrelu", [&](Generator& g, Device d) { return rrelu(size.to(d) - 20, 0.1, 0.4, true, g); });
+}
+
+TEST_CASE("classes outside of those that there are become an Error when the host next waits") {
+  Device const there = test::emulated_device();
+  Tensor const log_p = log_softmax(randn({2, 3}).to(there)), wrong = full({2}, 3, Dtype::i64, there);
+  auto const complains = [&](std::string const& op, auto const& f) {
+    CAPTURE(op);
+    std::string problem;
+    try {
+      f().to(cpu);
+    } catch (Error const& e) {
+      problem = e.what();
+    }
+    CHECK(problem.find("index 3") != std::string::npos);
+    CHECK(log_p.to(cpu).shape() == Shape{2, 3});  // the device goes on
+  };
+  complains("nll_loss", [&] { return nll_loss(log_p, wrong); });
+  complains("multi_margin_loss", [&] { return multi_margin_loss(log_p, wrong); });
+  complains("multilabel_margin_loss", [&] {
+    return multilabel_margin_loss(log_p, full({2, 3}, 3, Dtype::i64, there));
+  });
+  complains("embedding_bag", [&] { return embedding_bag(wrong.unsqueeze(0), log_p, {.mode = BagMode::max}); });
+  complains("ctc_loss", [&] { return ctc_loss(log_p.unsqueeze(1), wrong, {2}, {2}); });
+  CHECK(nll_loss(log_p, full({2}, -100, Dtype::i64, there), {.reduction = Reduction::sum}).item() == 0);
+}
+
+TEST_CASE("second derivatives on an accelerator") {
+  Device const there = test::emulated_device();
+  seed(2);
+  std::vector<int64_t> const targets{1, 2, 1};
+  Tensor const symbols = tensor(targets, {3});
+  auto const twice = [&](std::string const& name, Tensor const& x, auto const& f) {
+    CAPTURE(name);
+    std::vector<Tensor> results;
+    for (Device const device : {cpu, there}) {
+      Tensor leaf = x.to(device).clone();
+      leaf.requires_grad_();
+      Tensor const slope = grad({sum(square(f(leaf)))}, {leaf}, {}, {.create_graph = true})[0];
+      results.push_back(grad({sum(square(slope))}, {leaf})[0].to(cpu));
+    }
+    CHECK(allclose(results[1], results[0], 1e-9, 1e-9));
+  };
+  twice("ctc_loss", log_softmax(randn({5, 1, 3}, Dtype::f64)),
+        [&](Tensor const& x) { return ctc_loss(x, symbols.to(x.device()), {5}, {3}); });
+  twice("legendre", randn({7}, Dtype::f64),
+        [&](Tensor const& x) { return legendre_polynomial_p(x, arange(7).to(x.device())); });
+  twice("bessel", randn({7}, Dtype::f64), [](Tensor const& x) { return bessel_j1(x); });
+  twice("cdist", randn({4, 3}, Dtype::f64), [](Tensor const& x) { return cdist(x, x * 2.0 + 1.0); });
+  twice("linear_cross_entropy", randn({3, 3}, Dtype::f64),
+        [&](Tensor const& x) { return linear_cross_entropy(x, symbols.to(x.device()), x.t().contiguous(), {}); });
+  twice("unfold", randn({9}, Dtype::f64), [](Tensor const& x) { return unfold(square(x), 0, 4, 2); });
 }
