@@ -76,6 +76,10 @@ TEST_CASE("integers of every width have the processor's bits on an accelerator")
   Tensor const least = full({2}, std::numeric_limits<int64_t>::min(), Dtype::i64), minus = full({2}, -1, Dtype::i64);
   same("least / -1", {least, minus}, [](auto const& x) { return floor_divide(x[0], x[1]); });
   same("least % -1", {least, minus}, [](auto const& x) { return remainder(x[0], x[1]); });
+  same("by nothing", {minus}, [](auto const& x) {
+    // The processor has an Error for it.
+    return x[0].device() == cpu ? zeros_like(x[0]) : floor_divide(x[0], zeros_like(x[0]));
+  });
   same("least, -1", {least, minus}, [](auto const& x) { return lcm(x[0], x[1]); });
 }
 
@@ -177,6 +181,8 @@ TEST_CASE("tensors are made on an accelerator") {
   drawn("beta", [&](Generator& g, Device d) { return beta(size.to(d), share.to(d) + 0.1, g); });
   drawn("dirichlet", [&](Generator& g, Device d) { return dirichlet(size.to(d), g); });
   drawn("categorical", [&](Generator& g, Device d) { return categorical(size.to(d), g); });
+  for (bool again : {false, true})
+    drawn("multinomial", [&](Generator& g, Device d) { return multinomial(size.to(d), 7, again, g); });
   drawn("gumbel_softmax", [&](Generator& g, Device d) { return gumbel_softmax(size.to(d), {.generator = &g}); });
   drawn("dropout", [&](Generator& g, Device d) { return dropout(size.to(d), 0.3, g); });
   drawn("alpha_dropout", [&](Generator& g, Device d) { return alpha_dropout(size.to(d), 0.3, g); });
