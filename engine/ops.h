@@ -174,7 +174,7 @@ Tensor sub(Tensor const& a, Tensor const& b);
 Tensor mul(Tensor const& a, Tensor const& b);
 Tensor div(Tensor const& a, Tensor const& b);
 enum class Rounding { trunc, floor };
-/// The quotient rounded towards 0 or −∞; of integers an integer, and an Error where b is 0.
+/// The quotient rounded towards 0 or −∞; of integers an integer, and an Error where b is 0 (an accelerator gives 0).
 Tensor div(Tensor const& a, Tensor const& b, Rounding rounding);
 /// ⌊a/b⌋
 Tensor floor_divide(Tensor const& a, Tensor const& b);

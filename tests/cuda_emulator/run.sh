@@ -24,6 +24,8 @@ ops_reduce_test     200 _race -tc=an?emulated*
 ops_pointwise_test  200 _race -tc=an?emulated*
 ops_neural_test     200 _race -tc=an?emulated*
 ops_product_test    200 _race -tc=an?emulated*
+ops_losses_test     200 _race -tc=an?emulated*
+ops_device_test     200 _race
 ops_attend_test     200 _race -tc=an?emulated*
 ops_conv_test       200 _race -tc=an?emulated*
 ops_pool_test       200 _race -tc=an?emulated*
