@@ -326,13 +326,13 @@ std::vector<Tensor> sum_backward(Tensor const& q, Tensor const& k, Tensor const&
     Mods<T> mods(options);
     TableGradients<T> tables(options, mods, wanted);
     AttendGradArgs<T> to{};
-    to.dq = dq.data<T>(), to.dq_strides = strides_of(dq);
-    to.dk = dk.data<T>(), to.dk_strides = strides_of(dk);
+    to.dq = dq.address<T>(), to.dq_strides = strides_of(dq);
+    to.dk = dk.address<T>(), to.dk_strides = strides_of(dk);
     tables.into(to);
     Tensor const rows = g.contiguous();
     kernels<AttendRowsKernels>(q.device(), "attend")
         .of<T>()
-        .sum_backward(arguments<T>(q, k, k, options, mods), over_queries, rows.data<T>(), to);
+        .sum_backward(arguments<T>(q, k, k, options, mods), over_queries, rows.address<T>(), to);
     for (Tensor const& table : tables.results()) result.push_back(table);
   });
   return result;
@@ -393,7 +393,7 @@ AttendOptions scores_alone(AttendOptions options) {
 Tensor row_threshold(Tensor const& q_in, Tensor const& k_in, RowThreshold kind, double parameter,
                      AttendOptions const& options) {
   Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in);
-  Tensor tau({q.size(0), q.size(1), q.size(2)}, q.dtype());
+  Tensor tau({q.size(0), q.size(1), q.size(2)}, q.dtype(), common_device("attend", {&q, &k, &options.mask}));
   {
     Observed const watch("row_threshold", {&q, &k, &options.mask}, {&tau},
                          [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
@@ -401,7 +401,7 @@ Tensor row_threshold(Tensor const& q_in, Tensor const& k_in, RowThreshold kind, 
       Mods<T> mods(options);
       kernels<AttendRowsKernels>(q.device(), "attend")
           .of<T>()
-          .threshold(arguments<T>(q, k, k, options, mods), kind, parameter, tau.data<T>());
+          .threshold(arguments<T>(q, k, k, options, mods), kind, parameter, tau.address<T>());
     });
   }
   double const shift = double(k.size(2) - q.size(2));
@@ -617,7 +617,8 @@ Tensor score_sum(Tensor const& q_in, Tensor const& k_in, ScoreMod const& f, Atte
   check(bool(f), "score_sum", [] { return Complaint{"there is no function", "pass f(score, position)"}; });
   options.score = options.score | f;
   Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in);
-  Tensor y({q.size(0), q.size(1), over_queries ? k.size(2) : q.size(2)}, q.dtype());
+  Tensor y({q.size(0), q.size(1), over_queries ? k.size(2) : q.size(2)}, q.dtype(),
+           common_device("score_sum", {&q, &k, &options.mask}));
   {
     Observed const watch("score_sum", {&q, &k, &options.mask}, {&y},
                          [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
@@ -625,7 +626,7 @@ Tensor score_sum(Tensor const& q_in, Tensor const& k_in, ScoreMod const& f, Atte
       Mods<T> mods(options);
       kernels<AttendRowsKernels>(q.device(), "attend")
           .of<T>()
-          .sum(arguments<T>(q, k, k, options, mods), over_queries, y.data<T>());
+          .sum(arguments<T>(q, k, k, options, mods), over_queries, y.address<T>());
     });
   }
   record_scores(

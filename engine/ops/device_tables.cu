@@ -14,6 +14,7 @@ void const* device_table(std::string_view name) {
   static constexpr std::pair<std::string_view, void const*> tables[] = {
       // clang-format off
       {"attend_kernels", &device_attend_kernels},
+      {"attend_rows_kernels", &device_attend_rows_kernels},
       {"copy_kernels", &device_copy_kernels},
       {"cross_entropy_kernels", &device_cross_entropy_kernels},
       {"embedding_kernels", &device_embedding_kernels},

@@ -20,6 +20,7 @@ namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 
 extern AttendKernels const device_attend_kernels;
+extern AttendRowsKernels const device_attend_rows_kernels;
 extern CopyKernels const device_copy_kernels;
 extern CrossEntropyKernels const device_cross_entropy_kernels;
 extern EmbeddingKernels const device_embedding_kernels;
