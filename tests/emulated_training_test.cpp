@@ -5,6 +5,7 @@
 #include <heed/nn/nn.h>
 #include <heed/optim/optim.h>
 #include <heed/tests/support/emulated.h>
+#include <heed/tests/support/op_case.h>
 
 #include <cmath>
 #include <vector>
@@ -43,6 +44,28 @@ TEST_CASE("a GPT trains on an emulated accelerator as on the processor") {
     for (size_t i = 0; i < here.size(); ++i) CHECK(std::abs(here[i] - there[i]) < (dtype == Dtype::f32 ? 2e-5 : 1e-11));
     CHECK(here.back() != here.front());
   }
+}
+
+TEST_CASE("a GPT continues positions in a cache on an emulated accelerator as on the processor") {
+  NoGrad const off;
+  Device const device = test::emulated_device();
+  for (int64_t kv_heads : {1, 2})
+    for (bool const rope : {false, true}) {
+      seed(3);
+      nn::GPT model(
+          {.vocabulary = 11, .layers = 2, .heads = 2, .kv_heads = kv_heads, .dim = 16, .block = 12, .rope = rope});
+      Generator generator(5);
+      Tensor const tokens = randint(0, 11, {2, 12}, generator);
+      Tensor const want = model(tokens);
+      auto const words = nn::generate(model, {1, 2, 3}, 14, {.temperature = 0}, generator);  // past the block, too
+      nn::to(model, device);
+      CHECK(nn::generate(model, {1, 2, 3}, 14, {.temperature = 0}, generator) == words);
+      auto cache = model.make_cache(12);
+      for (auto [from, to] : {std::pair{0, 7}, {7, 8}, {8, 9}, {9, 12}}) {
+        Tensor const got = model(tokens.slice(1, from, to).contiguous().to(device), nn::GPTContext{.cache = &cache});
+        CHECK(test::differs(got.to(cpu), want.slice(1, from, to), 1e-5) == "");
+      }
+    }
 }
 
 TEST_CASE("what is not on an accelerator says so") {
