@@ -28,16 +28,16 @@ Tensor full_like(Tensor const& x, Number value);
 Tensor zeros_like(Tensor const& x);
 Tensor ones_like(Tensor const& x);
 /// from, from + step, … < to
-Tensor arange(int64_t from, int64_t to, int64_t step = 1, Dtype dtype = Dtype::i64);
-inline Tensor arange(int64_t to) { return arange(0, to); }
+Tensor arange(int64_t from, int64_t to, int64_t step = 1, Dtype dtype = Dtype::i64, Device device = cpu);
+inline Tensor arange(int64_t to, Device device = cpu) { return arange(0, to, 1, Dtype::i64, device); }
 namespace detail {
-Tensor arange_of(double from, double to, double step, Dtype dtype);
+Tensor arange_of(double from, double to, double step, Dtype dtype, Device device);
 }
 /// The same where one of them is no integer: ⌈(to − from)/step⌉ elements.
 template <class From, class To, class Step = int>
 requires(std::floating_point<From> || std::floating_point<To> || std::floating_point<Step>) Tensor
-    arange(From from, To to, Step step = 1, Dtype dtype = Dtype::f32) {
-  return detail::arange_of(double(from), double(to), double(step), dtype);
+    arange(From from, To to, Step step = 1, Dtype dtype = Dtype::f32, Device device = cpu) {
+  return detail::arange_of(double(from), double(to), double(step), dtype, device);
 }
 /// A copy of `values` in row-major order; T: float, double, int8_t to int64_t, uint8_t.
 template <class T>
@@ -52,17 +52,17 @@ Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
 /// A tensor of rank 0.
 Tensor scalar(Number value, Dtype dtype = Dtype::f32);
 /// 1 on the diagonal: [n, m], or [n, n] for m = -1.
-Tensor eye(int64_t n, int64_t m = -1, Dtype dtype = Dtype::f32);
+Tensor eye(int64_t n, int64_t m = -1, Dtype dtype = Dtype::f32, Device device = cpu);
 /// `steps` numbers evenly spaced from `from` to `to`, both included.
-Tensor linspace(double from, double to, int64_t steps, Dtype dtype = Dtype::f32);
+Tensor linspace(double from, double to, int64_t steps, Dtype dtype = Dtype::f32, Device device = cpu);
 /// base to the powers linspace(from, to, steps)
-Tensor logspace(double from, double to, int64_t steps, double base = 10, Dtype dtype = Dtype::f32);
+Tensor logspace(double from, double to, int64_t steps, double base = 10, Dtype dtype = Dtype::f32, Device device = cpu);
 /// The same between tensors, broadcast, along a new first axis.
 Tensor linspace(Tensor const& from, Tensor const& to, int64_t steps);
 Tensor logspace(Tensor const& from, Tensor const& to, int64_t steps, double base = 10);
 /// Indices [2, N] of the elements on or below (above) diagonal `offset` of a rows × columns matrix, row by row: i64.
-Tensor tril_indices(int64_t rows, int64_t columns, int64_t offset = 0);
-Tensor triu_indices(int64_t rows, int64_t columns, int64_t offset = 0);
+Tensor tril_indices(int64_t rows, int64_t columns, int64_t offset = 0, Device device = cpu);
+Tensor triu_indices(int64_t rows, int64_t columns, int64_t offset = 0, Device device = cpu);
 /// Powers of x [.., N] as a last axis: x^(columns − 1), …, x, 1, or 1, x, … if `increasing`; -1 columns: N. Those of
 /// integers are i64.
 Tensor vander(Tensor const& x, int64_t columns = -1, bool increasing = false);
@@ -93,50 +93,56 @@ Tensor exponential(int64_t size, double tau = 1, bool symmetric = true, std::opt
 
 // ---- random ---------------------------------------------------------------------------------------------------------
 // From a counter-based generator (random.h): element i depends on (seed, offset, i) alone. Distributions below are
-// computed in f64 and rounded. Parameters have no gradient unless said otherwise.
+// computed in f64 and rounded. Parameters have no gradient unless said otherwise. Every device draws the same words.
 /// Uniform on [0, 1).
-Tensor rand(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor rand(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator(),
+            Device device = cpu);
 Tensor rand_like(Tensor const& x, Generator& generator = default_generator());
 /// Standard normal, by Box–Muller (1958).
-Tensor randn(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor randn(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator(),
+             Device device = cpu);
 Tensor randn_like(Tensor const& x, Generator& generator = default_generator());
 /// Integers uniform on [low, high), i64.
-Tensor randint(int64_t low, int64_t high, Shape const& shape, Generator& generator = default_generator());
+Tensor randint(int64_t low, int64_t high, Shape const& shape, Generator& generator = default_generator(),
+               Device device = cpu);
 /// The same in x's shape and type.
 Tensor randint_like(Tensor const& x, int64_t low, int64_t high, Generator& generator = default_generator());
 /// 0 … n−1 in random order, i64 (Fisher and Yates, 1938; Durstenfeld, 1964).
-Tensor randperm(int64_t n, Generator& generator = default_generator());
+Tensor randperm(int64_t n, Generator& generator = default_generator(), Device device = cpu);
 /// x with the places along `axis` in random order.
 Tensor shuffle(Tensor const& x, int axis = 0, Generator& generator = default_generator());
 /// Uniform on [low, high).
 Tensor uniform(Shape const& shape, double low, double high, Dtype dtype = Dtype::f32,
-               Generator& generator = default_generator());
+               Generator& generator = default_generator(), Device device = cpu);
 Tensor normal(Shape const& shape, double mean, double deviation, Dtype dtype = Dtype::f32,
-              Generator& generator = default_generator());
+              Generator& generator = default_generator(), Device device = cpu);
 /// mean + deviation·N(0, 1), broadcast, with gradients for both.
 Tensor normal(Tensor const& mean, Tensor const& deviation, Generator& generator = default_generator());
 /// exp(N(mean, deviation²))
 Tensor log_normal(Shape const& shape, double mean, double deviation, Dtype dtype = Dtype::f32,
-                  Generator& generator = default_generator());
+                  Generator& generator = default_generator(), Device device = cpu);
 /// N(mean, deviation²) within [low, high], however far in a tail (Robert, 1995).
 Tensor truncated_normal(Shape const& shape, double mean, double deviation, double low, double high,
-                        Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+                        Dtype dtype = Dtype::f32, Generator& generator = default_generator(), Device device = cpu);
 /// Density rate·exp(−rate·x)
 Tensor exponential(Shape const& shape, double rate = 1, Dtype dtype = Dtype::f32,
-                   Generator& generator = default_generator());
+                   Generator& generator = default_generator(), Device device = cpu);
 /// Density exp(−|x − location|/scale)/(2·scale)
 Tensor laplace(Shape const& shape, double location, double scale, Dtype dtype = Dtype::f32,
-               Generator& generator = default_generator());
+               Generator& generator = default_generator(), Device device = cpu);
 /// Density 1/(π·scale·(1 + ((x − location)/scale)²))
 Tensor cauchy(Shape const& shape, double location, double scale, Dtype dtype = Dtype::f32,
-              Generator& generator = default_generator());
+              Generator& generator = default_generator(), Device device = cpu);
 /// Number of trials of probability p up to the first success: 1, 2, …
-Tensor geometric(Shape const& shape, double p, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor geometric(Shape const& shape, double p, Dtype dtype = Dtype::f32, Generator& generator = default_generator(),
+                 Device device = cpu);
 /// Distribution function exp(−exp(−x))
-Tensor gumbel(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor gumbel(Shape const& shape, Dtype dtype = Dtype::f32, Generator& generator = default_generator(),
+              Device device = cpu);
 /// 1 with probability p (of each element), else 0; in p's type.
 Tensor bernoulli(Tensor const& p, Generator& generator = default_generator());
-Tensor bernoulli(Shape const& shape, double p, Dtype dtype = Dtype::f32, Generator& generator = default_generator());
+Tensor bernoulli(Shape const& shape, double p, Dtype dtype = Dtype::f32, Generator& generator = default_generator(),
+                 Device device = cpu);
 /// Poisson with the given rates (Hörmann, 1993), in their type.
 Tensor poisson(Tensor const& rate, Generator& generator = default_generator());
 /// Successes among `count` trials of probability p, broadcast (Hörmann, 1993).

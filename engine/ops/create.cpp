@@ -5,6 +5,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/copy.h>
+#include <heed/engine/ops/integer.h>
 #include <heed/engine/tape.h>
 
 #include <algorithm>
@@ -42,41 +43,17 @@ Tensor empty_like(Tensor const& x) { return Tensor(x.shape(), x.dtype(), x.devic
 Tensor full_like(Tensor const& x, Number value) { return full(x.shape(), value, x.dtype(), x.device()); }
 Tensor scalar(Number value, Dtype dtype) { return full({}, value, dtype); }
 
-Tensor arange(int64_t from, int64_t to, int64_t step, Dtype dtype) {
-  check(step != 0, "arange", [] {
-    return Complaint{"expected a step other than 0", "pass a positive or negative step"};
-  });
-  int64_t const span = step > 0 ? to - from : from - to, width = step > 0 ? step : -step;
-  int64_t const count = span <= 0 ? 0 : (span + width - 1) / width;
-  Tensor y({count}, dtype);
-  Observed const watch("arange", {}, {&y});
-  dispatch(dtype, [&]<class T>(Type<T>) {
-    T* const out = y.data<T>();
-    for (int64_t i = 0; i < count; ++i) out[i] = T(from + i * step);
-  });
-  return y;
-}
-
-Tensor eye(int64_t n, int64_t m, Dtype dtype) {
-  if (m == -1) m = n;
-  Tensor y = zeros({n, m}, dtype);
-  diagonal(y).fill_(1);
-  return y;
-}
-
 namespace {
 
 /// f(i) for i in [0, n), in f64, then as `dtype`.
 template <class F>
 Tensor sequence(char const* op, int64_t n, Dtype dtype, F f) {
-  check(n >= 0, op, [&] {
-    return Complaint{fmt::format("expected 0 elements or more, got {}", n), "pass the number of elements"};
-  });
   Tensor y({n}, dtype);
+  Observed const watch(op, {}, {&y});
   dispatch(dtype, [&]<class T>(Type<T>) {
     T* const out = y.data<T>();
     for (int64_t i = 0; i < n; ++i) {
-      double const value = f(i);
+      auto const value = f(i);
       if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
         out[i] = T(int64_t(value));
       else
@@ -84,6 +61,59 @@ Tensor sequence(char const* op, int64_t n, Dtype dtype, F f) {
     }
   });
   return y;
+}
+
+/// from + i·step on an accelerator, in V, then as `dtype`.
+template <class V>
+Tensor device_range(char const* op, V from, V step, int64_t n, Dtype dtype, Device device) {
+  Tensor y({n}, dtype_of<V>, device);
+  Observed const watch(op, {}, {&y});
+  auto const& kernels = device_kernels<WholeKernels>(device, op);
+  if constexpr (std::is_same_v<V, int64_t>)
+    kernels.range(from, step, y.address<V>(), n);
+  else
+    kernels.real_range(from, step, y.address<V>(), n);
+  return y.to(dtype);
+}
+
+template <class V>
+Tensor range(char const* op, V from, V step, int64_t n, Dtype dtype, Device device) {
+  if (!device.is_cpu()) return device_range(op, from, step, n, dtype, device);
+  return sequence(op, n, dtype, [=](int64_t i) { return from + V(i) * step; });
+}
+
+}  // namespace
+
+Tensor arange(int64_t from, int64_t to, int64_t step, Dtype dtype, Device device) {
+  check(step != 0, "arange", [] {
+    return Complaint{"expected a step other than 0", "pass a positive or negative step"};
+  });
+  int64_t const span = step > 0 ? to - from : from - to, width = step > 0 ? step : -step;
+  return range("arange", from, step, span <= 0 ? 0 : (span + width - 1) / width, dtype, device);
+}
+
+Tensor detail::arange_of(double from, double to, double step, Dtype dtype, Device device) {
+  double const count = std::ceil((to - from) / step);
+  check(step != 0 && std::isfinite(count) && std::isfinite(from) && count < 0x1p60, "arange", [&] {
+    return Complaint{fmt::format("expected finite ends and a step other than 0, got {}, {}, {}", from, to, step),
+                     "pass a positive or negative step"};
+  });
+  return range("arange", from, step, std::max(int64_t(count), int64_t{0}), dtype, device);
+}
+
+Tensor eye(int64_t n, int64_t m, Dtype dtype, Device device) {
+  if (m == -1) m = n;
+  Tensor y = zeros({n, m}, dtype, device);
+  diagonal(y).fill_(1);
+  return y;
+}
+
+namespace {
+
+void check_steps(char const* op, int64_t n) {
+  check(n >= 0, op, [&] {
+    return Complaint{fmt::format("expected 0 elements or more, got {}", n), "pass the number of elements"};
+  });
 }
 
 /// From both ends, so that both are exact.
@@ -100,13 +130,21 @@ namespace {
 double bound(double value, Dtype dtype) { return is_floating(dtype) ? value : std::trunc(value); }
 }  // namespace
 
-Tensor linspace(double from, double to, int64_t steps, Dtype dtype) {
+Tensor linspace(double from, double to, int64_t steps, Dtype dtype, Device device) {
+  check_steps("linspace", steps);
   from = bound(from, dtype), to = bound(to, dtype);
-  return sequence("linspace", steps, dtype, [=](int64_t i) { return spaced(from, to, steps, i); });
+  if (device.is_cpu()) return sequence("linspace", steps, dtype, [=](int64_t i) { return spaced(from, to, steps, i); });
+  double const step = steps == 1 ? 0 : (to - from) / double(steps - 1);
+  Tensor const up = device_range("linspace", from, step, steps, Dtype::f64, device);
+  if (steps < 2) return up.to(dtype);
+  Tensor const left = device_range("linspace", double(steps - 1), -1., steps, Dtype::f64, device);
+  return where(arange(steps, device) < steps / 2, up, to - step * left).to(dtype);
 }
 
-Tensor logspace(double from, double to, int64_t steps, double base, Dtype dtype) {
+Tensor logspace(double from, double to, int64_t steps, double base, Dtype dtype, Device device) {
+  check_steps("logspace", steps);
   from = bound(from, dtype), to = bound(to, dtype);
+  if (!device.is_cpu()) return pow(base, linspace(from, to, steps, Dtype::f64, device)).to(dtype);
   return sequence("logspace", steps, dtype, [=](int64_t i) { return std::pow(base, spaced(from, to, steps, i)); });
 }
 
@@ -116,7 +154,8 @@ Tensor linspace(Tensor const& from, Tensor const& to, int64_t steps) {
   Dtype const common = result_type(from, to), dtype = is_floating(common) ? common : Dtype::f32;
   Dims along_first = Dims::filled(1 + std::max(from.rank(), to.rank()), 1);
   along_first[0] = steps;
-  return lerp(from.to(dtype), to.to(dtype), linspace(0, 1, steps, dtype).reshape(along_first));
+  return lerp(from.to(dtype), to.to(dtype),
+              linspace(0, 1, steps, dtype, common_device("linspace", {&from, &to})).reshape(along_first));
 }
 Tensor logspace(Tensor const& from, Tensor const& to, int64_t steps, double base) {
   return pow(base, linspace(from, to, steps));
@@ -145,12 +184,12 @@ Tensor triangle_indices(char const* op, int64_t rows, int64_t columns, int64_t o
 
 }  // namespace
 
-Tensor tril_indices(int64_t rows, int64_t columns, int64_t offset) {
-  return triangle_indices("tril_indices", rows, columns, offset, true);
+Tensor tril_indices(int64_t rows, int64_t columns, int64_t offset, Device device) {
+  return triangle_indices("tril_indices", rows, columns, offset, true).to(device);
 }
 
-Tensor triu_indices(int64_t rows, int64_t columns, int64_t offset) {
-  return triangle_indices("triu_indices", rows, columns, offset, false);
+Tensor triu_indices(int64_t rows, int64_t columns, int64_t offset, Device device) {
+  return triangle_indices("triu_indices", rows, columns, offset, false).to(device);
 }
 
 Tensor vander(Tensor const& x, int64_t columns, bool increasing) {
@@ -182,6 +221,7 @@ constexpr double pi = 3.14159265358979323846;
 template <class F>
 Tensor window(char const* op, int64_t size, bool symmetric, Dtype dtype, F f) {
   if (!is_floating(dtype)) detail::unsupported_dtype(op, dtype, "a floating type");
+  check_steps(op, size);
   double const last = double(size - symmetric);
   return sequence(op, size, dtype, [&](int64_t i) { return size == 1 ? f(0.5, 1) : f(double(i), last); });
 }
@@ -263,16 +303,6 @@ Tensor exponential(int64_t size, double tau, bool symmetric, std::optional<doubl
 }
 
 }  // namespace windows
-
-Tensor detail::arange_of(double from, double to, double step, Dtype dtype) {
-  double const count = std::ceil((to - from) / step);
-  check(step != 0 && std::isfinite(count) && std::isfinite(from) && count < 0x1p60, "arange", [&] {
-    return Complaint{fmt::format("expected finite ends and a step other than 0, got {}, {}, {}", from, to, step),
-                     "pass a positive or negative step"};
-  });
-  return sequence("arange", std::max(int64_t(count), int64_t{0}), dtype,
-                  [=](int64_t i) { return from + double(i) * step; });
-}
 
 template <class T>
 Tensor tensor(std::span<T const> values, Shape const& shape) {

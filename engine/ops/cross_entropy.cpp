@@ -92,7 +92,7 @@ Tensor weighted(Tensor const& logits, Tensor const& targets, CrossEntropyOptions
   double const s = options.label_smoothing;
   Tensor const log_p = log_softmax(logits);
   Tensor const ignored = targets == double(options.ignore_index), index = where(ignored, zeros_like(targets), targets);
-  Tensor const one_hot = (index.unsqueeze(-1) == arange(classes)).to(logits.dtype());
+  Tensor const one_hot = (index.unsqueeze(-1) == arange(classes, index.device())).to(logits.dtype());
   Tensor const w = sum(one_hot * options.weight, {-1});
   Tensor losses = -sum(where(one_hot == 0.0, 0.0, log_p), {-1}) * w * (1 - s);
   if (s > 0) losses = losses - sum(log_p * options.weight, {-1}) * (s / double(classes));
@@ -167,7 +167,7 @@ Tensor naive::cross_entropy(Tensor const& logits, Tensor const& targets, CrossEn
   int64_t const counted = check_targets(logits, targets.contiguous(), options);
   int64_t const classes = logits.size(-1);
   Tensor const log_p = naive::log_softmax(logits);
-  Tensor const one_hot = (targets.unsqueeze(-1) == arange(classes)).to(logits.dtype());
+  Tensor const one_hot = (targets.unsqueeze(-1) == arange(classes, targets.device())).to(logits.dtype());
   double const s = options.label_smoothing;
   Tensor const wanted = one_hot * (1 - s) + (s / double(classes));
   Tensor const losses = where(targets == double(options.ignore_index), 0.0, -sum(wanted * log_p, {-1}));

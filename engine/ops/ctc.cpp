@@ -222,7 +222,8 @@ Tensor naive::ctc_losses(Tensor const& log_p, std::vector<std::vector<int64_t>> 
                    emitted = heed::embedding(tensor(l, {states}), x.select(0, t).unsqueeze(1));
       Tensor const skip = where(no_skip, -infinity, padded.slice(0, 0, states));
       Tensor paths = naive::logsumexp(stack({alpha, padded.slice(0, 1, states + 1), skip}), 0);
-      if (t == 0) paths = where(arange(states) < 2.0, zeros({states}, log_p.dtype(), log_p.device()), -infinity);
+      if (t == 0)
+        paths = where(arange(states, log_p.device()) < 2.0, zeros({states}, log_p.dtype(), log_p.device()), -infinity);
       alpha = emitted.squeeze(1) + paths;
     }
     if (input_lengths[n] == 0)

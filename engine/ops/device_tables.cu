@@ -18,6 +18,7 @@ void const* device_table(std::string_view name) {
       {"copy_kernels", &device_copy_kernels},
       {"cross_entropy_kernels", &device_cross_entropy_kernels},
       {"embedding_kernels", &device_embedding_kernels},
+      {"exact_reduce_kernels", &device_exact_reduce_kernels},
       {"gemm_kernels", &device_gemm_kernels},
       {"norm_kernels", &device_norm_kernels},
       {"optimise_kernels", &device_optimise_kernels},
@@ -26,6 +27,7 @@ void const* device_table(std::string_view name) {
       {"random_kernels", &device_random_kernels},
       {"reduce_kernels", &device_reduce_kernels},
       {"softmax_kernels", &device_softmax_kernels},
+      {"whole_kernels", &device_whole_kernels},
       // clang-format on
   };
   for (auto const& [known, table] : tables)

@@ -55,9 +55,9 @@ class Stream {
 
 /// y_i = f(stream of i, i)
 template <class F>
-Tensor sampled(char const* op, Shape const& shape, Dtype dtype, Generator& generator, F const& f) {
-  if (is_half(dtype)) return sampled(op, shape, Dtype::f32, generator, f).to(dtype);
-  Tensor y(shape, dtype);
+Tensor sampled(char const* op, Shape const& shape, Dtype dtype, Generator& generator, Device device, F const& f) {
+  if (is_half(dtype)) return sampled(op, shape, Dtype::f32, generator, device, f).to(dtype);
+  Tensor y(shape, dtype, device);
   Observed const watch(op, {}, {&y});
   dispatch_floating(op, dtype, [&]<class T>(Type<T>) {
     Draw const draw = generator.next();
@@ -195,18 +195,18 @@ double truncated_variable(Stream& stream, double a, double b) {
 
 Tensor rand_like(Tensor const& x, Generator& generator) {
   check_defined("rand_like", x);
-  return rand(x.shape(), x.dtype(), generator);
+  return rand(x.shape(), x.dtype(), generator, x.device());
 }
 Tensor randn_like(Tensor const& x, Generator& generator) {
   check_defined("randn_like", x);
-  return randn(x.shape(), x.dtype(), generator);
+  return randn(x.shape(), x.dtype(), generator, x.device());
 }
 Tensor randint_like(Tensor const& x, int64_t low, int64_t high, Generator& generator) {
   check_defined("randint_like", x);
-  return randint(low, high, x.shape(), generator).to(x.dtype());
+  return randint(low, high, x.shape(), generator, x.device()).to(x.dtype());
 }
 
-Tensor randperm(int64_t n, Generator& generator) {
+Tensor randperm(int64_t n, Generator& generator, Device device) {
   check(n >= 0, "randperm", [&] {
     return Complaint{fmt::format("expected a length of 0 or more, got {}", n), "pass how many indices to shuffle"};
   });
@@ -214,31 +214,31 @@ Tensor randperm(int64_t n, Generator& generator) {
   Stream stream(generator.next(), 0);
   int64_t* const to = y.data<int64_t>();
   for (int64_t i = n; i > 1; --i) std::swap(to[i - 1], to[stream.below(uint64_t(i))]);
-  return y;
+  return y.to(device);  // each step depends on all before it
 }
 
 Tensor shuffle(Tensor const& x, int axis, Generator& generator) {
   check_defined("shuffle", x);
   axis = normalize_axis("shuffle", axis, x.rank());
-  return index_select(x, axis, randperm(x.size(axis), generator));
+  return index_select(x, axis, randperm(x.size(axis), generator, x.device()));
 }
 
-Tensor uniform(Shape const& shape, double low, double high, Dtype dtype, Generator& generator) {
+Tensor uniform(Shape const& shape, double low, double high, Dtype dtype, Generator& generator, Device device) {
   check_parameter("uniform", "a high end", high >= low && high - low < infinity, high, "at or above the low one");
   auto const rounded = [&](double x) {
     if (dtype == Dtype::f64) return x;
     if (dtype == Dtype::f16) return double(float(float16(x)));
     return double(dtype == Dtype::bf16 ? float(bfloat16(x)) : float(x));
   };
-  return sampled("uniform", shape, dtype, generator, [&](Stream& s, int64_t) {
+  return sampled("uniform", shape, dtype, generator, device, [&](Stream& s, int64_t) {
     double const x = low + (high - low) * s.uniform();
     return rounded(x) < high ? x : low;  // rounding may reach the high end
   });
 }
 
-Tensor normal(Shape const& shape, double mean, double deviation, Dtype dtype, Generator& generator) {
+Tensor normal(Shape const& shape, double mean, double deviation, Dtype dtype, Generator& generator, Device device) {
   check_parameter("normal", "a deviation of", deviation >= 0, deviation, "0 or more");
-  return randn(shape, dtype, generator) * deviation + mean;
+  return randn(shape, dtype, generator, device) * deviation + mean;
 }
 
 Tensor normal(Tensor const& mean, Tensor const& deviation, Generator& generator) {
@@ -246,53 +246,56 @@ Tensor normal(Tensor const& mean, Tensor const& deviation, Generator& generator)
   check_floating("normal", deviation);
   Shape const shape = broadcast("normal", mean.shape(), deviation.shape());
   check_range("normal", "deviations of", numbers_of(deviation, deviation.shape()), 0, infinity, false, "0 or more");
-  return mean + deviation * randn(shape, promote(mean.dtype(), deviation.dtype()), generator);
+  return mean + deviation * randn(shape, promote(mean.dtype(), deviation.dtype()), generator,
+                                  common_device("normal", {&mean, &deviation}));
 }
 
-Tensor log_normal(Shape const& shape, double mean, double deviation, Dtype dtype, Generator& generator) {
+Tensor log_normal(Shape const& shape, double mean, double deviation, Dtype dtype, Generator& generator, Device device) {
   check_parameter("log_normal", "a deviation", deviation > 0, deviation, "above 0");
-  return sampled("log_normal", shape, dtype, generator,
+  return sampled("log_normal", shape, dtype, generator, device,
                  [&](Stream& s, int64_t) { return std::exp(mean + deviation * s.normal()); });
 }
 
 Tensor truncated_normal(Shape const& shape, double mean, double deviation, double low, double high, Dtype dtype,
-                        Generator& generator) {
+                        Generator& generator, Device device) {
   check_parameter("truncated_normal", "a deviation", deviation > 0 && deviation < infinity, deviation, "above 0");
   check_parameter("truncated_normal", "a high end", high > low, high, "above the low one");
-  return sampled("truncated_normal", shape, dtype, generator, [&](Stream& s, int64_t) {
+  return sampled("truncated_normal", shape, dtype, generator, device, [&](Stream& s, int64_t) {
     double const z = truncated_variable(s, (low - mean) / deviation, (high - mean) / deviation);
     return std::clamp(mean + deviation * z, low, high);
   });
 }
 
-Tensor exponential(Shape const& shape, double rate, Dtype dtype, Generator& generator) {
+Tensor exponential(Shape const& shape, double rate, Dtype dtype, Generator& generator, Device device) {
   check_parameter("exponential", "a rate", rate > 0, rate, "above 0");
-  return sampled("exponential", shape, dtype, generator, [&](Stream& s, int64_t) { return s.exponential() / rate; });
+  return sampled("exponential", shape, dtype, generator, device,
+                 [&](Stream& s, int64_t) { return s.exponential() / rate; });
 }
 
-Tensor laplace(Shape const& shape, double location, double scale, Dtype dtype, Generator& generator) {
+Tensor laplace(Shape const& shape, double location, double scale, Dtype dtype, Generator& generator, Device device) {
   check_parameter("laplace", "a scale", scale > 0, scale, "above 0");
-  return sampled("laplace", shape, dtype, generator, [&](Stream& s, int64_t) {
+  return sampled("laplace", shape, dtype, generator, device, [&](Stream& s, int64_t) {
     double const size = scale * s.exponential();
     return location + (s.bits() >> 63 ? size : -size);
   });
 }
 
-Tensor cauchy(Shape const& shape, double location, double scale, Dtype dtype, Generator& generator) {
+Tensor cauchy(Shape const& shape, double location, double scale, Dtype dtype, Generator& generator, Device device) {
   check_parameter("cauchy", "a scale", scale > 0, scale, "above 0");
-  return sampled("cauchy", shape, dtype, generator, [&](Stream& s, int64_t) {
+  return sampled("cauchy", shape, dtype, generator, device, [&](Stream& s, int64_t) {
     return location + scale * std::tan(std::numbers::pi * (s.uniform() - 0.5));
   });
 }
 
-Tensor geometric(Shape const& shape, double p, Dtype dtype, Generator& generator) {
+Tensor geometric(Shape const& shape, double p, Dtype dtype, Generator& generator, Device device) {
   check_parameter("geometric", "a probability", p > 0 && p < 1, p, "between 0 and 1");
-  return sampled("geometric", shape, dtype, generator,
+  return sampled("geometric", shape, dtype, generator, device,
                  [&](Stream& s, int64_t) { return std::ceil(std::log(s.uniform()) / std::log1p(-p)); });
 }
 
-Tensor gumbel(Shape const& shape, Dtype dtype, Generator& generator) {
-  return sampled("gumbel", shape, dtype, generator, [](Stream& s, int64_t) { return -std::log(s.exponential()); });
+Tensor gumbel(Shape const& shape, Dtype dtype, Generator& generator, Device device) {
+  return sampled("gumbel", shape, dtype, generator, device,
+                 [](Stream& s, int64_t) { return -std::log(s.exponential()); });
 }
 
 Tensor bernoulli(Tensor const& p, Generator& generator) {
@@ -300,13 +303,14 @@ Tensor bernoulli(Tensor const& p, Generator& generator) {
   no_gradient("bernoulli", {p});
   auto const share = numbers_of(p, p.shape());
   check_range("bernoulli", "probabilities", share, 0, 1, false, "from 0 to 1");
-  return sampled("bernoulli", p.shape(), p.dtype(), generator,
+  return sampled("bernoulli", p.shape(), p.dtype(), generator, p.device(),
                  [&](Stream& s, int64_t i) { return double(s.uniform() < share[size_t(i)]); });
 }
 
-Tensor bernoulli(Shape const& shape, double p, Dtype dtype, Generator& generator) {
+Tensor bernoulli(Shape const& shape, double p, Dtype dtype, Generator& generator, Device device) {
   check_parameter("bernoulli", "a probability", p >= 0 && p <= 1, p, "from 0 to 1");
-  return sampled("bernoulli", shape, dtype, generator, [&](Stream& s, int64_t) { return double(s.uniform() < p); });
+  return sampled("bernoulli", shape, dtype, generator, device,
+                 [&](Stream& s, int64_t) { return double(s.uniform() < p); });
 }
 
 Tensor poisson(Tensor const& rate, Generator& generator) {
@@ -314,7 +318,7 @@ Tensor poisson(Tensor const& rate, Generator& generator) {
   no_gradient("poisson", {rate});
   auto const rates = numbers_of(rate, rate.shape());
   check_range("poisson", "rates of", rates, 0, infinity, false, "0 or more");
-  return sampled("poisson", rate.shape(), rate.dtype(), generator,
+  return sampled("poisson", rate.shape(), rate.dtype(), generator, rate.device(),
                  [&](Stream& s, int64_t i) { return poisson_variable(s, rates[size_t(i)]); });
 }
 
@@ -326,9 +330,9 @@ Tensor binomial(Tensor const& count, Tensor const& p, Generator& generator) {
   auto const n = numbers_of(count, shape), share = numbers_of(p, shape);
   check_range("binomial", "counts of", n, 0, infinity, false, "0 or more");
   check_range("binomial", "probabilities", share, 0, 1, false, "from 0 to 1");
-  return sampled("binomial", shape, promote(count.dtype(), p.dtype()), generator, [&](Stream& s, int64_t i) {
-    return binomial_variable(s, std::floor(n[size_t(i)]), share[size_t(i)]);
-  });
+  return sampled(
+      "binomial", shape, promote(count.dtype(), p.dtype()), generator, common_device("binomial", {&count, &p}),
+      [&](Stream& s, int64_t i) { return binomial_variable(s, std::floor(n[size_t(i)]), share[size_t(i)]); });
 }
 
 Tensor gamma(Tensor const& concentration, Generator& generator) {
@@ -338,10 +342,11 @@ Tensor gamma(Tensor const& concentration, Generator& generator) {
   check_range("gamma", "concentrations of", shapes, 0, infinity, false, "0 or more");
   double const least = concentration.dtype() == Dtype::f64 ? std::numeric_limits<double>::min()
                                                            : double(std::numeric_limits<float>::min());
-  return sampled("gamma", concentration.shape(), concentration.dtype(), generator, [&](Stream& s, int64_t i) {
-    double const a = shapes[size_t(i)];
-    return a == 0 ? 0 : std::max(least, std::exp(log_gamma_variable(s, a)));
-  });
+  return sampled("gamma", concentration.shape(), concentration.dtype(), generator, concentration.device(),
+                 [&](Stream& s, int64_t i) {
+                   double const a = shapes[size_t(i)];
+                   return a == 0 ? 0 : std::max(least, std::exp(log_gamma_variable(s, a)));
+                 });
 }
 
 Tensor beta(Tensor const& a, Tensor const& b, Generator& generator) {
@@ -352,10 +357,12 @@ Tensor beta(Tensor const& a, Tensor const& b, Generator& generator) {
   auto const first = numbers_of(a, shape), second = numbers_of(b, shape);
   check_range("beta", "concentrations", first, 0, infinity, true, "above 0");
   check_range("beta", "concentrations", second, 0, infinity, true, "above 0");
-  return sampled("beta", shape, promote(a.dtype(), b.dtype()), generator, [&](Stream& s, int64_t i) {
-    double const x = log_gamma_variable(s, first[size_t(i)]), y = log_gamma_variable(s, second[size_t(i)]);
-    return 1 / (1 + std::exp(y - x));
-  });
+  return sampled("beta", shape, promote(a.dtype(), b.dtype()), generator, common_device("beta", {&a, &b}),
+                 [&](Stream& s, int64_t i) {
+                   double const x = log_gamma_variable(s, first[size_t(i)]),
+                                y = log_gamma_variable(s, second[size_t(i)]);
+                   return 1 / (1 + std::exp(y - x));
+                 });
 }
 
 Tensor dirichlet(Tensor const& concentration, Generator& generator) {
@@ -366,7 +373,7 @@ Tensor dirichlet(Tensor const& concentration, Generator& generator) {
   });
   auto const shapes = numbers_of(concentration, concentration.shape());
   check_range("dirichlet", "concentrations", shapes, 0, infinity, true, "above 0");
-  Tensor const logs = sampled("dirichlet", concentration.shape(), Dtype::f64, generator,
+  Tensor const logs = sampled("dirichlet", concentration.shape(), Dtype::f64, generator, concentration.device(),
                               [&](Stream& s, int64_t i) { return log_gamma_variable(s, shapes[size_t(i)]); });
   return softmax(logs, -1).to(concentration.dtype());
 }
@@ -431,7 +438,7 @@ Tensor categorical(Tensor const& logits, Generator& generator) {
     return Complaint{fmt::format("expected logits [.., C], got {}", to_string(logits.shape())),
                      "give one logit for each class"};
   });
-  Tensor const noise = gumbel(logits.shape(), Dtype::f64, generator);
+  Tensor const noise = gumbel(logits.shape(), Dtype::f64, generator, logits.device());
   return argmax(logits.detach().to(Dtype::f64) + noise, -1);
 }
 
@@ -440,7 +447,7 @@ Tensor gumbel_softmax(Tensor const& logits, GumbelSoftmaxOptions const& options)
   check_parameter("gumbel_softmax", "a temperature", options.tau > 0, options.tau, "above 0");
   Generator& generator = options.generator ? *options.generator : default_generator();
   int const axis = normalize_axis("gumbel_softmax", options.axis, logits.rank());
-  Tensor const noise = gumbel(logits.shape(), logits.dtype(), generator);
+  Tensor const noise = gumbel(logits.shape(), logits.dtype(), generator, logits.device());
   Tensor const soft = softmax((logits + noise) / options.tau, axis);
   if (!options.hard) return soft;
   // The choice's value, the soft values' gradient (Bengio et al., 2013).
@@ -449,7 +456,7 @@ Tensor gumbel_softmax(Tensor const& logits, GumbelSoftmaxOptions const& options)
     NoGrad const off;
     Shape classes = Dims::filled(logits.rank(), 1);
     classes[axis] = logits.size(axis);
-    y = (argmax(soft, axis, true) == arange(logits.size(axis)).reshape(classes)).to(soft.dtype());
+    y = (argmax(soft, axis, true) == arange(logits.size(axis), logits.device()).reshape(classes)).to(soft.dtype());
   }
   if (tracked(soft)) record("gumbel_softmax", y, {&soft}, [](Tensor const& g, Node const&) { return std::array{g}; });
   return y;

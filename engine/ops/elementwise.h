@@ -2,8 +2,10 @@
 // way.
 #pragma once
 
+#include <heed/engine/backend.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops/copy.h>
+#include <heed/engine/ops/integer.h>
 #include <heed/engine/ops/strided_walk.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tensor.h>
@@ -106,23 +108,41 @@ StridedWalk<capacity> walk_of(Shape const& shape, std::span<Tensor const* const>
   return walk;
 }
 
-/// y = f(a, b) of integers or bools, both taken as `dtype`, element by element: of that type, or of Y where it is
-/// given.
-template <class Y = void, class F>
-Tensor integers(char const* op, Tensor const& left, Tensor const& right, Dtype dtype, F f) {
+inline Device where_to_run(char const* op, Tensor const& a, Tensor const& b) {
+  return a.device().is_cpu() && b.device().is_cpu() ? cpu : common_device(op, {&a, &b});
+}
+
+inline Tensor operand(Tensor const& x, Dtype dtype, Device device) {
+  Tensor y = x.to(dtype);
+  if (!device.is_cpu()) y = y.to(device);
+  return y;
+}
+
+/// y = F(a, b) of integers or bools, both taken as `dtype`: a formula of whole::Rows.
+template <class F>
+Tensor integers(char const* op, Tensor const& left, Tensor const& right, Dtype dtype) {
+  Dtype const to = whole::compares<F> ? Dtype::boolean : dtype;
   Shape const shape = broadcast(op, left.shape(), right.shape());
-  Tensor const a = left.to(dtype), b = right.to(dtype);
-  Tensor y;
+  Device const device = where_to_run(op, left, right);
+  Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
+  Tensor y(shape, to, device);
+  Observed const watch(op, {&a, &b}, {&y});
+  if (!device.is_cpu()) {
+    if (y.numel() > 0)
+      device_kernels<WholeKernels>(device, op)
+          .binary(whole::Rows::index_of<F>, walk_of<3>(shape, std::array<Tensor const*, 2>{&a, &b}), dtype, a.address(),
+                  b.address(), to, y.address());
+    return y;
+  }
   dispatch_integer(op, dtype, [&]<class T>(Type<T>) {
-    using Out = std::conditional_t<std::is_void_v<Y>, T, Y>;
-    y = Tensor(shape, dtype_of<Out>);
-    Observed const watch(op, {&a, &b}, {&y});
+    using Out = std::conditional_t<whole::compares<F>, bool, T>;
     auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
-    auto* const to = static_cast<Out*>(y.raw());
+    auto* const ys = static_cast<Out*>(y.raw());
     Rows<2> const rows(shape, std::array{&a, &b});
     int64_t const a_step = rows.stride(0), b_step = rows.stride(1);
     rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) to[out + i] = Out(f(as[offset[0] + i * a_step], bs[offset[1] + i * b_step]));
+      for (int64_t i = 0; i < n; ++i)
+        ys[out + i] = Out(F{}.value(as[offset[0] + i * a_step], bs[offset[1] + i * b_step]));
     });
   });
   return y;

@@ -7,28 +7,10 @@
 #include <heed/engine/ops/formulas.h>
 #include <heed/engine/tape.h>
 
-#include <cmath>
 #include <limits>
-#include <numeric>
 
 namespace heed {
 namespace {
-
-/// y = f(x) of any type, without a gradient.
-template <class Y, class F>
-Tensor each(char const* op, Tensor const& x, Dtype dtype, F f) {
-  Tensor const from = x.detach().contiguous();
-  Tensor y(x.shape(), dtype);
-  Observed const watch(op, {&from}, {&y});
-  auto* const to = static_cast<Y*>(y.raw());
-  dispatch(x.dtype(), [&]<class T>(Type<T>) {
-    auto const* const xs = static_cast<T const*>(from.raw());
-    parallel_for(x.numel(), pointwise_grain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) to[i] = Y(f(xs[i]));
-    });
-  });
-  return y;
-}
 
 Dtype common(char const* op, Tensor const& a, Tensor const& b) {
   check_defined(op, a);
@@ -44,23 +26,23 @@ void check_integers(char const* op, Dtype dtype, bool bools = true) {
 }
 
 template <class F>
-Tensor bits(char const* op, Tensor const& a, Tensor const& b, bool bools, F f) {
+Tensor bits(char const* op, Tensor const& a, Tensor const& b, bool bools) {
   Dtype const dtype = common(op, a, b);
   check_integers(op, dtype, bools);
-  return integers(op, a, b, dtype, f);
+  return integers<F>(op, a, b, dtype);
 }
 
 /// Truth values of any type: x != 0.
 template <class F>
-Tensor logic(char const* op, Tensor const& a, Tensor const& b, F f) {
+Tensor logic(char const* op, Tensor const& a, Tensor const& b) {
   check_defined(op, a);
   check_defined(op, b);
-  return integers(op, a.detach().to(Dtype::boolean), b.detach().to(Dtype::boolean), Dtype::boolean, f);
+  return integers<F>(op, a.detach().to(Dtype::boolean), b.detach().to(Dtype::boolean), Dtype::boolean);
 }
 
 /// An Error where a divisor is 0: integers have no infinity.
 void check_divisors(char const* op, Tensor const& b) {
-  if (b.numel() == 0) return;
+  if (b.numel() == 0 || !b.device().is_cpu()) return;
   Tensor const zero = b == 0;
   bool found = false;
   for (bool z : zero.to_vector<bool>()) found |= z;
@@ -69,74 +51,37 @@ void check_divisors(char const* op, Tensor const& b) {
   });
 }
 
-/// Division of integers that rounds towards −∞ (or 0), of what remains; −1 as divisor must not overflow.
 template <class F>
-Tensor divided(char const* op, Tensor const& a, Tensor const& b, Dtype dtype, F f) {
+Tensor divided(char const* op, Tensor const& a, Tensor const& b, Dtype dtype) {
   if (dtype == Dtype::boolean) detail::unsupported_dtype(op, dtype, "numbers");
   check_divisors(op, b);
-  return integers(op, a, b, dtype, f);
+  return integers<F>(op, a, b, dtype);
 }
 
 }  // namespace
 
 // ---- bits -----------------------------------------------------------------------------------------------------------
 
-Tensor bitwise_and(Tensor const& a, Tensor const& b) {
-  return bits("bitwise_and", a, b, true, [](auto x, auto y) { return x & y; });
-}
-Tensor bitwise_or(Tensor const& a, Tensor const& b) {
-  return bits("bitwise_or", a, b, true, [](auto x, auto y) { return x | y; });
-}
-Tensor bitwise_xor(Tensor const& a, Tensor const& b) {
-  return bits("bitwise_xor", a, b, true, [](auto x, auto y) { return x ^ y; });
-}
+Tensor bitwise_and(Tensor const& a, Tensor const& b) { return bits<whole::And>("bitwise_and", a, b, true); }
+Tensor bitwise_or(Tensor const& a, Tensor const& b) { return bits<whole::Or>("bitwise_or", a, b, true); }
+Tensor bitwise_xor(Tensor const& a, Tensor const& b) { return bits<whole::Xor>("bitwise_xor", a, b, true); }
 Tensor bitwise_not(Tensor const& x) {
   check_defined("bitwise_not", x);
   check_integers("bitwise_not", x.dtype());
   return x.dtype() == Dtype::boolean ? x == 0 : bitwise_xor(x, scalar(-1, x.dtype()));
 }
-/// A shift by the width or more, or by a negative count, leaves nothing (the sign, to the right).
 Tensor bitwise_left_shift(Tensor const& a, Tensor const& b) {
-  return bits("bitwise_left_shift", a, b, false, []<class T>(T x, T y) {
-    return y < T(0) || int64_t(y) >= int64_t(8 * sizeof(T)) ? T(0) : T(uint64_t(x) << y);
-  });
+  return bits<whole::LeftShift>("bitwise_left_shift", a, b, false);
 }
 Tensor bitwise_right_shift(Tensor const& a, Tensor const& b) {
-  return bits("bitwise_right_shift", a, b, false, []<class T>(T x, T y) {
-    int64_t const last = int64_t(8 * sizeof(T)) - 1;
-    bool const within = y >= T(0) && int64_t(y) <= last;
-    return within ? T(x >> y) : T(x < T(0) ? -1 : 0);
-  });
+  return bits<whole::RightShift>("bitwise_right_shift", a, b, false);
 }
-Tensor gcd(Tensor const& a, Tensor const& b) {
-  return bits("gcd", a, b, false, []<class T>(T x, T y) {
-    if constexpr (std::is_same_v<T, bool>)
-      return x;
-    else
-      return T(std::gcd(int64_t(x), int64_t(y)));
-  });
-}
-Tensor lcm(Tensor const& a, Tensor const& b) {
-  return bits("lcm", a, b, false, []<class T>(T x, T y) {
-    if constexpr (std::is_same_v<T, bool>) {
-      return x;
-    } else {
-      int64_t const divisor = std::gcd(int64_t(x), int64_t(y));
-      int64_t const product = divisor == 0 ? 0 : int64_t(uint64_t(int64_t(x) / divisor) * uint64_t(int64_t(y)));
-      return T(product < 0 ? -uint64_t(product) : uint64_t(product));
-    }
-  });
-}
+Tensor gcd(Tensor const& a, Tensor const& b) { return bits<whole::Gcd>("gcd", a, b, false); }
+Tensor lcm(Tensor const& a, Tensor const& b) { return bits<whole::Lcm>("lcm", a, b, false); }
 
-Tensor logical_and(Tensor const& a, Tensor const& b) {
-  return logic("logical_and", a, b, [](bool x, bool y) { return x && y; });
-}
-Tensor logical_or(Tensor const& a, Tensor const& b) {
-  return logic("logical_or", a, b, [](bool x, bool y) { return x || y; });
-}
-Tensor logical_xor(Tensor const& a, Tensor const& b) {
-  return logic("logical_xor", a, b, [](bool x, bool y) { return x != y; });
-}
+Tensor logical_and(Tensor const& a, Tensor const& b) { return logic<whole::And>("logical_and", a, b); }
+Tensor logical_or(Tensor const& a, Tensor const& b) { return logic<whole::Or>("logical_or", a, b); }
+Tensor logical_xor(Tensor const& a, Tensor const& b) { return logic<whole::Xor>("logical_xor", a, b); }
 Tensor logical_not(Tensor const& x) { return x == 0; }
 
 Tensor fmax(Tensor const& a, Tensor const& b) {
@@ -155,72 +100,62 @@ Tensor heaviside(Tensor const& a, Tensor const& b) {
 Tensor fmod(Tensor const& a, Tensor const& b) {
   Dtype const dtype = common("fmod", a, b);
   if (is_floating(dtype)) return formulas::fmod(a, b);
-  return divided("fmod", a, b, dtype, []<class T>(T x, T y) { return y == T(-1) ? T(0) : T(x % y); });
+  return divided<whole::Fmod>("fmod", a, b, dtype);
 }
 Tensor remainder(Tensor const& a, Tensor const& b) {
   Dtype const dtype = common("remainder", a, b);
   if (is_floating(dtype)) return formulas::remainder(a, b);
-  return divided("remainder", a, b, dtype, []<class T>(T x, T y) {
-    if (y == T(-1)) return T(0);
-    T const m = T(x % y);
-    return m != T(0) && ((m < T(0)) != (y < T(0))) ? T(m + y) : m;
-  });
+  return divided<whole::Remainder>("remainder", a, b, dtype);
 }
 Tensor floor_divide(Tensor const& a, Tensor const& b) {
   Dtype const dtype = common("floor_divide", a, b);
   if (is_floating(dtype)) return formulas::floor_divide(a, b);
-  return divided("floor_divide", a, b, dtype, []<class T>(T x, T y) {
-    if (y == T(-1)) return T(-uint64_t(x));
-    T const q = T(x / y);
-    return T(x % y) != T(0) && ((x < T(0)) != (y < T(0))) ? T(q - 1) : q;
-  });
+  return divided<whole::FloorDivide>("floor_divide", a, b, dtype);
 }
 Tensor div(Tensor const& a, Tensor const& b, Rounding rounding) {
   if (rounding == Rounding::floor) return floor_divide(a, b);
   Dtype const dtype = common("div", a, b);
   if (is_floating(dtype)) return formulas::trunc_divide(a, b);
-  return divided("div", a, b, dtype, []<class T>(T x, T y) { return y == T(-1) ? T(-uint64_t(x)) : T(x / y); });
+  return divided<whole::TruncDivide>("div", a, b, dtype);
 }
 
 Tensor integer_power(Tensor const& a, Tensor const& b, Dtype dtype) {
-  return integers("pow", a, b, dtype, []<class T>(T base, T exponent) {
-    if (exponent < T(0)) return T(base == T(1) ? 1 : base == T(-1) ? (exponent % T(2) == T(0) ? 1 : -1) : 0);
-    uint64_t result = 1, factor = uint64_t(base);
-    for (uint64_t e = uint64_t(exponent); e; e >>= 1, factor *= factor)
-      if (e & 1) result *= factor;
-    return T(result);
-  });
+  return integers<whole::Power>("pow", a, b, dtype);
 }
 
 // ---- what a float is ------------------------------------------------------------------------------------------------
 
-#define HEED_QUESTION(name, of_float)                                           \
-  Tensor name(Tensor const& x) {                                                \
-    check_defined(#name, x);                                                    \
-    return each<bool>(#name, x, Dtype::boolean, []<class T>(T v) {              \
-      if constexpr (std::is_integral_v<T>)                                      \
-        return name##_of_whole(v);                                              \
-      else {                                                                    \
-        using F = std::conditional_t<std::is_same_v<T, double>, double, float>; \
-        F const f = F(v);                                                       \
-        return of_float;                                                        \
-      }                                                                         \
-    });                                                                         \
-  }
 namespace {
-constexpr bool isnan_of_whole(auto) { return false; }
-constexpr bool isinf_of_whole(auto) { return false; }
-constexpr bool isposinf_of_whole(auto) { return false; }
-constexpr bool isneginf_of_whole(auto) { return false; }
-constexpr bool isfinite_of_whole(auto) { return true; }
-constexpr bool signbit_of_whole(auto v) { return v < decltype(v)(0); }
+/// `f` of a float; the same answer for every integer.
+template <class F>
+Tensor question(char const* op, Tensor const& x, bool of_integers, F f) {
+  check_defined(op, x);
+  NoGrad const off;
+  return is_floating(x.dtype()) ? f(x.detach()) : full(x.shape(), of_integers, Dtype::boolean, x.device());
+}
+constexpr double infinity = std::numeric_limits<double>::infinity();
 }  // namespace
-HEED_QUESTION(isnan, f != f)
-HEED_QUESTION(isinf, std::abs(f) == std::numeric_limits<F>::infinity())
-HEED_QUESTION(isposinf, f == std::numeric_limits<F>::infinity())
-HEED_QUESTION(isneginf, f == -std::numeric_limits<F>::infinity())
-HEED_QUESTION(isfinite, std::abs(f) < std::numeric_limits<F>::infinity())
-HEED_QUESTION(signbit, std::copysign(F(1), f) < 0)
+
+Tensor isnan(Tensor const& x) {
+  return question("isnan", x, false, [](Tensor const& f) { return f != f; });
+}
+Tensor isinf(Tensor const& x) {
+  return question("isinf", x, false, [](Tensor const& f) { return abs(f) == infinity; });
+}
+Tensor isposinf(Tensor const& x) {
+  return question("isposinf", x, false, [](Tensor const& f) { return f == infinity; });
+}
+Tensor isneginf(Tensor const& x) {
+  return question("isneginf", x, false, [](Tensor const& f) { return f == -infinity; });
+}
+Tensor isfinite(Tensor const& x) {
+  return question("isfinite", x, true, [](Tensor const& f) { return abs(f) < infinity; });
+}
+Tensor signbit(Tensor const& x) {
+  check_defined("signbit", x);
+  NoGrad const off;
+  return is_floating(x.dtype()) ? copysign(ones_like(x), x.detach()) < 0 : x < 0;
+}
 
 Tensor isclose(Tensor const& a, Tensor const& b, double rtol, double atol, bool equal_nan) {
   check_defined("isclose", a);
@@ -239,15 +174,8 @@ Tensor isclose(Tensor const& a, Tensor const& b, double rtol, double atol, bool 
   return close | (isfinite(difference) & (difference <= abs(y.to(wide)) * rtol + atol));
 }
 bool allclose(Tensor const& a, Tensor const& b, double rtol, double atol, bool equal_nan) {
-  for (bool close : isclose(a, b, rtol, atol, equal_nan).to_vector<bool>())
-    if (!close) return false;
-  return true;
+  return all(isclose(a, b, rtol, atol, equal_nan)).item<bool>();
 }
-bool equal(Tensor const& a, Tensor const& b) {
-  if (!(a.shape() == b.shape())) return false;
-  for (bool same : (a == b).to_vector<bool>())
-    if (!same) return false;
-  return true;
-}
+bool equal(Tensor const& a, Tensor const& b) { return a.shape() == b.shape() && all(a == b).item<bool>(); }
 
 }  // namespace heed

@@ -342,7 +342,7 @@ Tensor multi_margin_loss(Tensor const& input, Tensor const& target, MultiMarginO
   Tensor const own = chosen(x.unsqueeze(-1), index);
   Tensor z = relu(x - own + options.margin);
   if (options.p == 2) z = square(z);
-  z = where(index == arange(classes), 0.0, z) * weights_of(options.weight, index, x.dtype());
+  z = where(index == arange(classes, index.device()), 0.0, z) * weights_of(options.weight, index, x.dtype());
   Tensor const losses = sum(z, {1}) / double(classes);
   return reduced(input.rank() == 2 || options.reduction != Reduction::none ? losses : losses.reshape(target.shape()),
                  options.reduction);

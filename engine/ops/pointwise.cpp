@@ -28,16 +28,6 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-Device where_to_run(char const* op, Tensor const& a, Tensor const& b) {
-  return a.device().is_cpu() && b.device().is_cpu() ? cpu : common_device(op, {&a, &b});
-}
-
-Tensor operand(Tensor const& x, Dtype dtype, Device device) {
-  Tensor y = x.to(dtype);
-  if (!device.is_cpu()) y = y.to(device);
-  return y;
-}
-
 /// Integers where a formula needs a floating type.
 Dtype floating(Dtype d) { return is_floating(d) ? d : Dtype::f32; }
 
@@ -125,27 +115,33 @@ Tensor unary(R const& row, Tensor const& operand) {
 
 // ---- two operands ---------------------------------------------------------------------------------------------------
 
-/// Formulas that integers have too, modulo their width; the others take integers as f32. Of bools, sums are "or" and
-/// products "and".
-template <class R, class T>
-T integer_value(T a, T b) {
-  if constexpr (std::is_same_v<R, row::Maximum>)
-    return std::max(a, b);
-  else if constexpr (std::is_same_v<R, row::Minimum>)
-    return std::min(a, b);
-  else if constexpr (std::is_same_v<T, bool>)
-    return std::is_same_v<R, row::Mul> ? a && b : a || b;
-  else if constexpr (std::is_same_v<R, row::Add>)
-    return T(uint64_t(a) + uint64_t(b));
-  else if constexpr (std::is_same_v<R, row::Sub>)
-    return T(uint64_t(a) - uint64_t(b));
-  else
-    return T(uint64_t(a) * uint64_t(b));
-}
+/// Rows whose formula integers have too; the others take integers as f32.
 template <class R>
-constexpr bool has_integers =
-    std::is_same_v<R, row::Add> || std::is_same_v<R, row::Sub> || std::is_same_v<R, row::Mul> ||
-    std::is_same_v<R, row::Maximum> || std::is_same_v<R, row::Minimum>;
+struct OfIntegers {
+  using Formula = void;
+};
+template <>
+struct OfIntegers<row::Add> {
+  using Formula = whole::Add;
+};
+template <>
+struct OfIntegers<row::Sub> {
+  using Formula = whole::Sub;
+};
+template <>
+struct OfIntegers<row::Mul> {
+  using Formula = whole::Mul;
+};
+template <>
+struct OfIntegers<row::Maximum> {
+  using Formula = whole::Maximum;
+};
+template <>
+struct OfIntegers<row::Minimum> {
+  using Formula = whole::Minimum;
+};
+template <class R>
+constexpr bool has_integers = !std::is_void_v<typename OfIntegers<R>::Formula>;
 
 template <class R>
 std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor const& b, Tensor const& y,
@@ -220,8 +216,7 @@ Tensor binary(Tensor const& left, Tensor const& right) {
   if constexpr (has_integers<R>) {
     if (std::is_same_v<R, row::Sub> && dtype == Dtype::boolean)
       fail(R::name, {"the difference of two bool tensors has no meaning", "use logical_xor, or convert with .to()"});
-    if (!is_floating(dtype))
-      return integers(R::name, left, right, dtype, [](auto a, auto b) { return integer_value<R>(a, b); });
+    if (!is_floating(dtype)) return integers<typename OfIntegers<R>::Formula>(R::name, left, right, dtype);
   }
   dtype = floating(dtype);
   Device const device = where_to_run(R::name, left, right);
@@ -237,12 +232,12 @@ Tensor binary(Tensor const& left, Tensor const& right) {
   return y;
 }
 
-template <class R, class Compare>
-Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right, Compare integer_compare) {
+template <class R>
+Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right) {
   Shape const shape = broadcast(R::name, left.shape(), right.shape());
   NoGrad const off;
   if (is_half(dtype)) dtype = Dtype::f32;
-  if (!is_floating(dtype)) return integers<bool>(R::name, left, right, dtype, integer_compare);
+  if (!is_floating(dtype)) return integers<R>(R::name, left, right, dtype);
   Device const device = where_to_run(R::name, left, right);
   Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
   Tensor y(shape, Dtype::boolean, device);
@@ -270,20 +265,20 @@ Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right, Compare 
   return y;
 }
 
-template <class R, class Compare>
-Tensor compare(Tensor const& left, Tensor const& right, Compare integer_compare) {
+template <class R>
+Tensor compare(Tensor const& left, Tensor const& right) {
   check_defined(R::name, left);
   check_defined(R::name, right);
-  return compare_as<R>(result_type(left, right), left, right, integer_compare);
+  return compare_as<R>(result_type(left, right), left, right);
 }
 
 /// A number that an integer type does not hold is compared in i64 or f64: the answer is that of mathematics.
-template <class R, class Compare>
-Tensor compare(Tensor const& x, Number number, Compare integer_compare) {
+template <class R>
+Tensor compare(Tensor const& x, Number number) {
   check_defined(R::name, x);
   Dtype dtype = result_type(x, number);
   if (!is_floating(x.dtype())) dtype = number.kind() == Number::Kind::floating ? Dtype::f64 : Dtype::i64;
-  return compare_as<R>(dtype, x, scalar(number, dtype), integer_compare);
+  return compare_as<R>(dtype, x, scalar(number, dtype));
 }
 
 /// x ∘ number as a unary row; integers go through the binary one with a number of their own type.
@@ -334,13 +329,9 @@ Tensor operator/(Tensor const& a, Number b) { return with_number<row::DivScalar,
 Tensor operator/(Number a, Tensor const& b) { return with_number<row::RdivScalar, row::Div>(b, a, true); }
 Tensor operator-(Tensor const& a) { return neg(a); }
 
-#define HEED_COMPARISON(Row, op)                                           \
-  Tensor operator op(Tensor const& a, Tensor const& b) {                   \
-    return compare<row::Row>(a, b, [](auto x, auto y) { return x op y; }); \
-  }                                                                        \
-  Tensor operator op(Tensor const& a, Number b) {                          \
-    return compare<row::Row>(a, b, [](auto x, auto y) { return x op y; }); \
-  }
+#define HEED_COMPARISON(Row, op)                                                           \
+  Tensor operator op(Tensor const& a, Tensor const& b) { return compare<row::Row>(a, b); } \
+  Tensor operator op(Tensor const& a, Number b) { return compare<row::Row>(a, b); }
 HEED_COMPARISON(Eq, ==)
 HEED_COMPARISON(Ne, !=)
 HEED_COMPARISON(Lt, <)
@@ -392,18 +383,10 @@ Tensor where(Tensor const& condition, Tensor const& left, Tensor const& right) {
   if (!device.is_cpu()) {
     Tensor const chooses = condition.to(device);
     Broadcast const walk = walk_of<3>(shape, std::array<Tensor const*, 3>{&chooses, &a, &b});
-    int const size = int(size_of(dtype));
-    check(size >= 4, "where", [&] {
-      return Complaint{fmt::format("there are no kernels of {} for {} yet", name(dtype), to_string(device)),
-                       "convert to a wider type, or move the operands to the cpu"};
-    });
-    auto const run = [&]<class T>(Type<T>) {
+    if (walk.numel > 0)
       device_kernels<DevicePointwiseKernels>(device, "where")
-          .of<T>()
-          .where(walk, static_cast<uint8_t const*>(chooses.address()), static_cast<T const*>(a.address()),
-                 static_cast<T const*>(b.address()), static_cast<T*>(y.address()));
-    };
-    if (walk.numel > 0) size == 4 ? run(Type<float>{}) : run(Type<double>{});
+          .where(walk, static_cast<uint8_t const*>(chooses.address()), a.address(), b.address(), y.address(),
+                 int(size_of(dtype)));
   } else {
     where_on_host(condition, a, b, y);
   }

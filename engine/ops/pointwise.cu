@@ -1,6 +1,7 @@
 // Pointwise kernels on an accelerator: the rows of pointwise.h, read over one number a thread.
+#include <heed/engine/cuda/elements.h>
 #include <heed/engine/cuda/lane.h>
-#include <heed/engine/cuda/launch.h>
+#include <heed/engine/dtype.h>
 #include <heed/engine/ops/device_tables.h>
 #include <heed/engine/ops/pointwise_device.h>
 
@@ -8,27 +9,14 @@ namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 namespace {
 
-constexpr unsigned threads = 256;
-constexpr int each = 4;  // elements a thread: enough loads in flight to hide the memory's latency
-
-rt::Dim blocks_for(int64_t n) { return in_a_row((n + threads * each - 1) / (threads * each)); }
-
-/// f(i) for this thread's elements, neighbours in neighbouring threads.
-template <class F>
-__device__ void for_each_element(int64_t n, F const& f) {
-  int64_t const first = int64_t(blockIdx.x) * threads * each + threadIdx.x;
-#pragma unroll
-  for (int k = 0; k < each; ++k)
-    if (int64_t const i = first + k * int64_t(threads); i < n) f(i);
-}
-
 template <class Op, class T>
 __global__ void unary_forward_kernel(Op op, T const* x, T* y, int64_t n) {
   for_each_element(n, [&](int64_t i) { y[i] = op.value(Lane<T>(x[i])).v; });
 }
 template <class Op, class T>
 void unary_forward(void const* row, T const* x, T* y, int64_t n) {
-  launch(unary_forward_kernel<Op, T>, Op::name, blocks_for(n), {threads}, 0, *static_cast<Op const*>(row), x, y, n);
+  launch(unary_forward_kernel<Op, T>, Op::name, blocks_for(n), {element_threads}, 0, *static_cast<Op const*>(row), x, y,
+         n);
 }
 
 template <class Op, class T>
@@ -42,8 +30,8 @@ __global__ void unary_backward_kernel(Op op, T const* g, T const* x, T const* y,
 }
 template <class Op, class T>
 void unary_backward(void const* row, T const* g, T const* x, T const* y, T* dx, int64_t n) {
-  launch(unary_backward_kernel<Op, T>, Op::name, blocks_for(n), {threads}, 0, *static_cast<Op const*>(row), g, x, y, dx,
-         n);
+  launch(unary_backward_kernel<Op, T>, Op::name, blocks_for(n), {element_threads}, 0, *static_cast<Op const*>(row), g,
+         x, y, dx, n);
 }
 
 template <class Op, class T>
@@ -56,8 +44,8 @@ __global__ void binary_forward_kernel(Op op, Broadcast b, T const* x, T const* y
 }
 template <class Op, class T>
 void binary_forward(void const* row, Broadcast const& b, T const* x, T const* y, T* z) {
-  launch(binary_forward_kernel<Op, T>, Op::name, blocks_for(b.numel), {threads}, 0, *static_cast<Op const*>(row), b, x,
-         y, z);
+  launch(binary_forward_kernel<Op, T>, Op::name, blocks_for(b.numel), {element_threads}, 0,
+         *static_cast<Op const*>(row), b, x, y, z);
 }
 
 template <class Op, class T>
@@ -78,8 +66,8 @@ __global__ void binary_backward_kernel(Op op, Broadcast b, T const* g, T const* 
 template <class Op, class T>
 void binary_backward(void const* row, Broadcast const& b, T const* g, T const* x, T const* y, T const* z, T* dx,
                      T* dy) {
-  launch(binary_backward_kernel<Op, T>, Op::name, blocks_for(b.numel), {threads}, 0, *static_cast<Op const*>(row), b, g,
-         x, y, z, dx, dy);
+  launch(binary_backward_kernel<Op, T>, Op::name, blocks_for(b.numel), {element_threads}, 0,
+         *static_cast<Op const*>(row), b, g, x, y, z, dx, dy);
 }
 
 template <class Op, class T>
@@ -92,34 +80,36 @@ __global__ void compare_kernel(Broadcast b, T const* x, T const* y, uint8_t* z) 
 }
 template <class Op, class T>
 void compare_forward(Broadcast const& b, T const* x, T const* y, uint8_t* z) {
-  launch(compare_kernel<Op, T>, Op::name, blocks_for(b.numel), {threads}, 0, b, x, y, z);
+  launch(compare_kernel<Op, T>, Op::name, blocks_for(b.numel), {element_threads}, 0, b, x, y, z);
 }
 
-template <class T>
-__global__ void where_kernel(Broadcast b, uint8_t const* mask, T const* x, T const* y, T* z) {
+template <class E>
+__global__ void where_kernel(Broadcast b, uint8_t const* mask, E const* x, E const* y, E* z) {
   for_each_element(b.numel, [&](int64_t i) {
     int64_t at[3];
     b.offsets(i, at);
     z[i] = mask[at[0]] ? x[at[1]] : y[at[2]];
   });
 }
-template <class T>
-void where(Broadcast const& b, uint8_t const* mask, T const* x, T const* y, T* z) {
-  launch(where_kernel<T>, "where", blocks_for(b.numel), {threads}, 0, b, mask, x, y, z);
+void where(Broadcast const& b, uint8_t const* mask, void const* x, void const* y, void* z, int element_size) {
+  dispatch_size(size_t(element_size), [&]<class E>(Type<E>) {
+    launch(where_kernel<E>, "where", blocks_for(b.numel), {element_threads}, 0, b, mask, static_cast<E const*>(x),
+           static_cast<E const*>(y), static_cast<E*>(z));
+  });
 }
 
 template <class T, class... U, class... B, class... C>
 constexpr DevicePointwiseTable<T> table(RowList<U...>, RowList<B...>, RowList<C...>) {
   return {{{unary_forward<U, T>, unary_backward<U, T>}...},
           {{binary_forward<B, T>, binary_backward<B, T>}...},
-          {{compare_forward<C, T>}...},
-          where<T>};
+          {{compare_forward<C, T>}...}};
 }
 
 }  // namespace
 
 DevicePointwiseKernels const device_pointwise_kernels{
-    {table<float>(UnaryRows{}, BinaryRows{}, CompareRows{}), table<double>(UnaryRows{}, BinaryRows{}, CompareRows{})}};
+    {table<float>(UnaryRows{}, BinaryRows{}, CompareRows{}), table<double>(UnaryRows{}, BinaryRows{}, CompareRows{})},
+    where};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

@@ -26,11 +26,12 @@ struct DevicePointwiseTable {
   Unary unary[UnaryRows::size];
   Binary binary[BinaryRows::size];
   Compare compare[CompareRows::size];
-  /// Of a broadcast of mask, a and b. T's bits are moved, never read as numbers.
-  void (*where)(Broadcast const&, uint8_t const* mask, T const* a, T const* b, T* y);
 };
 
-struct DevicePointwiseKernels : PerType<DevicePointwiseTable> {};
+struct DevicePointwiseKernels : PerType<DevicePointwiseTable> {
+  /// Of a broadcast of mask, a and b, elements of 1, 2, 4 or 8 bytes.
+  void (*where)(Broadcast const&, uint8_t const* mask, void const* a, void const* b, void* y, int element_size);
+};
 
 inline char const* kernels_name(DevicePointwiseKernels const*) { return "pointwise_kernels"; }
 

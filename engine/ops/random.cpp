@@ -11,43 +11,37 @@
 
 namespace heed {
 
-Tensor rand(Shape const& shape, Dtype dtype, Generator& generator) {
+Tensor rand(Shape const& shape, Dtype dtype, Generator& generator, Device device) {
   // Rounding to 16 bits must not reach 1.
   if (is_half(dtype))
-    return clamp(rand(shape, Dtype::f32, generator), 0, dtype == Dtype::f16 ? 1 - 0x1p-11 : 1 - 0x1p-8).to(dtype);
-  Tensor y(shape, dtype);
+    return clamp(rand(shape, Dtype::f32, generator, device), 0, dtype == Dtype::f16 ? 1 - 0x1p-11 : 1 - 0x1p-8)
+        .to(dtype);
+  Tensor y(shape, dtype, device);
   Observed const watch("rand", {}, {&y});
   dispatch_floating("rand", dtype, [&]<class T>(Type<T>) {
-    kernels<RandomKernels>().of<T>().uniform(y.data<T>(), y.numel(), generator.next());
+    kernels<RandomKernels>(device, "rand").of<T>().uniform(y.address<T>(), y.numel(), generator.next());
   });
   return y;
 }
 
-Tensor randn(Shape const& shape, Dtype dtype, Generator& generator) {
-  if (is_half(dtype)) return randn(shape, Dtype::f32, generator).to(dtype);
-  Tensor y(shape, dtype);
+Tensor randn(Shape const& shape, Dtype dtype, Generator& generator, Device device) {
+  if (is_half(dtype)) return randn(shape, Dtype::f32, generator, device).to(dtype);
+  Tensor y(shape, dtype, device);
   Observed const watch("randn", {}, {&y});
   dispatch_floating("randn", dtype, [&]<class T>(Type<T>) {
-    kernels<RandomKernels>().of<T>().normal(y.data<T>(), y.numel(), generator.next());
+    kernels<RandomKernels>(device, "randn").of<T>().normal(y.address<T>(), y.numel(), generator.next());
   });
   return y;
 }
 
-Tensor randint(int64_t low, int64_t high, Shape const& shape, Generator& generator) {
+Tensor randint(int64_t low, int64_t high, Shape const& shape, Generator& generator, Device device) {
   check(low < high, "randint", [&] {
     return Complaint{fmt::format("expected low < high, got {} and {}", low, high), "swap or widen the bounds"};
   });
-  // The high 64 bits of (64 random bits)·span: uniform up to span·2⁻⁶⁴.
-  int64_t const n = numel(shape);
-  Tensor words({2 * n}, Dtype::i32), y(shape, Dtype::i64);
+  Tensor y(shape, Dtype::i64, device);
   Observed const watch("randint", {}, {&y});
-  auto* const word = reinterpret_cast<uint32_t*>(words.data<int32_t>());
-  kernels<RandomKernels>().words(word, 2 * n, generator.next());
-  auto const span = uint64_t(high) - uint64_t(low);
-  for (int64_t i = 0; i < n; ++i) {
-    uint64_t const bits = uint64_t{word[2 * i + 1]} << 32 | word[2 * i];
-    y.data<int64_t>()[i] = int64_t(uint64_t(low) + uint64_t((unsigned __int128)(bits)*span >> 64));
-  }
+  kernels<RandomKernels>(device, "randint")
+      .integers(y.address<int64_t>(), y.numel(), low, uint64_t(high) - uint64_t(low), generator.next());
   return y;
 }
 
@@ -149,7 +143,7 @@ Tensor rrelu(Tensor const& x, double lower, double upper, bool training, Generat
     return Complaint{fmt::format("expected lower <= upper, got {} and {}", lower, upper), "swap them"};
   });
   if (!training) return leaky_relu(x, (lower + upper) / 2);
-  return where(x > 0.0, x, x * (rand(x.shape(), x.dtype(), generator) * (upper - lower) + lower));
+  return where(x > 0.0, x, x * (rand(x.shape(), x.dtype(), generator, x.device()) * (upper - lower) + lower));
 }
 
 Tensor feature_alpha_dropout(Tensor const& x, double p, Generator& generator) {

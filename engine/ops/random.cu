@@ -36,6 +36,21 @@ struct Words {
   }
 };
 
+struct Integers {
+  int64_t* y;
+  int64_t low;
+  uint64_t span;
+  Draw draw;
+  __device__ void operator()(int64_t, int64_t k, int count) const {
+    auto const w = words_at(uint64_t(k) / 2, draw);
+    auto const at = [&](uint32_t first, uint32_t second) {
+      auto const wide = static_cast<unsigned __int128>(uint64_t{second} << 32 | first) * span;
+      return int64_t(uint64_t(low) + uint64_t(wide >> 64));
+    };
+    store(Pack<int64_t>{{at(w[0], w[1]), at(w[2], w[3])}}, y + k, count);
+  }
+};
+
 template <class T>
 struct Uniform {
   T* y;
@@ -100,6 +115,9 @@ struct Dropout {
 };
 
 void words(uint32_t* y, int64_t n, Draw draw) { map_rows<uint32_t>("random words", Words{y, draw}, 1, n); }
+void integers(int64_t* y, int64_t n, int64_t low, uint64_t span, Draw draw) {
+  map_rows<int64_t>("random integers", Integers{y, low, span, draw}, 1, n);
+}
 template <class T>
 void uniform(T* y, int64_t n, Draw draw) {
   map_rows<T>("uniform", Uniform<T>{y, draw}, 1, n);
@@ -123,7 +141,7 @@ constexpr RandomKernelsOf<T> table{uniform<T>, normal<T>, dropout<T>};
 
 }  // namespace
 
-constinit RandomKernels const device_random_kernels{table<float>, table<double>, words};
+constinit RandomKernels const device_random_kernels{table<float>, table<double>, words, integers};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

@@ -23,6 +23,8 @@ struct RandomKernelsOf {
 struct RandomKernels : PerType<RandomKernelsOf> {
   /// y_i = word i
   void (*words)(uint32_t* y, int64_t n, Draw draw);
+  /// y_i = low + the high 64 bits of (words 2i and 2i+1)·span: uniform up to span·2⁻⁶⁴.
+  void (*integers)(int64_t* y, int64_t n, int64_t low, uint64_t span, Draw draw);
 };
 
 }  // namespace heed

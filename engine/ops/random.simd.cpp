@@ -187,12 +187,21 @@ void dropout(T const* x, T* y, int64_t n, double p, Draw draw) {
   });
 }
 
+void integers(int64_t* y, int64_t n, int64_t low, uint64_t span, Draw draw) {
+  each_batch<2>(n, draw, [=](int64_t at, int count, uint32_t const* w) {
+    for (int i = 0; i < count; ++i) {
+      uint64_t const bits = uint64_t{w[2 * i + 1]} << 32 | w[2 * i];
+      y[at + i] = int64_t(uint64_t(low) + uint64_t(static_cast<unsigned __int128>(bits) * span >> 64));
+    }
+  });
+}
+
 template <class T>
 constexpr RandomKernelsOf<T> table{uniform<T>, normal<T>, dropout<T>};
 
 }  // namespace
 
-constinit RandomKernels const random_kernels{table<float>, table<double>, words};
+constinit RandomKernels const random_kernels{table<float>, table<double>, words, integers};
 
 }  // namespace HEED_ISA_LEVEL
 }  // namespace heed

@@ -127,9 +127,10 @@ Tensor shaped(Tensor const& y, Plan const& p, bool keep) { return keep ? y.resha
 
 /// One of the reductions whose order does not matter.
 Tensor reduce(char const* op, Plan const& p, Dtype dtype, ExactReductions::Reduce ExactReductions::*kernel) {
-  Tensor y(p.out, dtype);
+  Tensor y(p.out, dtype, p.x.device());
   Observed const watch(op, {&p.x}, {&y});
-  (kernels<ExactReduceKernels>().of[int(p.x.dtype())].*kernel)(p.x.raw(), y.raw(), p.outer, p.n, p.inner);
+  auto const& table = kernels<ExactReduceKernels>(p.x.device(), op).of[int(p.x.dtype())];
+  (table.*kernel)(p.x.address(), y.address(), p.outer, p.n, p.inner);
   return y;
 }
 
@@ -216,12 +217,23 @@ Tensor extreme(char const* op, Tensor const& x, Dims const& axes, bool keep, boo
   return y;
 }
 
+/// The same of integers on an accelerator: the first place that equals the extreme.
+Tensor find_equal(char const* op, Tensor const& x, int axis, bool keep, bool largest) {
+  if (x.rank() == 0) return zeros({}, Dtype::i64, x.device());
+  int64_t const n = x.size(axis);
+  Shape along = Dims::filled(x.rank(), 1);
+  along[normalize_axis(op, axis, x.rank())] = n;
+  Tensor const best = extreme(op, x, {axis}, true, largest);
+  return extreme(op, where(x == best, arange(n, x.device()).reshape(along), n), {axis}, keep, false);
+}
+
 /// First place of the largest (smallest) element of any type, i64.
 Tensor find(char const* op, Tensor const& operand, int axis, bool keep, bool largest) {
   check_defined(op, operand);
   Tensor const x = computed(operand);
   Plan const p = plan(op, x, {axis});
   check_not_empty(op, x, p.n == 0 && p.outer * p.inner > 0);
+  if (!is_floating(x.dtype()) && !x.device().is_cpu()) return find_equal(op, x, axis, keep, largest);
   Tensor y(p.out, Dtype::i64, x.device());
   Observed const watch(op, {&p.x}, {&y});
   int64_t* const to = y.address<int64_t>();

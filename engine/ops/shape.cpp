@@ -51,6 +51,7 @@ bool left_out(Tensor const& t) { return t.rank() == 1 && t.shape()[0] == 0; }
 struct Joined {
   Shape shape;
   Dtype dtype;
+  Device device;
   int axis;
   std::vector<int64_t> bounds;  // where each tensor begins along the axis, and the end
 
@@ -60,6 +61,7 @@ struct Joined {
     shape = tensors[first].shape();
     axis = normalize_axis("cat", axis_, shape.rank());
     dtype = tensors[0].dtype();
+    device = tensors[first].device();
     int64_t end = 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
       dtype = promote(dtype, tensors[i].dtype());
@@ -72,6 +74,7 @@ struct Joined {
                                      to_string(tensors[i].shape()), first, to_string(tensors[first].shape()), axis),
                          "make all sizes but that of the joined axis equal"};
       });
+      common_device("cat", {&tensors[first], &tensors[i]});
       end += tensors[i].shape()[axis];
     }
     bounds.push_back(end);
@@ -86,7 +89,7 @@ Tensor cat(std::vector<Tensor> const& tensors, int axis) {
   Joined const joined(tensors, axis);
   std::vector<int64_t> const& bounds = joined.bounds;
   Observed const watch("cat");  // its copies have the bytes
-  Tensor y(joined.shape, joined.dtype);
+  Tensor y(joined.shape, joined.dtype, joined.device);
   {
     NoGrad const off;
     for (size_t i = 0; i < tensors.size(); ++i)
@@ -99,7 +102,7 @@ Tensor cat(std::vector<Tensor> const& tensors, int axis) {
       std::vector<Tensor> parts(kinds.size());
       for (size_t i = 0; i < parts.size(); ++i)
         if (auto const [dtype, empty] = kinds[i]; node.needs(int(i)))
-          parts[i] = empty ? zeros({0}, dtype) : g.slice(axis, bounds[i], bounds[i + 1]).to(dtype);
+          parts[i] = empty ? zeros({0}, dtype, g.device()) : g.slice(axis, bounds[i], bounds[i + 1]).to(dtype);
       return parts;
     });
   }
@@ -285,7 +288,7 @@ namespace {
 
 /// The elements of x shifted by `shifts` along every axis, each in [0, size).
 Tensor rolled(Tensor const& x, Dims const& shifts) {
-  Tensor y(x.shape(), x.dtype());
+  Tensor y(x.shape(), x.dtype(), x.device());
   NoGrad const off;
   std::function<void(Tensor, Tensor, int)> const move = [&](Tensor const& from, Tensor to, int axis) {
     if (axis == x.rank()) {
@@ -462,7 +465,7 @@ Tensor repeat_interleave(Tensor const& counts) {
   Tensor y({total}, Dtype::i64);
   int64_t* to = y.data<int64_t>();
   for (size_t i = 0; i < each.size(); ++i) to = std::fill_n(to, each[i], int64_t(i));
-  return y;
+  return y.to(counts.device());  // whose size depends on the counts, and so waits for them
 }
 
 Tensor repeat_interleave(Tensor const& x, Tensor const& counts, std::optional<int> axis) {
@@ -484,11 +487,7 @@ Tensor repeat_interleave(Tensor const& x, Tensor const& counts, std::optional<in
 namespace {
 
 /// One byte-exact row at a time: [begin, end) of each stays, the rest is 0.
-Tensor triangle(char const* op, Tensor const& x, int64_t offset, bool lower) {
-  check_defined(op, x);
-  check(x.rank() >= 2, op, [&] {
-    return Complaint{fmt::format("expected matrices, got shape {}", to_string(x.shape())), "give it rank 2 or more"};
-  });
+Tensor host_triangle(char const* op, Tensor const& x, int64_t offset, bool lower) {
   Tensor const from = x.detach().contiguous();
   Tensor y(x.shape(), x.dtype());
   Observed const watch(op, {&x}, {&y});
@@ -508,6 +507,21 @@ Tensor triangle(char const* op, Tensor const& x, int64_t offset, bool lower) {
                      std::memset(to + end * bytes, 0, size_t((columns - end) * bytes));
                    }
                  });
+  return y;
+}
+
+/// Column − row ≤ offset (lower) or ≥ offset stays.
+Tensor device_triangle(Tensor const& x, int64_t offset, bool lower) {
+  Tensor const away = arange(x.size(-1), x.device()) - arange(x.size(-2), x.device()).unsqueeze(1);
+  return where(lower ? away <= offset : away >= offset, x.detach(), scalar(0, x.dtype()));
+}
+
+Tensor triangle(char const* op, Tensor const& x, int64_t offset, bool lower) {
+  check_defined(op, x);
+  check(x.rank() >= 2, op, [&] {
+    return Complaint{fmt::format("expected matrices, got shape {}", to_string(x.shape())), "give it rank 2 or more"};
+  });
+  Tensor y = x.device().is_cpu() ? host_triangle(op, x, offset, lower) : device_triangle(x, offset, lower);
   if (tracked(x))
     record(op, y, {&x},
            [op, offset, lower](Tensor const& g, Node const&) { return std::array{triangle(op, g, offset, lower)}; });
@@ -615,7 +629,7 @@ Tensor combinations(Tensor const& x, int64_t r, bool with_replacement) {
     }
   };
   if (n >= r || with_replacement) choose(0);
-  return take(x, tensor(all, {int64_t(all.size()) / r, r}));
+  return take(x, tensor(all, {int64_t(all.size()) / r, r}).to(x.device()));
 }
 
 }  // namespace heed
