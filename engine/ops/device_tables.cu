@@ -26,6 +26,7 @@ void const* device_table(std::string_view name) {
       {"program_kernels", &device_program_kernels},
       {"random_kernels", &device_random_kernels},
       {"reduce_kernels", &device_reduce_kernels},
+      {"scan_kernels", &device_scan_kernels},
       {"softmax_kernels", &device_softmax_kernels},
       {"whole_kernels", &device_whole_kernels},
       // clang-format on

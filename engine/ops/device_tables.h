@@ -16,6 +16,7 @@
 #include <heed/engine/ops/random.h>
 #include <heed/engine/ops/reduce.h>
 #include <heed/engine/ops/reduce_exact.h>
+#include <heed/engine/ops/scan.h>
 #include <heed/engine/ops/softmax.h>
 
 namespace heed {
@@ -34,6 +35,7 @@ extern DevicePointwiseKernels const device_pointwise_kernels;
 extern DeviceProgramKernels const device_program_kernels;
 extern RandomKernels const device_random_kernels;
 extern ReduceKernels const device_reduce_kernels;
+extern ScanKernels const device_scan_kernels;
 extern SoftmaxKernels const device_softmax_kernels;
 extern WholeKernels const device_whole_kernels;
 
