@@ -13,6 +13,7 @@ void const* device_table(std::string_view name);
 void const* device_table(std::string_view name) {
   static constexpr std::pair<std::string_view, void const*> tables[] = {
       // clang-format off
+      {"attend_half_kernels", &device_attend_half_kernels},
       {"attend_kernels", &device_attend_kernels},
       {"attend_rows_kernels", &device_attend_rows_kernels},
       {"copy_kernels", &device_copy_kernels},

@@ -4,6 +4,7 @@
 
 #include <heed/engine/cuda/kernel.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/attend_half.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/cross_entropy.h>
 #include <heed/engine/ops/embedding.h>
@@ -22,6 +23,7 @@
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 
+extern AttendHalfKernels const device_attend_half_kernels;
 extern AttendKernels const device_attend_kernels;
 extern AttendRowsKernels const device_attend_rows_kernels;
 extern CopyKernels const device_copy_kernels;

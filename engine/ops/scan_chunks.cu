@@ -83,7 +83,6 @@ struct Chunk {
   static constexpr int kinds = delta ? 2 : 1;
   ScanArgs<T> const& a;
   int dp, np, pitch;  // D and columns rounded up; of rows of values and of the state
-  int skip[2];        // of the readers: 1 for those that read the state before the step
   int64_t b, h, column;
   int columns;
   int64_t t = 0;  // the first step, and how many there are
@@ -117,7 +116,6 @@ struct Chunk {
         dp(int(a.d + 3) / 4 * 4),
         np(wide),
         pitch(wide + 4),
-        skip{a.inclusive ? 0 : 1, 1},
         b(blockIdx.x / a.splits / a.heads),
         h(blockIdx.x / a.splits % a.heads),
         column(blockIdx.x % a.splits * wide),
@@ -129,9 +127,11 @@ struct Chunk {
     return of + (reader * kinds + writer) * size * pair_pitch;
   }
   __device__ T& at(T* rows, int kind, int s, int d) const { return rows[(kind * size + s) * dp + d]; }
+  /// Of the readers: 1 for those that read the state before the step.
+  __device__ int skip(int i) const { return i == 0 && a.inclusive ? 0 : 1; }
   __device__ int64_t head() const { return b * a.heads + h; }
   /// What stands before the state that reader i sees at step s.
-  __device__ T const* decays_before(int i, int s) const { return before + (s + 1 - skip[i]) * dp; }
+  __device__ T const* decays_before(int i, int s) const { return before + (s + 1 - skip(i)) * dp; }
 
   /// to [dp][pitch] = from [D][E], or 0.
   __device__ void load_state(T* to, T const* from) const {
@@ -158,7 +158,7 @@ struct Chunk {
     __syncthreads();
   }
 
-  __device__ void load_rows(ScanRows<T const> const& from, T scale, T* to) const {
+  __device__ void load_rows(ScanRows<T const> from, T scale, T* to) const {
     T const* const at = from.at(b, h) + t * from.row;
 #pragma unroll 1
     for (int e = int(threadIdx.x); e < size * dp; e += threads) {
@@ -166,7 +166,7 @@ struct Chunk {
       to[e] = s < n && d < a.d ? scale * at[s * from.row + d] : T(0);
     }
   }
-  __device__ void load_values(ScanRows<T const> const& from, T* to) const {
+  __device__ void load_values(ScanRows<T const> from, T* to) const {
     T const* const at = from.data ? from.at(b, h) + t * from.row + column : nullptr;
 #pragma unroll 1
     for (int e = int(threadIdx.x); e < size * np; e += threads) {
@@ -216,7 +216,7 @@ struct Chunk {
           if (m > s) z *= w[m * dp + d];
 #pragma unroll
           for (int i = 0; i < kinds; ++i)
-            if (m >= s && m + skip[i] < size) sum[i][m] += at(x, i, m + skip[i], d) * z;
+            if (m >= s && m + skip(i) < size) sum[i][m] += at(x, i, m + skip(i), d) * z;
         }
       }
 #pragma unroll
@@ -224,7 +224,7 @@ struct Chunk {
 #pragma unroll
         for (int m = 0; m < size; ++m) {
           T const all = warp::sum<8>(sum[i][m]);
-          if (part == m % 8 && m >= s && m + skip[i] < size) pairs_of(pair, i, j)[(m + skip[i]) * pair_pitch + s] = all;
+          if (part == m % 8 && m >= s && m + skip(i) < size) pairs_of(pair, i, j)[(m + skip(i)) * pair_pitch + s] = all;
         }
     }
     __syncthreads();
@@ -257,7 +257,7 @@ struct Chunk {
   }
 
   /// What q reads, to the result.
-  __device__ void read(ScanRows<T> const& out) {
+  __device__ void read(ScanRows<T> out) {
     T* const to = out.at(b, h) + t * out.row + column;
     product<T, false, false>(
         size, np, dp, [&](int s, int d) { return times(four(x + s * dp + d), four(decays_before(0, s) + d)); },
@@ -267,7 +267,7 @@ struct Chunk {
 #pragma unroll 1
           for (int j = 0; j < kinds; ++j)
 #pragma unroll 1
-            for (int r = 0; r <= s - skip[0]; ++r)
+            for (int r = 0; r <= s - skip(0); ++r)
               add(sum, pairs_of(pair, 0, j)[s * pair_pitch + r], four(value + (j * size + r) * pitch + c));
 #pragma unroll
           for (int e = 0; e < 4; ++e)
@@ -307,7 +307,7 @@ struct Chunk {
         [&](int line, int c, Four<T> sum) {
           int const j = line / size, s = line % size;
 #pragma unroll 1
-          for (int r = s + skip[0]; r < size; ++r)
+          for (int r = s + skip(0); r < size; ++r)
             add(sum, pairs_of(pair, 0, j)[r * pair_pitch + s], four(dread + r * pitch + c));
           *reinterpret_cast<Four<T>*>((j == 0 ? dv : dread + size * pitch) + s * pitch + c) = sum;
         });
@@ -333,7 +333,7 @@ struct Chunk {
     }
   }
 
-  __device__ void store_dv(ScanRows<T> const& to) const {
+  __device__ void store_dv(ScanRows<T> to) const {
     T* const at = to.at(b, h) + t * to.row + column;
 #pragma unroll 1
     for (int e = int(threadIdx.x); e < n * np; e += threads)
@@ -356,7 +356,7 @@ struct Chunk {
       int const pairing = e / (size * size), i = pairing / kinds, j = pairing % kinds;
       int const r = e / size % size, s = e % size;
       dpair[(pairing * size + r) * pair_pitch + s] =
-          s + skip[i] <= r ? dot(dread + (i * size + r) * pitch, value + (j * size + s) * pitch, np) : T(0);
+          s + skip(i) <= r ? dot(dread + (i * size + r) * pitch, value + (j * size + s) * pitch, np) : T(0);
     }
     __syncthreads();
   }
@@ -364,7 +364,7 @@ struct Chunk {
   /// Gradients of the operands, a thread a channel. Rows of readers are moved by `skip` here: m is the last step whose
   /// decay lies before what is read.
   __device__ void operands_backward(ScanGradArgs<T> const& g, int64_t split) {
-    auto const row = [&](ScanRows<T> const& to, int64_t part) { return to.at(b, h) + split * part + t * to.row; };
+    auto const row = [&](ScanRows<T> to, int64_t part) { return to.at(b, h) + split * part + t * to.row; };
 #pragma unroll 1
     for (int d = int(threadIdx.x); d < int(a.d); d += threads) {
       T decay[size], read[kinds][size], dread_row[kinds][size], dg[size];
@@ -375,7 +375,7 @@ struct Chunk {
         decay[m] = w[m * dp + d];
 #pragma unroll
         for (int i = 0; i < kinds; ++i) {
-          int const s = m + skip[i];
+          int const s = m + skip(i);
           bool const is = s < size;
           read[i][m] = is ? at(x, i, s, d) : T(0);
           dread_row[i][m] = is ? at(through_read, i, s, d) * before[(m + 1) * dp + d] : T(0);
@@ -409,7 +409,7 @@ struct Chunk {
             if (m + 1 < size) e *= decay[m + 1];
 #pragma unroll
             for (int i = 0; i < kinds; ++i) {
-              T const dp_here = m + skip[i] < size ? pairs_of(dpair, i, j)[(m + skip[i]) * pair_pitch + s] : T(0);
+              T const dp_here = m + skip(i) < size ? pairs_of(dpair, i, j)[(m + skip(i)) * pair_pitch + s] : T(0);
               e += dp_here * read[i][m];
               dread_row[i][m] += dp_here * z[m];
             }
@@ -423,14 +423,14 @@ struct Chunk {
         }
 #pragma unroll
       for (int m = 0; m < size; ++m) {
-        if (m + skip[0] < n) row(g.dq, g.part)[(m + skip[0]) * g.dq.row + d] = a.scale * dread_row[0][m];
+        if (m + skip(0) < n) row(g.dq, g.part)[(m + skip(0)) * g.dq.row + d] = a.scale * dread_row[0][m];
         if constexpr (delta)
           if (m + 1 < n) row(g.db, g.part)[(m + 1) * g.db.row + d] = dread_row[1][m];
         if (m < n && a.channels) row(g.ddecay, g.decay_part)[m * g.ddecay.row + d] = dg[m];
         at(through_write, 0, m, d) = dg[m];
       }
       // Step 0 of those that read the state before the chunk.
-      if (skip[0]) row(g.dq, g.part)[d] = a.scale * at(through_read, 0, 0, d);
+      if (skip(0)) row(g.dq, g.part)[d] = a.scale * at(through_read, 0, 0, d);
       if constexpr (delta) row(g.db, g.part)[d] = at(through_read, 1, 0, d);
     }
     __syncthreads();

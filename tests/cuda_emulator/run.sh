@@ -17,6 +17,7 @@ cuda_mutation_test  120 _plain,_asan,_race
 cuda_rows_test      200 ,_race
 cuda_gemm_test      200 ,_race
 cuda_attend_test    200 ,_race
+cuda_attend_half_test 200 ,_race
 cuda_scan_test      200 ,_race
 ops_reduce_test     200 _race -tc=an?emulated*
 ops_pointwise_test  200 _race -tc=an?emulated*
