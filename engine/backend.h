@@ -22,11 +22,13 @@ class Backend {
 
   /// At least `bytes`, aligned to 256; null where memory is exhausted, also after cached blocks were given back.
   virtual void* allocate(int index, size_t bytes) = 0;
+  /// The same, filled with the host's bytes, which are read before the call returns. They are copied beside the work
+  /// that was given before, and are there for what is given after.
+  virtual void* copy_of(int index, void const* host, size_t bytes) = 0;
   /// Work that was given before may still use the block.
   virtual void release(int index, void* block, size_t bytes) noexcept = 0;
   virtual void release_cached() noexcept = 0;
 
-  virtual void copy_in(int index, void* to, void const* host, size_t bytes) = 0;
   /// Waits until the bytes are there.
   virtual void copy_out(int index, void* host, void const* from, size_t bytes) = 0;
   virtual void copy_within(int index, void* to, void const* from, size_t bytes) = 0;

@@ -306,7 +306,7 @@ Tensor start_gradient(char const* op, Tensor const& output, Tensor const& gradie
       return Complaint{fmt::format("expected an output of one element, got shape {}", to_string(output.shape())),
                        "reduce it (sum, mean), or pass the gradient of each element"};
     });
-    return ones(output.shape(), output.dtype());
+    return ones(output.shape(), output.dtype(), output.device());
   }
   check(gradient.shape() == output.shape() && gradient.dtype() == output.dtype(), op, [&] {
     return Complaint{fmt::format("expected a gradient of shape {} {}, got {} {}", to_string(output.shape()),

@@ -185,14 +185,21 @@ Ref<Storage> Storage::allocate(size_t bytes) {
   return Ref<Storage>(new (pool_allocate(sizeof(Storage))) Storage(block, bytes, guarded));
 }
 
-Ref<Storage> Storage::allocate(size_t bytes, Device device) {
-  if (device.is_cpu()) return allocate(bytes);
-  auto* const block = static_cast<std::byte*>(backend(device).allocate(device.index, bytes));
+Ref<Storage> Storage::of_device(void* block, size_t bytes, Device device) {
   check(block, "allocate", [&] {
     return Complaint{fmt::format("{} bytes are not to be had on {}", bytes, to_string(device)),
                      "use a smaller batch or block, or free tensors there first"};
   });
-  return Ref<Storage>(new (pool_allocate(sizeof(Storage))) Storage(block, bytes, false, device));
+  return Ref<Storage>(new (pool_allocate(sizeof(Storage)))
+                          Storage(static_cast<std::byte*>(block), bytes, false, device));
+}
+
+Ref<Storage> Storage::allocate(size_t bytes, Device device) {
+  return device.is_cpu() ? allocate(bytes) : of_device(backend(device).allocate(device.index, bytes), bytes, device);
+}
+
+Ref<Storage> Storage::copy_of(void const* host, size_t bytes, Device device) {
+  return of_device(backend(device).copy_of(device.index, host, bytes), bytes, device);
 }
 
 void Storage::dispose() noexcept {

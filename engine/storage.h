@@ -16,6 +16,8 @@ class Storage : public Counted {
   static Ref<Storage> allocate(size_t bytes);
   /// The same on an accelerator.
   static Ref<Storage> allocate(size_t bytes, Device device);
+  /// There, filled with the host's bytes.
+  static Ref<Storage> copy_of(void const* host, size_t bytes, Device device);
 
   /// On its device.
   std::byte* data() const noexcept { return data_; }
@@ -32,6 +34,7 @@ class Storage : public Counted {
 
  private:
   Storage(std::byte* data, size_t bytes, bool guarded, Device device = cpu);
+  static Ref<Storage> of_device(void* block, size_t bytes, Device device);
   std::byte* data_;
   size_t bytes_;
   uint32_t version_;

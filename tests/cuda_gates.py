@@ -2,14 +2,15 @@
 """What the compiler says of CUDA kernels, held against bounds: registers, spills, stack, shared memory, occupancy and the
 share of matrix instructions in the innermost loop.
 
-    cuda_gates.py [--archs 80,90] [--cache DIR] [--include DIR] [--gates FILE] [FILE.cu ...]
+    cuda_gates.py [--archs 80,90] [--all] [--jobs N] [--cache DIR] [--include DIR] [--gates FILE] [FILE.cu ...]
 
 Compiles each file for each architecture (without files: those that gates.toml names), prints a row for each kernel with a
-bound, and for each file how many kernels it holds and which of them spill. Ends with "N passed, N failed, N skipped";
-the status is 1 if any failed. Without nvcc all is skipped. Instructions are counted in SASS where cuobjdump or nvdisasm
-is found (PyPI: nvidia-cuda-cuobjdump), otherwise in PTX. Times are never looked at.
+bound, and for each file how many kernels it holds and which of them spill. Ends with "N passed, N failed, N skipped",
+each file and each kernel with a bound counted; the status is 1 if any failed. Without nvcc all is skipped. Instructions
+are counted in SASS where cuobjdump is found (PyPI: nvidia-cuda-cuobjdump), otherwise in PTX. Times are never looked at.
 """
 import argparse
+import concurrent.futures
 import hashlib
 import os
 import pathlib
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from dataclasses import dataclass, field
 
@@ -84,75 +86,77 @@ def demangled(names):
 
 
 class Compiler:
-    def __init__(self, include, cache):
+    """Machine code of every architecture comes from one PTX, that of the first: kernels do not ask which they run on."""
+
+    def __init__(self, include, cache, archs):
         self.nvcc = shutil.which("nvcc")
-        self.disassembler = shutil.which("cuobjdump") or shutil.which("nvdisasm")
+        self.disassembler = shutil.which("cuobjdump")
         self.cache = cache
+        self.archs = archs
         self.work = tempfile.TemporaryDirectory()
         if include is None:  # the tree is seen under the name heed
             include = pathlib.Path(self.work.name) / "include"
             include.mkdir()
             (include / "heed").symlink_to(ROOT)
-        self.flags = ["-std=c++20", "--expt-relaxed-constexpr", "-I", str(include)]
+        code = ",".join(f"sm_{arch}" for arch in archs)
+        self.flags = ["-std=c++20", "--expt-relaxed-constexpr", f"-gencode=arch=compute_{archs[0]},code=[{code}]",
+                      "-Xptxas", "-v", "-I", str(include)]
         self.version = run([self.nvcc, "--version"]).stdout if self.nvcc else ""
 
-    def key(self, source, arch):
+    def key(self, source):
         """Of all that the result follows from: the compiler and every file read outside of it."""
-        listed = run([self.nvcc, "-M", f"-arch=sm_{arch}", *self.flags, str(source)])
+        listed = run([self.nvcc, "-M", *self.flags, str(source)])
         if listed.returncode:
             return None
-        hashed = hashlib.sha256((self.version + arch + " ".join(self.flags[:2])).encode())
+        hashed = hashlib.sha256((self.version + " ".join(self.flags[:3])).encode())
         for name in sorted(set(listed.stdout.replace("\\\n", " ").split()[1:])):
             if not name.startswith(("/usr/include", "/usr/lib")) and "cuda-" not in name and os.path.isfile(name):
                 hashed.update(pathlib.Path(name).read_bytes())
         return hashed.hexdigest()
 
-    def compile(self, source, arch, wanted):
-        """(kernels by mangled name, error)"""
-        to = pathlib.Path(self.work.name) / f"{source.stem}.{arch}"
-        cubin, report, ptx = (to.with_suffix(f".{arch}{end}") for end in (".cubin", ".txt", ".ptx"))
-        kept = self.cache and (key := self.key(source, arch)) and self.cache / key
-        if kept and kept.with_suffix(".cubin").exists():
-            cubin, report = kept.with_suffix(".cubin"), kept.with_suffix(".txt")
-        else:
-            if kept:
-                cubin, report = kept.with_suffix(".cubin"), kept.with_suffix(".txt")
-            result = run([self.nvcc, "-cubin", f"-arch=sm_{arch}", "-Xptxas", "-v", *self.flags, str(source), "-o",
-                          str(cubin)])
+    def compile(self, source, wanted):
+        """(kernels by mangled name by architecture, error)"""
+        folder = pathlib.Path(self.work.name) / "_".join(source.relative_to(ROOT).with_suffix("").parts)
+        if self.cache and (key := self.key(source)):
+            folder = self.cache / key
+        binary, report, ptx = folder / "object.o", folder / "report.txt", folder / f"{source.stem}.ptx"
+        if not report.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            result = run([self.nvcc, *self.flags, "--keep", "--keep-dir", str(folder), "-c", str(source), "-o", str(binary)])
+            for other in folder.iterdir():
+                if other not in (binary, ptx):
+                    other.unlink()
             if result.returncode:
-                cubin.unlink(missing_ok=True)
                 return {}, result.stdout
             report.write_text(result.stdout)
         kernels = read_report(report.read_text())
-        if any(re.search(pattern, k.name) for pattern in wanted for k in kernels.values()):
+        for arch, own in kernels.items():
+            if not any(re.search(pattern, k.name) for pattern in wanted for k in own.values()):
+                continue
             if self.disassembler:
-                if "cuobjdump" in self.disassembler:
-                    text = run([self.disassembler, "-sass", str(cubin)]).stdout
-                else:
-                    text = run([self.disassembler, "-c", str(cubin)]).stdout
-                read_sass(text, kernels)
-            if not any(k.instructions for k in kernels.values()):
-                run([self.nvcc, "-ptx", f"-arch=sm_{arch}", *self.flags, str(source), "-o", str(ptx)])
-                read_ptx(ptx.read_text(), kernels)
+                read_sass(run([self.disassembler, "-sass", "-arch", f"sm_{arch}", str(binary)]).stdout, own)
+            if not any(k.instructions for k in own.values()):
+                read_ptx(ptx.read_text(), own)
         return kernels, None
 
 
 def read_report(text):
-    """ptxas -v: for each kernel its stack, spills, registers and shared memory."""
+    """ptxas -v: for each architecture, for each kernel its stack, spills, registers and shared memory."""
     kernels, now = {}, None
     for line in text.splitlines():
-        if m := re.search(r"Compiling entry function '(\S+)'", line):
-            now = kernels[m[1]] = Kernel(m[1], m[1])
+        if m := re.search(r"Compiling entry function '(\S+)' for 'sm_(\d+)'", line):
+            now = kernels.setdefault(m[2], {})[m[1]] = Kernel(m[1], m[1])
         elif m := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
             if now:
                 now.stack, now.spills = int(m[1]), int(m[2]) + int(m[3])
-        elif m := re.search(r"Used (\d+) registers", line):
+        elif now and (m := re.search(r"Used (\d+) registers", line)):
             now.registers = int(m[1])
             if s := re.search(r"(\d+) bytes smem", line):
                 now.shared = int(s[1])
             now = None
-    for mangled, name in demangled(list(kernels)).items():
-        kernels[mangled].name = name
+    for own in kernels.values():
+        for mangled, name in demangled(list(own)).items():
+            own[mangled].name = name
     return kernels
 
 
@@ -257,42 +261,54 @@ def short(name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=pathlib.Path)
+    parser.add_argument("--all", action="store_true", help="every .cu file below engine as well")
     parser.add_argument("--archs", default=",".join(ARCHS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--gates", type=pathlib.Path, default=ROOT / "tests/cuda_emulator/gates.toml")
     parser.add_argument("--include", type=pathlib.Path, help="a folder in which heed/ is the tree")
     parser.add_argument("--cache", type=pathlib.Path, help="keeps what was compiled, by content")
     arguments = parser.parse_args()
     archs = arguments.archs.split(",")
     gates = tomllib.loads(arguments.gates.read_text())["gate"]
-    files = [f.resolve() for f in arguments.files] or sorted({ROOT / g["file"] for g in gates})
-    gates = [g for g in gates if (ROOT / g["file"]).resolve() in files]
+    files = {f.resolve() for f in arguments.files} or {ROOT / g["file"] for g in gates}
+    if arguments.all:
+        files |= set((ROOT / "engine").rglob("*.cu"))
+    files = sorted(files, key=lambda f: -f.stat().st_size)  # the longest first, for jobs side by side
+    gates = [g for g in gates if ROOT / g["file"] in files]
 
-    compiler = Compiler(arguments.include, arguments.cache)
+    compiler = Compiler(arguments.include, arguments.cache, archs)
     if not compiler.nvcc:
         print(f"skipped: nvcc is not here, so nothing is known of {len(gates)} kernels on {len(archs)} architectures")
         print(f"0 passed, 0 failed, {len(gates) * len(archs)} skipped")
         return 0
-    if arguments.cache:
-        arguments.cache.mkdir(parents=True, exist_ok=True)
     if not compiler.disassembler:
-        print("neither cuobjdump nor nvdisasm is here: instructions are counted in PTX, their shares are not judged")
+        print("cuobjdump is not here: instructions are counted in PTX, their shares are not judged")
 
     passed = failed = skipped = 0
     columns = "{:<34} {:>6} {:>9} {:>6} {:>6} {:>7} {:>9} {:>10} {:>9}  {}"
     print(columns.format("kernel", "arch", "registers", "spills", "stack", "shared", "occupancy", "mma share", "mma/ldsm", ""))
     notes = []
-    for source in files:
-        own = [g for g in gates if (ROOT / g["file"]).resolve() == source]
+
+    def compiled(source):
+        start = time.monotonic()
+        own = [g for g in gates if ROOT / g["file"] == source]
+        return source, own, *compiler.compile(source, [g["kernel"] for g in own]), time.monotonic() - start
+
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        results = list(pool.map(compiled, files))
+    for source, own, by_arch, error, seconds in results:
+        if error is not None:
+            failed += max(len(own), 1)
+            print(f"{source.relative_to(ROOT)}: does not compile\n{error}")
+            continue
+        passed += 1
+        notes.append(f"{source.relative_to(ROOT)}: compiles for {', '.join('sm_' + a for a in archs)} in {seconds:.0f} s")
         for arch in archs:
-            kernels, error = compiler.compile(source, arch, [g["kernel"] for g in own])
-            if error is not None:
-                failed += max(len(own), 1)
-                print(f"{source.name}: does not compile for sm_{arch}\n{error}")
-                continue
+            kernels = by_arch.get(arch, {})
             spilling = [k for k in kernels.values() if k.spills]
             most = max(kernels.values(), key=lambda k: k.registers, default=None)
             if most:
-                notes.append(f"{source.name}, sm_{arch}: {len(kernels)} kernels, at most {most.registers} registers "
+                notes.append(f"  sm_{arch}: {len(kernels)} kernels, at most {most.registers} registers "
                              f"({short(most.name)}), {len(spilling)} spill"
                              + "".join(f"\n    {short(k.name)}: {k.spills} bytes" for k in spilling))
             for gate in own:

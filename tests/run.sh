@@ -119,7 +119,8 @@ emulate() {
   shift
   for name in $(ctest --test-dir "$directory" -N -R "$emulated" | sed -nE 's/^ *Test +#[0-9]+: //p'); do
     any=1
-    expect "$name under $*" timeout 400 "$@" "$directory/tests/$name" --minimal=true
+    expect "$name under $*" timeout 400 "$@" "$directory/tests/$name" --minimal=true \
+      --test-case-exclude='an emulated accelerator*'
   done
   [ $any = 1 ] || bad "the emulated subset is empty"
 }
@@ -210,10 +211,7 @@ leg_cuda() {
     skip "nvcc: not installed"
     return
   fi
-  # Compiled side by side: "ok - …" or "not ok - …" a file.
-  find engine -name '*.cu' | sort | xargs -P "$jobs" -I{} bash -c \
-    'if nvcc -std=c++20 -arch=sm_80 --expt-relaxed-constexpr -Ibuild/release/include -c {} -o /dev/null; then echo "ok - nvcc {}"; else echo "not ok - nvcc {}"; fi'
-  counted gates python3 -B tests/cuda_gates.py --archs 90 --include build/release/include
+  counted gates python3 -B tests/cuda_gates.py --all --jobs "$jobs" --include build/release/include
 }
 
 # ---- running them -------------------------------------------------------------------------------------------------------

@@ -1,15 +1,10 @@
 // The Backend of this level: devices, memory kept for reuse, copies, and the list of kernel tables.
 #include <heed/engine/backend.h>
 #include <heed/engine/cuda/launch.h>
-#if !defined(__CUDACC__)
-#include <control.h>
-#endif
+#include <heed/engine/cuda/unit.h>
 
-#include <bit>
-#include <map>
+#include <deque>
 #include <mutex>
-#include <utility>
-#include <vector>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
@@ -18,39 +13,12 @@ void const* device_table(std::string_view name);  // ops/device_tables.cu
 
 namespace {
 
-/// Whether each tensor gets a block of its own and of its exact size: where the emulator looks at every access, it then
-/// sees where tensors end, when they are freed, and what of them was never written.
-bool exact_blocks() {
-#if defined(__CUDACC__)
-  return false;
-#else
-  return emu::settings().exact_blocks;
-#endif
-}
-
-/// Sizes of blocks: four steps per power of two from 512 bytes on, so that rounding wastes at most a fifth and a block
-/// fits the next tensor of about its size.
-size_t block_size(size_t bytes) {
-  if (exact_blocks()) return bytes;
-  if (bytes <= 512) return 512;
-  size_t const step = std::bit_floor(bytes - 1) / 4;
-  return (bytes + step - 1) / step * step;
-}
-
-/// One device: its stream, on which all its work is queued in order, so that a released block can be given away at
-/// once.
-struct Unit {
-  rt::Stream stream = nullptr;
-  std::mutex lock;
-  std::map<size_t, std::vector<void*>> kept;
-};
-
 class DeviceBackend final : public Backend {
  public:
   DeviceBackend() {
     int count = 0;
     none_ = rt::device_count(count);
-    units_ = std::vector<Unit>(size_t(count));
+    units_.resize(size_t(count));
   }
 
   int count() override { return int(units_.size()); }
@@ -67,60 +35,41 @@ class DeviceBackend final : public Backend {
 
   void* allocate(int index, size_t bytes) override {
     Unit& unit = used(index);
-    size_t const size = block_size(bytes);
-    {
-      std::lock_guard const guard(unit.lock);
-      if (auto const found = unit.kept.find(size); found != unit.kept.end() && !found->second.empty()) {
-        void* const block = found->second.back();
-        found->second.pop_back();
-        return block;
-      }
+    if (void* const block = unit.blocks.take(bytes)) return block;
+    unit.flush();
+    return unit.blocks.take(bytes);
+  }
+  void* copy_of(int index, void const* host, size_t bytes) override {
+    Unit& unit = used(index);
+    void* block = unit.uploaded.take(bytes, unit.uploads);
+    if (!block) {
+      unit.flush();
+      block = unit.uploaded.take(bytes, unit.uploads);
+      if (!block) return nullptr;
     }
-    void* block = nullptr;
-    rt::Status status = rt::allocate(block, size);
-    if (status.kind == rt::Kind::out_of_memory) {
-      release_cached();
-      use(index);
-      status = rt::allocate(block, size);
-    }
-    if (status.kind == rt::Kind::out_of_memory) return nullptr;
-    check_device(status, "allocate");
+    unit.staging.to_device(block, host, bytes, unit.uploads);
+    unit.uploaded.pass(block, unit.uploads, unit.compute);
     return block;
   }
-
   void release(int index, void* block, size_t bytes) noexcept override {
     Unit& unit = units_[size_t(index)];
-    if (exact_blocks()) {
-      (void)rt::release(block);  // when the kernels that use it are over
-      return;
-    }
-    std::lock_guard const guard(unit.lock);
-    unit.kept[block_size(bytes)].push_back(block);
+    if (!unit.uploaded.give(block, bytes, unit.compute)) unit.blocks.give(block, bytes);
   }
-
   void release_cached() noexcept override {
     for (size_t index = 0; index < units_.size(); ++index) {
-      Unit& unit = units_[index];
-      std::lock_guard const guard(unit.lock);
       (void)rt::set_device(int(index));
-      if (unit.stream) (void)rt::synchronize(unit.stream);  // kernels may still use them
-      for (auto& [size, blocks] : unit.kept)
-        for (void* const block : blocks) (void)rt::release(block);
-      unit.kept.clear();
+      units_[index].flush();
     }
   }
 
-  void copy_in(int index, void* to, void const* host, size_t bytes) override {
-    check_device(rt::copy_to_device(to, host, bytes, used(index).stream), "copy to the device");
-  }
   void copy_out(int index, void* host, void const* from, size_t bytes) override {
-    check_device(rt::copy_to_host(host, from, bytes, used(index).stream), "copy to the host");
-    synchronize(index);
+    Unit& unit = used(index);
+    unit.staging.to_host(host, from, bytes, unit.compute);
   }
   void copy_within(int index, void* to, void const* from, size_t bytes) override {
-    check_device(rt::copy_on_device(to, from, bytes, used(index).stream), "copy on the device");
+    check_device(rt::copy_on_device(to, from, bytes, used(index).compute), "copy on the device");
   }
-  void synchronize(int index) override { check_device(rt::synchronize(used(index).stream), "synchronize"); }
+  void synchronize(int index) override { check_device(rt::synchronize(used(index).compute), "synchronize"); }
 
   void use(int index) override { used(index); }
 
@@ -138,15 +87,17 @@ class DeviceBackend final : public Backend {
     Unit& unit = units_[size_t(index)];
     check_device(rt::set_device(index), "device");
     {
-      std::lock_guard const guard(unit.lock);
-      if (!unit.stream) check_device(rt::create_stream(unit.stream), "stream");
+      std::lock_guard const guard(lock_);
+      if (!unit.compute) check_device(rt::create_stream(unit.compute), "stream");
+      if (!unit.uploads) check_device(rt::create_stream(unit.uploads), "stream");
     }
-    thread_stream() = unit.stream;
+    set_current_unit(unit);
     return unit;
   }
 
   rt::Status none_;
-  std::vector<Unit> units_;
+  std::mutex lock_;  // of making streams
+  std::deque<Unit> units_;
 };
 
 }  // namespace

@@ -5,74 +5,53 @@
 #include <heed/engine/cuda/rt.h>
 #include <heed/engine/error.h>
 
-#include <cstdio>
-
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 
-/// Where this thread's kernels are queued; null is the device's default stream.
-inline rt::Stream& thread_stream() {
-  static thread_local rt::Stream stream = nullptr;
-  return stream;
-}
-inline rt::Stream current_stream() { return thread_stream(); }
+struct Unit;  // unit.h: the device that this thread's kernels run on
+Unit& current_unit();
+rt::Stream current_stream();
 
-/// Throws unless `status` is good; `what` names the call.
+[[noreturn]] void throw_device_error(rt::Status const& status, char const* what);
+/// Throws unless `status` is good; `what` names the call. The message has the last launches: the fault may be theirs.
 inline void check_device(rt::Status const& status, char const* what) {
-  check(bool(status), what, [&] {
-    char problem[200];
-    std::snprintf(problem, sizeof problem, "the device answered \"%s\" (error %d)", status.text, status.code);
-    return Complaint{problem, status.kind == rt::Kind::out_of_memory
-                                  ? "use smaller batches, or free tensors first"
-                                  : "set HEED_CUDA_SYNC=1 to learn which kernel failed first"};
-  });
+  if (!status) throw_device_error(status, what);
 }
 
 /// A grid of `count` blocks in a row.
-inline rt::Dim in_a_row(int64_t count) {
-  check(count <= 0x7fffffff, "launch", [&] {
-    char problem[80];
-    std::snprintf(problem, sizeof problem, "%lld blocks, and a grid takes 2^31 - 1", static_cast<long long>(count));
-    return Complaint{problem, "split the tensor"};
-  });
-  return {unsigned(count), 1, 1};
-}
+rt::Dim in_a_row(int64_t count);
+
+/// Remembers the launch, or throws where it failed; with HEED_CUDA_SYNC=1 it waits for the kernel's end.
+void after_launch(rt::Launch const& launch, rt::Status const& status);
 
 /// kernel<<<grid, block, shared, current stream>>>(arguments…)
 template <class... P, class... A>
 void launch(void (*kernel)(P...), char const* name, rt::Dim grid, rt::Dim block, size_t shared, A const&... arguments) {
   rt::Launch const how{name, grid, block, shared, current_stream()};
-  rt::Status const status = rt::launch(kernel, how, arguments...);
-  check(bool(status), name, [&] {
-    char problem[240];
-    std::snprintf(
-        problem, sizeof problem,
-        "launch of %u x %u x %u blocks of %u x %u x %u threads with %zu bytes of shared memory failed: \"%s\" "
-        "(error %d)",
-        grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, status.text, status.code);
-    return Complaint{problem, "set HEED_CUDA_SYNC=1 to learn whether an earlier kernel failed"};
-  });
+  after_launch(how, rt::launch(kernel, how, arguments...));
 }
 
-/// Uninitialised device memory for the duration of the kernels queued on the current stream meanwhile.
+void* take_scratch(Unit& unit, size_t bytes);
+void give_scratch(Unit& unit, void* block, size_t bytes) noexcept;
+
+/// Uninitialised device memory for the kernels queued on the current stream meanwhile.
 template <class T>
 class DeviceScratch {
  public:
-  explicit DeviceScratch(int64_t n) : stream_(current_stream()) {
-    if (n > 0) check_device(rt::allocate(data_, size_t(n) * sizeof(T)), "scratch memory");
+  explicit DeviceScratch(int64_t n) : unit_(current_unit()), bytes_(size_t(n) * sizeof(T)) {
+    if (n > 0) data_ = take_scratch(unit_, bytes_);
   }
   ~DeviceScratch() {
-    if (!data_) return;
-    (void)rt::synchronize(stream_);  // a failure surfaces again in the next call that checks
-    (void)rt::release(data_);
+    if (data_) give_scratch(unit_, data_, bytes_);
   }
   DeviceScratch(DeviceScratch const&) = delete;
   DeviceScratch& operator=(DeviceScratch const&) = delete;
   T* data() const { return static_cast<T*>(data_); }
 
  private:
+  Unit& unit_;
+  size_t bytes_;
   void* data_ = nullptr;
-  rt::Stream stream_;
 };
 
 }  // namespace HEED_DEVICE_LEVEL

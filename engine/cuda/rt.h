@@ -51,6 +51,7 @@ Status destroy_event(Event event);
 Status record(Event event, Stream stream);
 Status wait(Stream stream, Event event);
 Status query_event(Event event, bool& done);
+Status synchronize_event(Event event);
 
 /// Queued. Host memory that is not pinned is read before the call returns, and written only after synchronize().
 Status copy_to_device(void* to, void const* from, size_t bytes, Stream stream);

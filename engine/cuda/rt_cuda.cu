@@ -75,6 +75,7 @@ Status wait(Stream stream, Event event) {
   return status_of(cudaStreamWaitEvent(stream_of(stream), event_of(event), 0));
 }
 Status query_event(Event event, bool& done) { return asked(cudaEventQuery(event_of(event)), done); }
+Status synchronize_event(Event event) { return status_of(cudaEventSynchronize(event_of(event))); }
 
 Status copy_to_device(void* to, void const* from, size_t bytes, Stream stream) {
   return status_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_of(stream)));

@@ -61,12 +61,14 @@ Tensor Tensor::to(Device device) const {
   Tensor const whole = detach().contiguous();
   size_t const bytes = size_t(numel()) * size_of(dtype());
   if (!here.is_cpu() && !device.is_cpu() && !(here == device)) return to(cpu).to(device);
-  Tensor y(shape(), dtype(), device);
+  Tensor y;
   Observed const watch("to", {&whole}, {&y});
-  if (bytes > 0 && here.is_cpu())
-    backend(device).copy_in(device.index, y.address(), whole.address(), bytes);
-  else if (bytes > 0)
-    backend(here).copy_out(here.index, y.address(), whole.address(), bytes);
+  if (bytes > 0 && here.is_cpu()) {
+    y = Tensor(Storage::copy_of(whole.address(), bytes, device), 0, shape(), contiguous_strides(shape()), dtype());
+  } else {
+    y = Tensor(shape(), dtype(), device);
+    if (bytes > 0) backend(here).copy_out(here.index, y.address(), whole.address(), bytes);
+  }
   if (tracked(*this)) record("to", y, {this}, [here](Tensor const& g, Node const&) { return std::array{g.to(here)}; });
   return y;
 }
@@ -79,7 +81,7 @@ Tensor& Tensor::copy_(Tensor const& from) {
                                  heed::to_string(shape())),
                      "make the shapes equal, or broadcastable to the target"};
   });
-  Tensor const value = from.to(dtype()).expand(shape());
+  Tensor const value = from.to(dtype()).to(device()).expand(shape());
   assign_in_place("copy_", *this, value);
   return *this;
 }

@@ -420,6 +420,16 @@ Status query_event(Event event, bool& done) {
   return fault(device);
 }
 
+Status synchronize_event(Event event) {
+  Lock const lock(mutex);
+  auto* const state = static_cast<EventState*>(event);
+  if (!events.count(state)) return failed(Kind::other, 400, "synchronize_event of an event that does not exist");
+  if (!run_until([&] { return state->done == state->recorded; }))
+    return failed(Kind::other, 999, "an event waits for one that nobody will record");
+  host.join(state->clock);
+  return fault(device);
+}
+
 Status copy_to_device(void* to, void const* from, size_t bytes, Stream stream) {
   Lock const lock(mutex);
   if (Status const status = usable(); !status) return status;

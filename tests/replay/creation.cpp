@@ -57,9 +57,9 @@ Outputs spaced(Case const& c) {
   return logspace(from, to, c.integer("steps"), c.real("base", 10), dtype);
 }
 
-template <Tensor (*f)(int64_t, int64_t, int64_t)>
+template <Tensor (*f)(int64_t, int64_t, int64_t, Device)>
 Outputs triangle(Case const& c) {
-  return f(c.integer("row"), c.integer("col"), c.integer("offset", 0)).to(c.dtype("dtype", Dtype::i64));
+  return f(c.integer("row"), c.integer("col"), c.integer("offset", 0), cpu).to(c.dtype("dtype", Dtype::i64));
 }
 
 struct Window {
