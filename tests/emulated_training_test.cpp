@@ -72,6 +72,29 @@ TEST_CASE("a GPT continues positions in a cache on an emulated accelerator as on
     }
 }
 
+TEST_CASE("attention reads pages of keys on an emulated accelerator; what lies elsewhere is refused") {
+  NoGrad const off;
+  Device const device = test::emulated_device();
+  Generator generator(5);
+  Tensor const q = randn({2, 2, 3, 8}, Dtype::f32, generator), k = randn({4, 1, 32, 8}, Dtype::f32, generator),
+               v = randn({4, 1, 32, 8}, Dtype::f32, generator),
+               pages = tensor(std::vector<int64_t>{3, 1, 0, 2}, {2, 2}), length = tensor(std::vector<int64_t>{40, 64}, {2});
+  AttendOptions const here{.causal = true, .sees = lengths(length), .pages = pages};
+  AttendOptions there{.causal = true, .sees = lengths(length.to(device)), .pages = pages.to(device)};
+  auto const run = [&](AttendOptions const& options) {
+    return attend(q.to(device), k.to(device), v.to(device), options).out.to(cpu);
+  };
+  CHECK(test::differs(run(there), attend(q, k, v, here).out, 1e-5) == "");
+  there.pages = pages;
+  CHECK_THROWS_AS(run(there), Error);
+  there.pages = pages.to(device), there.sees = lengths(length);
+  CHECK_THROWS_AS(run(there), Error);
+  // A single number may come from anywhere.
+  Tensor const small = k.slice(0, 0, 2), mask = ones({1, 1, 1, 1}) > 0.0;
+  CHECK(test::differs(attend(q.to(device), small.to(device), small.to(device), {.mask = mask}).out.to(cpu),
+                      attend(q, small, small).out, 1e-5) == "");
+}
+
 TEST_CASE("a checkpoint of a model on an accelerator goes on anywhere") {
   auto const path =
       (std::filesystem::temp_directory_path() / fmt::format("heed_device_{}.safetensors", getpid())).string();

@@ -105,6 +105,13 @@ double scale_of(Tensor const& q, AttendOptions const& options) {
 /// The kernel wants the last axis contiguous; the others may have any stride.
 Tensor rows_contiguous(Tensor const& x) { return x.size(3) <= 1 || x.strides()[3] == 1 ? x : x.contiguous(); }
 
+/// Where the kernels run.
+Device device_of(char const* op, Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
+  return common_device(op, {&q, &k, &v, &options.mask, &options.pages});
+}
+/// What a kernel reads; single numbers may come from the processor.
+Tensor operand(Tensor const& x, Device device) { return rows_contiguous(x.to(device)); }
+
 AttendStrides strides_of(Tensor const& x) { return {x.strides()[0], x.strides()[1], x.strides()[2]}; }
 
 /// The mask with tables in the processor's memory, where its tiles are judged.
@@ -120,13 +127,14 @@ struct Mods {
   AttendOptions const& options;
   ModTables<T> score, sees;
   TilePattern pattern;
-  Tensor pages;
+  Tensor mask, pages;
 
-  explicit Mods(AttendOptions const& o)
+  Mods(AttendOptions const& o, Device device)
       : options(o),
         score(tables(o.score.get())),
         sees(tables(o.sees.get())),
-        pages(o.pages.defined() ? o.pages.contiguous() : Tensor()) {}
+        mask(o.mask.defined() ? o.mask.to(device) : Tensor()),
+        pages(o.pages.defined() ? o.pages.to(device).contiguous() : Tensor()) {}
   static std::vector<Tensor> tables(Modification const* mod) {
     return mod ? recorded(mod)->tables : std::vector<Tensor>{};
   }
@@ -179,8 +187,9 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
   a.left = options.left;
   a.right = options.causal ? 0 : options.right;
   if (options.mask.defined()) {
-    Strides const s = broadcast_strides(options.mask.shape(), options.mask.strides(), {a.batch, a.heads, a.tq, a.tk});
-    a.mask = static_cast<uint8_t const*>(options.mask.address());
+    Tensor const& mask = mods.mask;
+    Strides const s = broadcast_strides(mask.shape(), mask.strides(), {a.batch, a.heads, a.tq, a.tk});
+    a.mask = static_cast<uint8_t const*>(mask.address());
     a.mask_batch = s[0], a.mask_head = s[1], a.mask_row = s[2], a.mask_col = s[3];
   }
   a.dropout = options.dropout;
@@ -293,7 +302,7 @@ AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tens
   Observed const watch("attend", {&q, &k, &v, &out, &lse, &dout, &dlse, &options.mask}, {&d.dq, &d.dk, &d.dv},
                        [&] { return 2 * visible_pairs(q, k, options) * double(3 * q.size(3) + 2 * v.size(3)); });
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-    Mods<T> mods(options);
+    Mods<T> mods(options, q.device());
     AttendArgs<T> const a = arguments<T>(q, k, v, options, mods);
     AttendGradArgs<T> gradients{.out = out.address<T>(),
                                 .out_strides = strides_of(out),
@@ -324,7 +333,7 @@ std::vector<Tensor> sum_backward(Tensor const& q, Tensor const& k, Tensor const&
   Observed const watch("score_sum", {&q, &k, &g, &options.mask}, {&dq, &dk},
                        [&] { return 6 * visible_pairs(q, k, options) * double(q.size(3)); });
   dispatch_floating("score_sum", q.dtype(), [&]<class T>(Type<T>) {
-    Mods<T> mods(options);
+    Mods<T> mods(options, q.device());
     TableGradients<T> tables(options, mods, wanted);
     AttendGradArgs<T> to{};
     to.dq = dq.address<T>(), to.dq_strides = strides_of(dq);
@@ -393,13 +402,14 @@ AttendOptions scores_alone(AttendOptions options) {
 /// [B, H, T]; parameter is α or k (ops/attend.h).
 Tensor row_threshold(Tensor const& q_in, Tensor const& k_in, RowThreshold kind, double parameter,
                      AttendOptions const& options) {
-  Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in);
-  Tensor tau({q.size(0), q.size(1), q.size(2)}, q.dtype(), common_device("attend", {&q, &k, &options.mask}));
+  Device const device = device_of("attend", q_in, k_in, k_in, options);
+  Tensor const q = operand(q_in, device), k = operand(k_in, device);
+  Tensor tau({q.size(0), q.size(1), q.size(2)}, q.dtype(), device);
   {
     Observed const watch("row_threshold", {&q, &k, &options.mask}, {&tau},
                          [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
     dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-      Mods<T> mods(options);
+      Mods<T> mods(options, q.device());
       kernels<AttendRowsKernels>(q.device(), "attend")
           .of<T>()
           .threshold(arguments<T>(q, k, k, options, mods), kind, parameter, tau.address<T>());
@@ -459,9 +469,9 @@ Attended with_sink(Attended const& y, Tensor const& sink) {
 
 Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, AttendOptions const& given) {
   AttendOptions const options = with_one_program(given);
-  Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in), v = rows_contiguous(v_in);
+  Device const device = device_of("attend", q_in, k_in, v_in, options);
+  Tensor const q = operand(q_in, device), k = operand(k_in, device), v = operand(v_in, device);
   std::vector<Tensor> const tables = score_tables(options);
-  Device const device = common_device("attend", {&q, &k, &v, &options.mask});
   std::vector<Tensor> outputs(2);
   {
     NoGrad const off;
@@ -472,7 +482,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   Observed const watch("attend", {&q, &k, &v, &options.mask}, {&outputs[0], &outputs[1]},
                        [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3) + v.size(3)); });
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-    Mods<T> mods(options);
+    Mods<T> mods(options, q.device());
     kernels<AttendKernels>(device, "attend")
         .of<T>()
         .forward(arguments<T>(q, k, v, options, mods), outputs[0].address<T>(), strides_of(outputs[0]),
@@ -726,14 +736,14 @@ Tensor score_sum(Tensor const& q_in, Tensor const& k_in, ScoreMod const& f, Atte
   options = top_k_as_score(q_in, k_in, options);
   check(bool(f), "score_sum", [] { return Complaint{"there is no function", "pass f(score, position)"}; });
   options.score = options.score | f;
-  Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in);
-  Tensor y({q.size(0), q.size(1), over_queries ? k.size(2) : q.size(2)}, q.dtype(),
-           common_device("score_sum", {&q, &k, &options.mask}));
+  Device const device = device_of("score_sum", q_in, k_in, k_in, options);
+  Tensor const q = operand(q_in, device), k = operand(k_in, device);
+  Tensor y({q.size(0), q.size(1), over_queries ? k.size(2) : q.size(2)}, q.dtype(), device);
   {
     Observed const watch("score_sum", {&q, &k, &options.mask}, {&y},
                          [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
     dispatch_floating("score_sum", q.dtype(), [&]<class T>(Type<T>) {
-      Mods<T> mods(options);
+      Mods<T> mods(options, q.device());
       kernels<AttendRowsKernels>(q.device(), "attend")
           .of<T>()
           .sum(arguments<T>(q, k, k, options, mods), over_queries, y.address<T>());

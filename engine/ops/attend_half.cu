@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(threads, 2)
 
 /// Results of parts of the keys become one: a warp a row.
 template <class E>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
     join_parts(int64_t heads, int64_t tq, int d, Rows<E> out, float* lse, Parts parts, int count, int64_t rows) {
   int64_t const at = int64_t(blockIdx.x) * 8 + threadIdx.x / 32;
   if (at >= rows) return;

@@ -16,7 +16,7 @@ constexpr int most_stage = 16;        // steps
 /// `across` neighbouring lanes (a power of two) share the rows of their columns: of 8·across, a lane has 4·lane … and
 /// 4·(across + lane) …, so that lanes read neighbouring places. A block takes some columns of one head.
 template <class T, bool delta>
-__global__ void __launch_bounds__(128, 4)
+__global__ void __launch_bounds__(128, sizeof(T) == 4 ? 4 : 2)
     forward_steps(ScanArgs<T> a, ScanRows<T> out, T* final_states, T* states, int across, int stage, bool aligned) {
   HEED_DYNAMIC_SHARED(T, shared);
   int const dp = across * rows, wide = 32 / across * columns, block_columns = int(blockDim.x) / 32 * wide;

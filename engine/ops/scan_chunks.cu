@@ -448,23 +448,27 @@ struct Chunk {
   }
 };
 
-/// Where this block's numbers lie: in shared memory, or where they are too many in a workspace.
-template <class T>
+/// Where this block's numbers lie: in shared memory, or where they are too many in a workspace. f32 that fits has
+/// kernels that know so, whose accesses need no look at the address.
+template <bool inside, class T>
 __device__ inline T* place(T* shared, T* workspace, int64_t count) {
-  return workspace ? workspace + blockIdx.x * count : shared;
+  if constexpr (inside)
+    return shared;
+  else
+    return workspace ? workspace + blockIdx.x * count : shared;
 }
 
-template <class T, bool delta>
+template <class T, bool delta, bool inside>
 __global__ void __launch_bounds__(threads, 1)
     forward_chunks(ScanArgs<T> a, ScanRows<T> out, T* final_states, T* states, int wide, T* workspace, int64_t count) {
   HEED_DYNAMIC_SHARED(T, shared);
-  Chunk<T, delta> c(a, place(shared, workspace, count), wide, false);
+  Chunk<T, delta> c(a, place<inside>(shared, workspace, count), wide, false);
   int64_t const numel = a.d * a.e, chunks = (a.steps + a.chunk - 1) / a.chunk;
   c.load_state(c.state, a.initial ? a.initial + c.head() * numel : nullptr);
 #pragma unroll 1
   for (int64_t t = 0; t < a.steps; t += c.n) {
-    int64_t const inside = t % a.chunk, left = a.chunk - inside;
-    if (states && inside == 0) c.store_state(c.state, states + (c.head() * chunks + t / a.chunk) * numel);
+    int64_t const since_saved = t % a.chunk, left = a.chunk - since_saved;
+    if (states && since_saved == 0) c.store_state(c.state, states + (c.head() * chunks + t / a.chunk) * numel);
     c.load(t, least(least(size, left), a.steps - t));
     c.find_pairs();
     c.solve();
@@ -476,11 +480,11 @@ __global__ void __launch_bounds__(threads, 1)
 
 /// Of a saved interval of a.chunk steps, chunks go forward once more to have the state before each (`kept`, of all but
 /// the first and the last), then backward.
-template <class T, bool delta>
+template <class T, bool delta, bool inside>
 __global__ void __launch_bounds__(threads, 1)
     backward_chunks(ScanArgs<T> a, ScanGradArgs<T> g, int wide, T* workspace, int64_t count, T* kept, int slots) {
   HEED_DYNAMIC_SHARED(T, shared);
-  Chunk<T, delta> c(a, place(shared, workspace, count), wide, true);
+  Chunk<T, delta> c(a, place<inside>(shared, workspace, count), wide, true);
   int64_t const numel = a.d * a.e, saved = (a.steps + a.chunk - 1) / a.chunk, state_size = c.dp * c.pitch;
   T* const own = kept + blockIdx.x * (slots * state_size);
   c.load_state(c.dstate, g.dstate ? g.dstate + c.head() * numel : nullptr);
@@ -559,16 +563,20 @@ struct Room {
 template <class T, bool delta>
 void launch_forward(ScanArgs<T> const& a, ScanRows<T> out, T* state, T* states) {
   Room<T, delta> const room(a, false);
-  launch(forward_chunks<T, delta>, "scan (chunks)", in_a_row(room.blocks), {threads}, room.shared(), a, out, state,
-         states, room.wide, room.workspace.data(), room.count);
+  launch(room.workspace.data() || sizeof(T) == 8 ? forward_chunks<T, delta, false>
+                                                 : forward_chunks<T, delta, sizeof(T) == 4>,
+         "scan (chunks)", in_a_row(room.blocks), {threads}, room.shared(), a, out, state, states, room.wide,
+         room.workspace.data(), room.count);
 }
 template <class T, bool delta>
 void launch_backward(ScanArgs<T> const& a, ScanGradArgs<T> const& g) {
   Room<T, delta> const room(a, true);
   int64_t const chunks = (a.chunk + size - 1) / size, slots = chunks > 2 ? chunks - 2 : 0;
   DeviceScratch<T> const kept(room.blocks * slots * room.state);
-  launch(backward_chunks<T, delta>, "scan (backward)", in_a_row(room.blocks), {threads}, room.shared(), a, g, room.wide,
-         room.workspace.data(), room.count, kept.data(), int(slots));
+  launch(room.workspace.data() || sizeof(T) == 8 ? backward_chunks<T, delta, false>
+                                                 : backward_chunks<T, delta, sizeof(T) == 4>,
+         "scan (backward)", in_a_row(room.blocks), {threads}, room.shared(), a, g, room.wide, room.workspace.data(),
+         room.count, kept.data(), int(slots));
 }
 
 }  // namespace

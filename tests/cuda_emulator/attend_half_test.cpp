@@ -112,6 +112,16 @@ TEST_CASE("16-bit attention on a device: NaN and Inf where a query does not look
     }
 }
 
+TEST_CASE("16-bit attention on a device: what the matrix units do not take is computed in f32") {
+  Largest largest{"attend bf16, through f32"};
+  HalfCase c{1, 2, 1, 20, 24, 64, {.causal = true, .dropout = 0.2, .draw = {1, 2}}};
+  compare(c, Dtype::bf16, largest);
+  c.options = {.sink = tensor({0.5f, -0.5f})};
+  CHECK_THROWS_AS(compare(c, Dtype::f16, largest), Error);  // the sink is the processor's
+  c.options = {.left = 5}, c.d = 48;
+  compare(c, Dtype::bf16, largest);
+}
+
 TEST_CASE("16-bit attention on a device: the same bits again, in any order; second derivatives by the twin") {
   HalfCase const c{1, 2, 1, 70, 90, 64, {.causal = true}};
   auto const x = operands(c, Dtype::bf16);
@@ -121,4 +131,16 @@ TEST_CASE("16-bit attention on a device: the same bits again, in any order; seco
   auto const again = results(c, x, emulated_device(), Dtype::bf16);
   emu::settings().seed = before;
   for (size_t k = 0; k < first.size(); ++k) CHECK(equal(first[k], again[k]));
+
+  // Of Σ out², with respect to q, along a direction.
+  auto const curvature = [&](Device device, Dtype dtype) {
+    std::vector<Tensor> t;
+    for (Tensor const& given : operands({1, 1, 1, 6, 7, 64}, Dtype::bf16))
+      t.push_back(given.to(device).to(dtype).detach().requires_grad_());
+    Tensor const y = attend(t[0], t[1], t[2]).out;
+    Tensor const slope = grad({sum(square(y))}, {t[0]}, {}, {.create_graph = true})[0];
+    Tensor const along = drawn(t[0].shape(), 9, Dtype::bf16, false).to(device).to(dtype);
+    return grad({sum(slope * along)}, {t[1]})[0].to(cpu).to_vector<double>();
+  };
+  CHECK(tests::relative_error(curvature(emulated_device(), Dtype::bf16), curvature(cpu, Dtype::f64)) < 3e-2);
 }
