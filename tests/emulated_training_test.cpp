@@ -7,6 +7,7 @@
 #include <heed/nn/nn.h>
 #include <heed/optim/optim.h>
 #include <heed/tests/support/emulated.h>
+#include <heed/tests/support/op_case.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -47,6 +48,51 @@ TEST_CASE("a GPT trains on an emulated accelerator as on the processor") {
     for (size_t i = 0; i < here.size(); ++i) CHECK(std::abs(here[i] - there[i]) < (dtype == Dtype::f32 ? 2e-5 : 1e-11));
     CHECK(here.back() != here.front());
   }
+}
+
+TEST_CASE("a GPT continues positions in a cache on an emulated accelerator as on the processor") {
+  NoGrad const off;
+  Device const device = test::emulated_device();
+  for (int64_t kv_heads : {1, 2})
+    for (bool const rope : {false, true}) {
+      seed(3);
+      nn::GPT model(
+          {.vocabulary = 11, .layers = 2, .heads = 2, .kv_heads = kv_heads, .dim = 16, .block = 12, .rope = rope});
+      Generator generator(5);
+      Tensor const tokens = randint(0, 11, {2, 12}, generator);
+      Tensor const want = model(tokens);
+      auto const words = nn::generate(model, {1, 2, 3}, 14, {.temperature = 0}, generator);  // past the block, too
+      nn::to(model, device);
+      CHECK(nn::generate(model, {1, 2, 3}, 14, {.temperature = 0}, generator) == words);
+      auto cache = model.make_cache(12);
+      for (auto [from, to] : {std::pair{0, 7}, {7, 8}, {8, 9}, {9, 12}}) {
+        Tensor const got = model(tokens.slice(1, from, to).contiguous().to(device), nn::GPTContext{.cache = &cache});
+        CHECK(test::differs(got.to(cpu), want.slice(1, from, to), 1e-5) == "");
+      }
+    }
+}
+
+TEST_CASE("attention reads pages of keys on an emulated accelerator; what lies elsewhere is refused") {
+  NoGrad const off;
+  Device const device = test::emulated_device();
+  Generator generator(5);
+  Tensor const q = randn({2, 2, 3, 8}, Dtype::f32, generator), k = randn({4, 1, 32, 8}, Dtype::f32, generator),
+               v = randn({4, 1, 32, 8}, Dtype::f32, generator),
+               pages = tensor(std::vector<int64_t>{3, 1, 0, 2}, {2, 2}), length = tensor(std::vector<int64_t>{40, 64}, {2});
+  AttendOptions const here{.causal = true, .sees = lengths(length), .pages = pages};
+  AttendOptions there{.causal = true, .sees = lengths(length.to(device)), .pages = pages.to(device)};
+  auto const run = [&](AttendOptions const& options) {
+    return attend(q.to(device), k.to(device), v.to(device), options).out.to(cpu);
+  };
+  CHECK(test::differs(run(there), attend(q, k, v, here).out, 1e-5) == "");
+  there.pages = pages;
+  CHECK_THROWS_AS(run(there), Error);
+  there.pages = pages.to(device), there.sees = lengths(length);
+  CHECK_THROWS_AS(run(there), Error);
+  // A single number may come from anywhere.
+  Tensor const small = k.slice(0, 0, 2), mask = ones({1, 1, 1, 1}) > 0.0;
+  CHECK(test::differs(attend(q.to(device), small.to(device), small.to(device), {.mask = mask}).out.to(cpu),
+                      attend(q, small, small).out, 1e-5) == "");
 }
 
 TEST_CASE("a checkpoint of a model on an accelerator goes on anywhere") {

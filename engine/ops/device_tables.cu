@@ -13,7 +13,9 @@ void const* device_table(std::string_view name);
 void const* device_table(std::string_view name) {
   static constexpr std::pair<std::string_view, void const*> tables[] = {
       // clang-format off
+      {"attend_half_kernels", &device_attend_half_kernels},
       {"attend_kernels", &device_attend_kernels},
+      {"attend_rows_kernels", &device_attend_rows_kernels},
       {"bag_kernels", &device_bag_kernels},
       {"convolutions", &device_convolutions},
       {"copy_kernels", &device_copy_kernels},
@@ -36,6 +38,7 @@ void const* device_table(std::string_view name) {
       {"random_kernels", &device_random_kernels},
       {"recurrent_kernels", &device_recurrent_kernels},
       {"reduce_kernels", &device_reduce_kernels},
+      {"scan_kernels", &device_scan_kernels},
       {"search_kernels", &device_search_kernels},
       {"softmax_kernels", &device_softmax_kernels},
       {"sort_kernels", &device_sort_kernels},

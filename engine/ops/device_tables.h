@@ -4,6 +4,7 @@
 
 #include <heed/engine/cuda/kernel.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/attend_half.h>
 #include <heed/engine/ops/conv.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/cross_entropy.h>
@@ -26,6 +27,7 @@
 #include <heed/engine/ops/recurrent.h>
 #include <heed/engine/ops/reduce.h>
 #include <heed/engine/ops/reduce_exact.h>
+#include <heed/engine/ops/scan.h>
 #include <heed/engine/ops/search.h>
 #include <heed/engine/ops/softmax.h>
 #include <heed/engine/ops/sort.h>
@@ -35,7 +37,9 @@
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 
+extern AttendHalfKernels const device_attend_half_kernels;
 extern AttendKernels const device_attend_kernels;
+extern AttendRowsKernels const device_attend_rows_kernels;
 extern BagKernels const device_bag_kernels;
 extern Convolutions const device_convolutions;
 extern CopyKernels const device_copy_kernels;
@@ -59,6 +63,7 @@ extern RandomKernels const device_random_kernels;
 extern RecurrentKernels const device_recurrent_kernels;
 extern ReduceKernels const device_reduce_kernels;
 extern DeviceSearchKernels const device_search_kernels;
+extern ScanKernels const device_scan_kernels;
 extern SoftmaxKernels const device_softmax_kernels;
 extern DeviceSortKernels const device_sort_kernels;
 extern SpatialKernels const device_spatial_kernels;
