@@ -10,4 +10,9 @@ Autocast::Autocast(Dtype dtype) : before_(detail::autocast_dtype) {
 }
 Autocast::~Autocast() { detail::autocast_dtype = before_; }
 
+constinit thread_local bool detail::tf32_allowed = false;
+
+AllowTf32::AllowTf32() noexcept : before_(detail::tf32_allowed) { detail::tf32_allowed = true; }
+AllowTf32::~AllowTf32() { detail::tf32_allowed = before_; }
+
 }  // namespace heed

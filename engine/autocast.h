@@ -20,9 +20,23 @@ class Autocast {
   Dtype before_;
 };
 
+/// While it lives, on this thread: matmul and linear of f32 on an accelerator round their operands to tf32 (10 bits of
+/// fraction, the range of f32), as its matrix units take them. The processor's products stay as they are.
+class AllowTf32 {
+ public:
+  AllowTf32() noexcept;
+  ~AllowTf32();
+  AllowTf32(AllowTf32 const&) = delete;
+  AllowTf32& operator=(AllowTf32 const&) = delete;
+
+ private:
+  bool before_;
+};
+
 namespace detail {
 extern constinit thread_local Dtype autocast_dtype;  // f32: off
-}
+extern constinit thread_local bool tf32_allowed;
+}  // namespace detail
 
 /// Autocast is off while it lives: where 16-bit operands are computed in f32, and in backward.
 class AutocastOff {

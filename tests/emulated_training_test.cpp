@@ -1,12 +1,16 @@
 // A model trained on an emulated accelerator, by CUDA's kernels, against the same on the processor.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <heed/engine/autocast.h>
 #include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/nn/nn.h>
 #include <heed/optim/optim.h>
 #include <heed/tests/support/emulated.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 #include <vector>
 
 using namespace heed;
@@ -43,6 +47,80 @@ TEST_CASE("a GPT trains on an emulated accelerator as on the processor") {
     for (size_t i = 0; i < here.size(); ++i) CHECK(std::abs(here[i] - there[i]) < (dtype == Dtype::f32 ? 2e-5 : 1e-11));
     CHECK(here.back() != here.front());
   }
+}
+
+TEST_CASE("a checkpoint of a model on an accelerator goes on anywhere") {
+  auto const path =
+      (std::filesystem::temp_directory_path() / fmt::format("heed_device_{}.safetensors", getpid())).string();
+  nn::GPTConfig const config{.vocabulary = 7, .layers = 1, .heads = 2, .dim = 8, .block = 6};
+  auto const step = [](nn::GPT& model, optim::AdamW& optimizer, Device device) {
+    Generator generator(11);
+    Tensor const tokens = randint(0, 7, {2, 7}, generator).to(device);
+    optimizer.zero_grad();
+    Tensor const loss = cross_entropy(model(tokens.slice(1, 0, 6).contiguous()), tokens.slice(1, 1, 7).contiguous());
+    loss.backward();
+    optimizer.step();
+    return loss.item();
+  };
+  Device const there = test::emulated_device();
+  double after = 0;
+  {
+    seed(4);
+    nn::GPT model(config);
+    nn::to(model, there);
+    optim::AdamW optimizer(optim::all_parameters(model), {.learning_rate = 1e-2});
+    for (int i = 0; i < 3; ++i) step(model, optimizer, there);
+    optim::Checkpoint checkpoint;
+    checkpoint.put_model(model);
+    checkpoint.put_training(optimizer, {});
+    checkpoint.save(path);
+    step(model, optimizer, there);
+    after = step(model, optimizer, there);
+  }
+  for (Device const device : {there, cpu}) {
+    nn::GPT model(config);
+    optim::Checkpoint const checkpoint = optim::Checkpoint::load(path);
+    nn::to(model, device);
+    checkpoint.get_model(model);
+    optim::AdamW optimizer(optim::all_parameters(model), {.learning_rate = 1e-2});
+    checkpoint.get_training(optimizer);
+    step(model, optimizer, device);
+    double const loss = step(model, optimizer, device);
+    CHECK(std::abs(loss - after) <= (device == there ? 0 : 2e-5));
+  }
+  std::filesystem::remove(path);
+}
+
+TEST_CASE("16-bit products there run on its matrix units, f32 ones too where tf32 is allowed") {
+  Device const device = test::emulated_device();
+  Generator generator(7);
+  Tensor const x = randn({3, 5, 40}, Dtype::f32, generator), w = randn({24, 40}, Dtype::f32, generator),
+               b = randn({24}, Dtype::f32, generator);
+  auto const relative = [](Tensor const& got, Tensor const& want) {
+    Tensor const exact = want.to(Dtype::f64);
+    return norm(got.to(cpu).to(Dtype::f64) - exact).item() / norm(exact).item();
+  };
+  for (auto const& [dtype, bound] : {std::pair(Dtype::bf16, 4e-3), std::pair(Dtype::f16, 5e-4)}) {
+    auto const run = [&, dtype = dtype](Device on, std::vector<Tensor>& slopes) {
+      std::vector<Tensor> leaves;
+      for (Tensor const& t : {x, w, b}) leaves.push_back(t.to(dtype).to(on).requires_grad_());
+      Tensor const y = linear(leaves[0], leaves[1], leaves[2]);
+      CHECK(y.dtype() == dtype);
+      slopes = grad({matmul(y, y.t())}, leaves, {ones({3, 5, 5}, dtype, on)});
+      return y.detach();
+    };
+    std::vector<Tensor> here, there;
+    Tensor const want = run(cpu, here), got = run(device, there);
+    CHECK(relative(got, want) < bound);
+    for (size_t k = 0; k < here.size(); ++k) CHECK(relative(there[k], here[k]) < 3 * bound);
+  }
+  Tensor const exact = linear(x, w, b);
+  CHECK(relative(linear(x.to(device), w.to(device), b.to(device)), exact) < 1e-6);
+  AllowTf32 const allowed;
+  double const rounded = relative(linear(x.to(device), w.to(device), b.to(device)), exact);
+  CHECK(rounded < 1e-3);
+  CHECK(rounded > 1e-5);
+  CHECK(equal(linear(x, w, b), exact));
 }
 
 TEST_CASE("what is not on an accelerator says so") {

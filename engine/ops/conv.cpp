@@ -3,6 +3,7 @@
 // each has the other two as gradients.
 #include <fmt/format.h>
 #include <heed/engine/autocast.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -319,6 +320,24 @@ void convolve_weight(ConvShape const& s, T const* x, T const* g, T* w) {
     for (int64_t i = 0; i < size; ++i) w[i] = (part ? w[i] : T(0)) + base[part * size + i];
 }
 
+template <class T>
+void gather_columns(ConvShape const& s, T const* x, T* columns) {
+  parallel_for(s.batch * s.in, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane)
+      kernels<ConvKernels>().of<T>().gather(s, 1, x + plane * s.x_size(), 0, s.y_size(),
+                                            columns + plane * s.taps() * s.y_size());
+  });
+}
+template <class T>
+void scatter_columns(ConvShape const& s, T const* columns, T* x) {
+  std::fill_n(x, s.batch * s.in * s.x_size(), T(0));
+  parallel_for(s.batch * s.in, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane)
+      kernels<ConvKernels>().of<T>().scatter(s, 1, columns + plane * s.taps() * s.y_size(), 0, s.y_size(),
+                                             x + plane * s.x_size());
+  });
+}
+
 // Integers: plain loops, exact, wrapping.
 
 /// f(image and group, c, o, index into x, into w, into y) for every product of the convolution.
@@ -341,6 +360,28 @@ void each_product(ConvShape const& s, F f) {
         }
 }
 
+void convolve_integers(ConvShape const& s, bool transposed, int64_t const* from, int64_t const* w, int64_t* to) {
+  std::fill_n(to, s.batch * s.groups * (transposed ? s.in * s.x_size() : s.out * s.y_size()), int64_t{0});
+  each_product(s, [=](int64_t ix, int64_t iw, int64_t iy) {
+    int64_t& sum = to[transposed ? ix : iy];
+    sum = int64_t(uint64_t(sum) + uint64_t(from[transposed ? iy : ix]) * uint64_t(w[iw]));
+  });
+}
+
+template <class T>
+constexpr ConvolutionsOf<T> here{convolve<T>, convolve_input<T>, convolve_weight<T>, gather_columns<T>,
+                                 scatter_columns<T>};
+constexpr Convolutions on_processor{{here<float>, here<double>}, convolve_integers};
+
+/// Those that a convolution of T on `device` runs.
+template <class T>
+ConvolutionsOf<T> const& convolutions_of(Device device, std::string_view op) {
+  Convolutions const& all = convolutions(device, op);
+  if constexpr (std::is_same_v<T, float>)
+    if (detail::tf32_allowed && !device.is_cpu()) return all.tf32;
+  return all.of<T>();
+}
+
 Shape shape_of_x(ConvShape const& s) { return {s.batch, s.groups * s.in, s.axis[0].in, s.axis[1].in, s.axis[2].in}; }
 Shape shape_of_w(ConvShape const& s) {
   return {s.groups * s.out, s.in, s.axis[0].kernel, s.axis[1].kernel, s.axis[2].kernel};
@@ -350,17 +391,11 @@ Shape shape_of_y(ConvShape const& s) {
 }
 
 Tensor integer_product(ConvShape const& s, Tensor const& from, Tensor const& w, bool transposed) {
-  Tensor y = zeros(transposed ? shape_of_x(s) : shape_of_y(s), w.dtype(), w.device());
-  Tensor const a = from.contiguous(), b = w.contiguous();
-  dispatch(w.dtype(), [&]<class T>(Type<T>) {
-    auto const *u = static_cast<T const*>(a.raw()), *v = static_cast<T const*>(b.raw());
-    auto* const to = static_cast<T*>(y.raw());
-    each_product(s, [=](int64_t ix, int64_t iw, int64_t iy) {
-      int64_t const source = transposed ? iy : ix, target = transposed ? ix : iy;
-      to[target] = T(uint64_t(to[target]) + uint64_t(u[source]) * uint64_t(v[iw]));
-    });
-  });
-  return y;
+  Tensor y(transposed ? shape_of_x(s) : shape_of_y(s), Dtype::i64, common_device("convolution", {&from, &w}));
+  Tensor const a = from.to(Dtype::i64).contiguous(), b = w.to(Dtype::i64).contiguous();
+  convolutions(y.device(), "convolution")
+      .integers(s, transposed, a.address<int64_t>(), b.address<int64_t>(), y.address<int64_t>());
+  return y.to(w.dtype());
 }
 
 Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, ConvShape const& s);
@@ -373,8 +408,8 @@ double flops(ConvShape const& s) {
 Tensor optional_contiguous(Tensor const& x) { return x.defined() ? x.detach().contiguous() : x; }
 
 template <class T>
-T* optional_data(Tensor const& x) {
-  return x.defined() ? x.data<T>() : nullptr;
+T* optional_address(Tensor const& x) {
+  return x.defined() ? x.address<T>() : nullptr;
 }
 
 /// Those of x, weight and bias that the node needs.
@@ -390,22 +425,24 @@ std::array<Tensor, 3> depthwise_3x3_gradients(Tensor const& g, Saved const& x, S
   Observed const watch("depthwise convolution's gradients", {&gradient, &from, &weight}, {&d[0], &d[1], &d[2]},
                        [&] { return 2 * flops(s); });
   dispatch_floating("convolution", g.dtype(), [&]<class T>(Type<T>) {
-    convolve_3x3_backward<T>(s, optional_data<T>(from), optional_data<T>(weight), gradient.data<T>(),
-                             optional_data<T>(d[0]), optional_data<T>(d[1]), optional_data<T>(d[2]));
+    convolve_3x3_backward<T>(s, optional_address<T>(from), optional_address<T>(weight), gradient.data<T>(),
+                             optional_address<T>(d[0]), optional_address<T>(d[1]), optional_address<T>(d[2]));
   });
   return d;
 }
 
 Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvShape const& s) {
-  Tensor y(shape_of_y(s), x.dtype());
+  Tensor y(shape_of_y(s), x.dtype(), common_device("convolution", {&x, &w, &bias}));
   Observed const watch("convolution", {&x, &w, &bias}, {&y}, [&] { return flops(s); });
   Tensor const from = x.detach().contiguous(), weight = w.detach().contiguous(), start = optional_contiguous(bias);
   dispatch_floating("convolution", x.dtype(), [&]<class T>(Type<T>) {
-    convolve(s, from.data<T>(), weight.data<T>(), optional_data<T>(start), y.data<T>());
+    convolutions_of<T>(y.device(), "convolution")
+        .forward(s, from.address<T>(), weight.address<T>(), optional_address<T>(start), y.address<T>());
   });
   if (tracked(x, w, bias))
     record("convolution", y, {&x, &w, &bias}, [x = Saved(x), w = Saved(w), s](Tensor const& g, Node const& node) {
-      if (convolves_3x3<float>(s) && !recording()) return depthwise_3x3_gradients(g, x, w, s, node);
+      if (g.device().is_cpu() && convolves_3x3<float>(s) && !recording())
+        return depthwise_3x3_gradients(g, x, w, s, node);
       std::array<Tensor, 3> d;
       if (node.needs(0)) d[0] = convolution_input(g, w.get(node), {}, s);
       if (node.needs(1)) d[1] = convolution_weight(x.get(node), g, s);
@@ -416,11 +453,12 @@ Tensor convolution(Tensor const& x, Tensor const& w, Tensor const& bias, ConvSha
 }
 
 Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, ConvShape const& s) {
-  Tensor x(shape_of_x(s), g.dtype());
+  Tensor x(shape_of_x(s), g.dtype(), common_device("transposed convolution", {&g, &w, &bias}));
   Observed const watch("transposed convolution", {&g, &w, &bias}, {&x}, [&] { return flops(s); });
   Tensor const from = g.detach().contiguous(), weight = w.detach().contiguous(), start = optional_contiguous(bias);
   dispatch_floating("transposed convolution", g.dtype(), [&]<class T>(Type<T>) {
-    convolve_input(s, from.data<T>(), weight.data<T>(), optional_data<T>(start), x.data<T>());
+    convolutions_of<T>(x.device(), "transposed convolution")
+        .input(s, from.address<T>(), weight.address<T>(), optional_address<T>(start), x.address<T>());
   });
   if (tracked(g, w, bias))
     record("transposed convolution", x, {&g, &w, &bias},
@@ -435,11 +473,13 @@ Tensor convolution_input(Tensor const& g, Tensor const& w, Tensor const& bias, C
 }
 
 Tensor convolution_weight(Tensor const& x, Tensor const& g, ConvShape const& s) {
-  Tensor w(shape_of_w(s), g.dtype());
+  Tensor w(shape_of_w(s), g.dtype(), common_device("convolution's weight", {&x, &g}));
   Observed const watch("convolution's weight", {&x, &g}, {&w}, [&] { return flops(s); });
   Tensor const from = x.detach().contiguous(), out = g.detach().contiguous();
-  dispatch_floating("convolution's weight", g.dtype(),
-                    [&]<class T>(Type<T>) { convolve_weight(s, from.data<T>(), out.data<T>(), w.data<T>()); });
+  dispatch_floating("convolution's weight", g.dtype(), [&]<class T>(Type<T>) {
+    convolutions_of<T>(w.device(), "convolution's weight")
+        .weight(s, from.address<T>(), out.address<T>(), w.address<T>());
+  });
   if (tracked(x, g))
     record("convolution's weight", w, {&x, &g}, [x = Saved(x), g = Saved(g), s](Tensor const& h, Node const& node) {
       std::array<Tensor, 2> d;
@@ -602,6 +642,10 @@ Tensor conv_transpose(char const* op, int axes, Tensor const& x, Tensor const& w
 }
 
 }  // namespace
+
+Convolutions const& convolutions(Device device, std::string_view op) {
+  return device.is_cpu() ? on_processor : device_kernels<Convolutions>(device, op);
+}
 
 Dims per_axis(char const* op, char const* what, Spatial const& values, int axes, int64_t least) {
   check(values.rank() == 1 || values.rank() == axes, op, [&] {

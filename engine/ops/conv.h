@@ -1,9 +1,11 @@
 // Geometry and kernels of convolution. Three spatial axes always: convolutions with fewer have leading axes of size 1.
 #pragma once
 
+#include <heed/engine/device.h>
 #include <heed/engine/isa.h>
 
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 namespace heed {
@@ -19,10 +21,10 @@ struct ConvShape {
   int64_t batch = 1, groups = 1, in = 1, out = 1;
   WindowAxis axis[3] = {};
 
-  int64_t x_size() const { return axis[0].in * axis[1].in * axis[2].in; }
-  int64_t y_size() const { return axis[0].out * axis[1].out * axis[2].out; }
-  int64_t taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
-  int64_t rows() const { return in * taps(); }
+  constexpr int64_t x_size() const { return axis[0].in * axis[1].in * axis[2].in; }
+  constexpr int64_t y_size() const { return axis[0].out * axis[1].out * axis[2].out; }
+  constexpr int64_t taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
+  constexpr int64_t rows() const { return in * taps(); }
   /// A convolution with stride 1 read backwards: from y (its elements `stride` apart) to x, taps in reverse, channels
   /// exchanged.
   ConvShape reversed() const {
@@ -76,6 +78,29 @@ struct ConvKernelsOf {
 };
 
 struct ConvKernels : PerType<ConvKernelsOf> {};
+
+/// Whole convolutions of contiguous arrays; bias, one for each channel of the result, may be null.
+template <class T>
+struct ConvolutionsOf {
+  void (*forward)(ConvShape const&, T const* x, T const* w, T const* bias, T* y);
+  /// The adjoint in x, plus bias.
+  void (*input)(ConvShape const&, T const* g, T const* w, T const* bias, T* x);
+  /// The adjoint in w.
+  void (*weight)(ConvShape const&, T const* x, T const* g, T* w);
+  /// columns[image, (c, t), p] = x[image, c, where tap t of output position p reads]; and the adjoint.
+  void (*gather)(ConvShape const&, T const* x, T* columns);
+  void (*scatter)(ConvShape const&, T const* columns, T* x);
+};
+struct Convolutions : PerType<ConvolutionsOf> {
+  /// Of integers, which wrap: forward, or `transposed` input.
+  void (*integers)(ConvShape const&, bool transposed, int64_t const* from, int64_t const* w, int64_t* to);
+  /// Operands rounded to tf32 (AllowTf32), where there are matrix units.
+  ConvolutionsOf<float> tf32 = {};
+};
+inline char const* kernels_name(Convolutions const*) { return "convolutions"; }
+
+/// Those for tensors on `device`.
+Convolutions const& convolutions(Device device, std::string_view op);
 
 }  // namespace heed
 

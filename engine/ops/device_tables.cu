@@ -14,6 +14,7 @@ void const* device_table(std::string_view name) {
   static constexpr std::pair<std::string_view, void const*> tables[] = {
       // clang-format off
       {"attend_kernels", &device_attend_kernels},
+      {"convolutions", &device_convolutions},
       {"copy_kernels", &device_copy_kernels},
       {"cross_entropy_kernels", &device_cross_entropy_kernels},
       {"cumulative_kernels", &device_cumulative_kernels},
@@ -21,15 +22,19 @@ void const* device_table(std::string_view name) {
       {"exact_reduce_kernels", &device_exact_reduce_kernels},
       {"gemm_kernels", &device_gemm_kernels},
       {"index_kernels", &device_index_kernels},
+      {"matrix_unit_kernels", &device_matrix_unit_kernels},
       {"norm_kernels", &device_norm_kernels},
       {"optimise_kernels", &device_optimise_kernels},
       {"pointwise_kernels", &device_pointwise_kernels},
+      {"pool_kernels", &device_pool_kernels},
       {"program_kernels", &device_program_kernels},
       {"random_kernels", &device_random_kernels},
+      {"recurrent_kernels", &device_recurrent_kernels},
       {"reduce_kernels", &device_reduce_kernels},
       {"search_kernels", &device_search_kernels},
       {"softmax_kernels", &device_softmax_kernels},
       {"sort_kernels", &device_sort_kernels},
+      {"spatial_kernels", &device_spatial_kernels},
       {"whole_kernels", &device_whole_kernels},
       // clang-format on
   };

@@ -5,7 +5,6 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/conv.h>
 #include <heed/engine/ops/spatial.h>
-#include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
 namespace heed {
@@ -32,17 +31,11 @@ Tensor columns_to_images(Tensor const& columns, ConvShape const& s);
 
 /// x [B, C, H, W] → [B, C·taps, windows]
 Tensor images_to_columns(Tensor const& x, ConvShape const& s) {
-  Tensor y({s.batch, s.rows(), s.y_size()}, x.dtype());
+  Tensor y({s.batch, s.rows(), s.y_size()}, x.dtype(), x.device());
   Observed const watch("im2col", {&x}, {&y});
   Tensor const from = x.detach().contiguous();
   dispatch_floating("im2col", x.dtype(), [&]<class T>(Type<T>) {
-    T const* const source = from.data<T>();
-    T* const target = y.data<T>();
-    parallel_for(s.batch * s.in, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t plane = begin; plane < end; ++plane)
-        kernels<ConvKernels>().of<T>().gather(s, 1, source + plane * s.x_size(), 0, s.y_size(),
-                                              target + plane * s.taps() * s.y_size());
-    });
+    convolutions(x.device(), "im2col").of<T>().gather(s, from.address<T>(), y.address<T>());
   });
   if (tracked(x))
     record("im2col", y, {&x}, [s](Tensor const& g, Node const&) { return std::array{columns_to_images(g, s)}; });
@@ -50,17 +43,11 @@ Tensor images_to_columns(Tensor const& x, ConvShape const& s) {
 }
 
 Tensor columns_to_images(Tensor const& columns, ConvShape const& s) {
-  Tensor x = zeros({s.batch, s.in, s.axis[1].in, s.axis[2].in}, columns.dtype(), columns.device());
+  Tensor x({s.batch, s.in, s.axis[1].in, s.axis[2].in}, columns.dtype(), columns.device());
   Observed const watch("fold", {&columns}, {&x});
   Tensor const from = columns.detach().contiguous();
   dispatch_floating("fold", columns.dtype(), [&]<class T>(Type<T>) {
-    T const* const source = from.data<T>();
-    T* const target = x.data<T>();
-    parallel_for(s.batch * s.in, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t plane = begin; plane < end; ++plane)
-        kernels<ConvKernels>().of<T>().scatter(s, 1, source + plane * s.taps() * s.y_size(), 0, s.y_size(),
-                                               target + plane * s.x_size());
-    });
+    convolutions(x.device(), "fold").of<T>().scatter(s, from.address<T>(), x.address<T>());
   });
   if (tracked(columns))
     record("fold", x, {&columns}, [s](Tensor const& g, Node const&) { return std::array{images_to_columns(g, s)}; });

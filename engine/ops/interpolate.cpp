@@ -120,19 +120,9 @@ Tensor map_bytes(Tensor const& x, int axis, AxisMap const& all) {
   for (int a = 0; a < axis; ++a) outer *= shape[a];
   for (int a = axis + 1; a < x.rank(); ++a) inner *= shape[a];
   shape[axis] = map.out();
-  Tensor y(shape, Dtype::u8);
-  uint8_t const* const source = from.data<uint8_t>();
-  uint8_t* target = y.data<uint8_t>();
-  std::vector<int64_t> weight;
-  for (double w : map.weight) weight.push_back(int64_t(std::floor(w * double(int64_t{1} << bits) + 0.5)));
-  for (int64_t o = 0; o < outer; ++o)
-    for (size_t i = 0; i + 1 < map.first.size(); ++i)
-      for (int64_t j = 0; j < inner; ++j) {
-        int64_t sum = bits > 0 ? int64_t{1} << (bits - 1) : 0;
-        for (auto k = size_t(map.first[i]); k < size_t(map.first[i + 1]); ++k)
-          sum += weight[k] * source[(o * map.in + map.from[k]) * inner + j];
-        *target++ = uint8_t(std::clamp(sum >> bits, int64_t{0}, int64_t{255}));
-      }
+  Tensor y(shape, Dtype::u8, x.device());
+  spatial_kernels(x.device(), "interpolate")
+      .apply_u8(map, bits, from.address<uint8_t>(), y.address<uint8_t>(), outer, inner);
   return y;
 }
 
@@ -208,48 +198,22 @@ Tensor interpolate(Tensor const& x, InterpolateOptions const& o) {
 
 namespace {
 
-struct Located {
-  double at, slope;
-};
-
-/// Where coordinate x of [−1, 1] lies among `size` elements.
-Located locate(double x, int64_t size, bool align_corners) {
-  double const n = double(size);
-  return align_corners ? Located{(x + 1) * (n - 1) / 2, (n - 1) / 2} : Located{((x + 1) * n - 1) / 2, n / 2};
-}
-
-/// Mirrored at the centres of the outermost elements, or at their edges, as often as it takes.
-Located reflect(Located u, int64_t size, bool align_corners) {
-  double const low = align_corners ? 0 : -0.5, span = align_corners ? double(size - 1) : double(size);
-  if (span == 0) return {0, 0};
-  double const from = u.at - low, distance = std::abs(from), extra = std::fmod(distance, span);
-  bool const odd = std::fmod(std::floor(distance / span), 2) != 0;
-  return {low + (odd ? span - extra : extra), (from < 0) == odd ? u.slope : -u.slope};
-}
-
-Located clip(Located u, int64_t size) {
-  if (!(u.at > 0)) return {0, 0};
-  return u.at >= double(size - 1) ? Located{double(size - 1), 0} : u;
-}
-
-Located bounded(Located u, int64_t size, GridSampleOptions const& o) {
-  if (o.padding == GridPadding::zeros) return u;
-  return clip(o.padding == GridPadding::reflection ? reflect(u, size, o.align_corners) : u, size);
+/// Bicubic reads are bounded one by one, others as a whole.
+GridAxis axis_of(int64_t size, GridSampleOptions const& o, bool bounds) {
+  return {size, o.align_corners, bounds && o.padding == GridPadding::reflection,
+          bounds && o.padding != GridPadding::zeros};
 }
 
 /// The positions of one coordinate of the grid: [B, P].
 Tensor positions(Tensor const& coordinate, int64_t size, GridSampleOptions const& o) {
   Tensor const from = coordinate.detach().contiguous();
-  Tensor y(from.shape(), from.dtype()), slope(from.shape(), from.dtype());
+  Tensor y(from.shape(), from.dtype(), from.device()), slope(from.shape(), from.dtype(), from.device());
   Observed const watch("grid_sample", {&from}, {&y, &slope});
   dispatch_floating("grid_sample", from.dtype(), [&]<class T>(Type<T>) {
-    T const* const x = from.data<T>();
-    T *const at = y.data<T>(), *const by = slope.data<T>();
-    for (int64_t i = 0, n = from.numel(); i < n; ++i) {
-      Located u = locate(double(x[i]), size, o.align_corners);
-      if (o.mode != Interpolation::bicubic) u = bounded(u, size, o);
-      at[i] = T(u.at), by[i] = T(u.slope);
-    }
+    spatial_kernels(from.device(), "grid_sample")
+        .of<T>()
+        .locate(axis_of(size, o, o.mode != Interpolation::bicubic), from.numel(), from.address<T>(), y.address<T>(),
+                slope.address<T>());
   });
   if (tracked(coordinate))
     record("grid_sample", y, {&coordinate}, [slope](Tensor const& g, Node const&) { return std::array{g * slope}; });
@@ -259,18 +223,17 @@ Tensor positions(Tensor const& coordinate, int64_t size, GridSampleOptions const
 /// For each axis of x (outermost first) the element that a tap reads, −1 outside, joined to an index into a plane.
 Tensor index_of(std::vector<Tensor> const& cells, std::vector<int64_t> const& shift, std::vector<int64_t> const& sizes,
                 GridSampleOptions const& o) {
-  Tensor index = zeros(cells[0].shape(), Dtype::i64);
-  int64_t* const to = index.data<int64_t>();
-  for (size_t a = 0; a < cells.size(); ++a)
-    dispatch_floating("grid_sample", cells[a].dtype(), [&]<class T>(Type<T>) {
-      T const* const cell = cells[a].data<T>();
-      for (int64_t i = 0, n = index.numel(); i < n; ++i) {
-        double at = double(cell[i]) + double(shift[a]);
-        if (o.mode == Interpolation::bicubic) at = bounded({at, 0}, sizes[a], o).at;
-        bool const inside = at >= 0 && at < double(sizes[a]);
-        to[i] = inside && to[i] >= 0 ? to[i] * sizes[a] + int64_t(at) : -1;
-      }
-    });
+  Tensor index(cells[0].shape(), Dtype::i64, cells[0].device());
+  dispatch_floating("grid_sample", cells[0].dtype(), [&]<class T>(Type<T>) {
+    GridTap<T> tap{};
+    tap.axes = int(cells.size());
+    for (size_t a = 0; a < cells.size(); ++a) {
+      tap.axis[a] = axis_of(sizes[a], o, o.mode == Interpolation::bicubic);
+      tap.cell[a] = cells[a].address<T>();
+      tap.shift[a] = shift[a];
+    }
+    spatial_kernels(index.device(), "grid_sample").of<T>().tap(tap, index.numel(), index.address<int64_t>());
+  });
   return index;
 }
 
@@ -395,7 +358,7 @@ Tensor affine_grid(Tensor const& theta, Shape const& size, bool align_corners) {
       base[size_t(p * (axes + 1) + c)] = align_corners ? at : at * double(steps - 1) / double(steps);
     }
   }
-  return matmul(tensor(base, {n, axes + 1}).to(theta.dtype()), theta.t()).reshape(points);
+  return matmul(tensor(base, {n, axes + 1}).to(theta.dtype()).to(theta.device()), theta.t()).reshape(points);
 }
 
 }  // namespace heed

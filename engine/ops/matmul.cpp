@@ -45,6 +45,34 @@ void multiply_integers(int64_t k, Tensor const& a, Strides const& as, Tensor con
   });
 }
 
+/// The kernels of products of T on `device`.
+template <class T>
+GemmTable<T> const& products(Device device) {
+  if constexpr (std::is_same_v<T, float16>)
+    return device_kernels<MatrixUnitKernels>(device, "matmul").f16;
+  else if constexpr (std::is_same_v<T, bfloat16>)
+    return device_kernels<MatrixUnitKernels>(device, "matmul").bf16;
+  else {
+    if constexpr (std::is_same_v<T, float>)
+      if (detail::tf32_allowed && !device.is_cpu()) return device_kernels<MatrixUnitKernels>(device, "matmul").tf32;
+    return kernels<GemmKernels>(device, "matmul").of<T>();
+  }
+}
+
+/// Whether operands of 16 bits are multiplied as they are.
+bool multiplies_halves(Tensor const& x) { return !x.device().is_cpu(); }
+
+/// f(Type<T>) of a type that products() has kernels for.
+template <class F>
+void dispatch_product(Dtype dtype, F const& f) {
+  if (dtype == Dtype::f16)
+    f(Type<float16>{});
+  else if (dtype == Dtype::bf16)
+    f(Type<bfloat16>{});
+  else
+    dispatch_floating("matmul", dtype, f);
+}
+
 /// y[.., M, N] = a[.., M, K]·b[.., K, N] (+ bias[N]) for operands of equal rank ≥ 2 whose leading axes broadcast to
 /// y's.
 void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const& y) {
@@ -61,7 +89,7 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
     return s;
   }());
   if (!is_floating(y.dtype())) return multiply_integers(a.shape()[lead + 1], a, as, b, bs, y);
-  dispatch_floating("matmul", y.dtype(), [&]<class T>(Type<T>) {
+  dispatch_product(y.dtype(), [&]<class T>(Type<T>) {
     GemmArgs<T> args{.m = out[lead],
                      .n = out[lead + 1],
                      .k = a.shape()[lead + 1],
@@ -97,7 +125,7 @@ void multiply(Tensor const& a, Tensor const& b, Tensor const& bias, Tensor const
         here.b += index * bs[i];
       }
       here.c += o * batch * c_step;
-      auto const& k = kernels<GemmKernels>(y.device(), "matmul").of<T>();
+      GemmTable<T> const& k = products<T>(y.device());
       if (batch == 1)
         k.gemm(here);
       else
@@ -170,7 +198,7 @@ Tensor matmul(Tensor const& a, Tensor const& b) {
   if (autocasts(a) || autocasts(b)) return matmul(autocast(a), autocast(b));
   Dtype const dtype = promote(a.dtype(), b.dtype());
   if (dtype == Dtype::boolean) detail::unsupported_dtype("matmul", dtype, "numbers");
-  if (is_half(dtype)) return product_in_f32(matmul, a, b).to(dtype);
+  if (is_half(dtype) && !multiplies_halves(a)) return product_in_f32(matmul, a, b).to(dtype);
   // [B, .., K]·[K, N]: one tall product instead of a batch of short ones.
   if (a.rank() > 2 && b.rank() == 2) {
     Shape shape = a.shape();
@@ -212,7 +240,7 @@ Tensor linear(Tensor const& x, Tensor const& weight, Tensor const& bias) {
     Tensor const y = matmul(x, one ? weight : weight.t());
     return bias.defined() ? y + bias : y;
   }
-  if (is_half(x.dtype())) return product_in_f32(linear, x, weight, bias).to(x.dtype());
+  if (is_half(x.dtype()) && !multiplies_halves(x)) return product_in_f32(linear, x, weight, bias).to(x.dtype());
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.size(0);
   int64_t rows = 1;

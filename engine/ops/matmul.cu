@@ -1,21 +1,13 @@
-// The matrix product on a GPU: tiles of C in registers, panels of A and B through shared memory, the next panel on its
-// way while this one is multiplied (Volkov and Demmel, "Benchmarking GPUs to tune dense linear algebra", 2008).
+// The matrix product on a GPU: tiles of C (cuda/tile.h) and what brings their panels.
 #include <heed/engine/cuda/kernel.h>
 #include <heed/engine/cuda/launch.h>
-#include <heed/engine/cuda/mma.h>
-#include <heed/engine/cuda/warp.h>
+#include <heed/engine/cuda/tile.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/matmul_half.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 namespace {
-
-/// 4 neighbours: one or two instructions of 16 bytes.
-template <class T>
-struct alignas(16) Four {
-  T x[4];
-};
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -43,29 +35,13 @@ struct Task {
   T* parts;
 };
 
-/// A block has warps_m × warps_n warps, each with 16·m_groups × 32·n_groups of C: a thread has 4 × 4 of every group, or
-/// on the matrix units (tf32) what mma::row and mma::column say of 16 × 8.
-template <int warps_m_, int warps_n_, int m_groups_, int n_groups_, bool whole_, bool units_ = false>
-struct Shape {
-  static constexpr bool units = units_;
-  static constexpr bool whole = whole_;  // the form for whole groups of 4 alone, which needs fewer registers
-  static constexpr int warps_m = warps_m_, warps_n = warps_n_, m_groups = m_groups_, n_groups = n_groups_;
-  static constexpr int threads = 32 * warps_m * warps_n, depth = 8;
-  static constexpr int m = 16 * warps_m * m_groups, n = 32 * warps_n * n_groups;
-};
-using Large = Shape<4, 2, 2, 2, true>;   // 128 × 128, 256 threads
-using Small = Shape<2, 2, 2, 1, false>;  // 64 × 64, 128 threads
-using LargeUnits = Shape<4, 2, 2, 2, true, true>;
-using SmallUnits = Shape<2, 2, 2, 1, false, true>;
-
-/// A thread's 4 elements of a panel of `rows` × `depth` on their way from global to shared memory, where it lies as
-/// [depth][rows + 4]: so 16 rows written by a warp at 2 depths fall into different banks ([rows + 8] for matrix units,
-/// which read 8 rows at 4 depths). Whole: what is contiguous has
-/// a multiple of 4 elements, aligned, so that 4 lie inside or outside together.
-template <class T, int rows, int depth, int threads, bool along_depth, bool whole, bool units>
+/// A thread's 4 elements of a panel of `rows` on their way from global to shared memory. In the whole shape what is
+/// contiguous has a multiple of 4 elements, aligned, so that 4 lie inside or outside together.
+template <class T, class S, int rows, bool along_depth>
 struct Courier {
-  static constexpr int pitch = rows + (units ? 8 : 4);
-  static_assert(rows * depth == 4 * threads);
+  static constexpr int depth = S::depth, pitch = S::pitch(rows);
+  static constexpr bool whole = S::whole;
+  static_assert(rows * depth == 4 * S::threads);
   T const* from;
   int rows_left;  // from the first element on
   Four<T> held;
@@ -123,16 +99,7 @@ struct Place {
 };
 
 template <class T, class S, bool a_along_depth, bool b_along_depth>
-__global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
-                                              : sizeof(T) == 4  ? 5
-                                                                : 2) multiply_tiles(Task<T> x) {
-  using FromA = Courier<T, S::m, S::depth, S::threads, a_along_depth, S::whole, S::units>;
-  using FromB = Courier<T, S::n, S::depth, S::threads, b_along_depth, S::whole, S::units>;
-  HEED_SHARED(Four<T>, fours_a, 2 * S::depth * FromA::pitch / 4);  // aligned for whole Fours
-  HEED_SHARED(Four<T>, fours_b, 2 * S::depth * FromB::pitch / 4);
-  T* const shared_a = reinterpret_cast<T*>(fours_a);
-  T* const shared_b = reinterpret_cast<T*>(fours_b);
-
+__global__ void __launch_bounds__(S::threads, S::resident(sizeof(T))) multiply_tiles(Task<T> x) {
   int const m_tiles = int((x.a.rows + S::m - 1) / S::m), n_tiles = int((x.b.rows + S::n - 1) / S::n);
   int const z = int(blockIdx.x) / (m_tiles * n_tiles);
   Place const place(int(blockIdx.x) - z * m_tiles * n_tiles, m_tiles, n_tiles);
@@ -149,14 +116,8 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
   T const* const b =
       x.b.at + int64_t(j) * x.b.row_step + product * x.b.product_step + int64_t(next) * S::depth * x.b.depth_step;
 
-  int const lane = int(threadIdx.x % 32), warp = int(threadIdx.x / 32);
-  int const warp_m = warp / S::warps_n * 16 * S::m_groups, warp_n = warp % S::warps_n * 32 * S::n_groups;
-  int const own_m = warp_m + (S::units ? lane / 4 : lane / 8 * 4),
-            own_n = warp_n + (S::units ? lane / 4 : lane % 8 * 4);
-  T sum[S::units ? 1 : S::m_groups * 4][S::units ? 1 : S::n_groups * 4] = {};
-  T unit_sum[S::units ? S::m_groups : 1][S::units ? S::n_groups * 4 : 1][4] = {};
-  FromA from_a(x.a, a, m_left);
-  FromB from_b(x.b, b, n_left);
+  Courier<T, S, S::m, a_along_depth> from_a(x.a, a, m_left);
+  Courier<T, S, S::n, b_along_depth> from_b(x.b, b, n_left);
   int left = int(x.depth) - next * S::depth;  // of the product whose tiles are being fetched
   auto const fetch = [&] {
     from_a.fetch(x.a, left);
@@ -166,60 +127,17 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
     if (left <= 0) left = int(x.depth), from_a.from += x.a.next_product, from_b.from += x.b.next_product;
   };
 
-  if (count > 0) {
-    fetch();
-    from_a.store(shared_a);
-    from_b.store(shared_b);
-  }
-  int slot = 0;
-#pragma unroll 1
-  for (int tile = 0; tile < count; ++tile, slot ^= 1) {
-    __syncthreads();
-    bool const more = tile + 1 < count;
-    if (more) fetch();
-    T const* const ta = shared_a + slot * S::depth * FromA::pitch + own_m;
-    T const* const tb = shared_b + slot * S::depth * FromB::pitch + own_n;
-    if constexpr (S::units) {
-      uint32_t va[S::m_groups][4], vb[S::n_groups * 4][2];
-#pragma unroll
-      for (int r = 0; r < S::m_groups; ++r)
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          va[r][e] = mma::tf32(ta[(lane % 4 + e / 2 * 4) * FromA::pitch + r * 16 + e % 2 * 8]);
-#pragma unroll
-      for (int c = 0; c < S::n_groups * 4; ++c)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) vb[c][e] = mma::tf32(tb[(lane % 4 + e * 4) * FromB::pitch + c * 8]);
-#pragma unroll
-      for (int r = 0; r < S::m_groups; ++r)
-#pragma unroll
-        for (int c = 0; c < S::n_groups * 4; ++c) mma::m16n8k8_tf32(unit_sum[r][c], va[r], vb[c]);
-    } else {
-#pragma unroll
-      for (int d = 0; d < S::depth; ++d) {
-        Four<T> va[S::m_groups], vb[S::n_groups];
-#pragma unroll
-        for (int g = 0; g < S::m_groups; ++g) va[g] = *reinterpret_cast<Four<T> const*>(ta + d * FromA::pitch + g * 16);
-#pragma unroll
-        for (int g = 0; g < S::n_groups; ++g) vb[g] = *reinterpret_cast<Four<T> const*>(tb + d * FromB::pitch + g * 32);
-#pragma unroll
-        for (int r = 0; r < S::m_groups * 4; ++r)
-#pragma unroll
-          for (int c = 0; c < S::n_groups * 4; ++c) sum[r][c] += va[r / 4].x[r % 4] * vb[c / 4].x[c % 4];
-      }
-    }
-    // The other half was read before the barrier above.
-    if (more) {
-      from_a.store(shared_a + (slot ^ 1) * S::depth * FromA::pitch);
-      from_b.store(shared_b + (slot ^ 1) * S::depth * FromB::pitch);
-    }
-  }
+  Tile<T, S> tile;
+  tile.multiply(count, fetch, [&](T* to_a, T* to_b) {
+    from_a.store(to_a);
+    from_b.store(to_b);
+  });
 
   bool const whole_sum = !x.parts;
   T* const c = whole_sum ? x.c + z * x.c_step : x.parts + (int64_t(z) * gridDim.y + blockIdx.y) * x.a.rows * x.b.rows;
   int64_t const c_row = whole_sum ? x.c_row : x.b.rows;
   // `count` neighbours of C, where they are.
-  auto const write = [&]<int count>(int row, int column, T const(&from)[count]) {
+  tile.each_run([&]<int count>(int row, int column, T const(&from)[count]) {
     if (row >= m_left) return;
     T* const to = c + int64_t(i + row) * c_row + (j + column);
     struct alignas(count * sizeof(T) < 16 ? count * sizeof(T) : 16) Some {
@@ -242,28 +160,7 @@ __global__ void __launch_bounds__(S::threads, S::threads == 256 ? 2
       for (int e = 0; e < count; ++e)
         if (column + e < n_left) to[e] = value.x[e];
     }
-  };
-  if constexpr (S::units) {
-#pragma unroll
-    for (int r = 0; r < S::m_groups; ++r)
-#pragma unroll
-      for (int g = 0; g < S::n_groups * 4; ++g)
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          T const pair[2] = {unit_sum[r][g][2 * h], unit_sum[r][g][2 * h + 1]};
-          write(warp_m + r * 16 + mma::row(2 * h), warp_n + g * 8 + mma::column(0), pair);
-        }
-  } else {
-#pragma unroll
-    for (int r = 0; r < S::m_groups * 4; ++r)
-#pragma unroll
-      for (int g = 0; g < S::n_groups; ++g) {
-        T four[4];
-#pragma unroll
-        for (int e = 0; e < 4; ++e) four[e] = sum[r][g * 4 + e];
-        write(own_m + r / 4 * 16 + r % 4, own_n + g * 32, four);
-      }
-  }
+  });
 }
 
 /// C = (C) + Σ parts + bias, in their order.
@@ -303,14 +200,9 @@ void run(Task<T> x, int64_t batch) {
     side->tile_step = S::depth * side->depth_step;
     side->next_product = side->product_step - ceil_div(x.depth, S::depth) * side->tile_step;
   }
-  // Few tiles and a long sum: parts of it, by shape.
-  int64_t parts = 1;
-  if (tiles < 96 && x.depth_tiles >= 64) {
-    int64_t const wanted = ceil_div(192, tiles), most = x.depth_tiles / 16;
-    parts = wanted < most ? wanted : most;
-  }
-  x.part_tiles = parts > 1 ? int(ceil_div(x.depth_tiles, parts)) : x.depth_tiles;
-  if (parts > 1) parts = ceil_div(x.depth_tiles, x.part_tiles);
+  DepthSplit const split(tiles, x.depth_tiles);
+  int64_t const parts = split.parts;
+  x.part_tiles = int(split.size);
   DeviceScratch<T> room(parts > 1 ? parts * batch * x.a.rows * x.b.rows : 0);
   x.parts = parts > 1 ? room.data() : nullptr;
   T const* const c = parts > 1 ? x.parts : x.c;
@@ -327,7 +219,8 @@ void run(Task<T> x, int64_t batch) {
   }
 }
 
-template <class T>
+/// `units`: on the matrix units, operands rounded to tf32.
+template <class T, bool units = false>
 void gemm_batched(GemmArgs<T> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step) {
   GemmArgs<T> g = first;
   if (batch <= 0 || g.m <= 0 || g.n <= 0) return;
@@ -347,11 +240,13 @@ void gemm_batched(GemmArgs<T> const& first, int64_t batch, int64_t a_step, int64
   };
   bool const large = whole(x.a, x.depth) && whole(x.b, x.depth) && g.m > 64 && g.n > 64 &&
                      ceil_div(g.m, 128) * ceil_div(g.n, 128) * batch >= 96;
-  if constexpr (sizeof(T) == 4) {
-    if (tf32_products()) return large ? run<T, LargeUnits>(x, batch) : run<T, SmallUnits>(x, batch);
-    if (large) return run<T, Large>(x, batch);
+  if constexpr (units) {
+    large ? run<T, LargeUnitTile>(x, batch) : run<T, SmallUnitTile>(x, batch);
+  } else {
+    if constexpr (sizeof(T) == 4)
+      if (large) return run<T, LargeTile>(x, batch);
+    run<T, SmallTile>(x, batch);
   }
-  run<T, Small>(x, batch);
 }
 
 template <class T>
@@ -360,6 +255,11 @@ void gemm(GemmArgs<T> const& g) {
 }
 
 }  // namespace
+
+void gemm_tf32(GemmArgs<float> const& g) { gemm_tf32_batched(g, 1, 0, 0, 0); }
+void gemm_tf32_batched(GemmArgs<float> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step) {
+  gemm_batched<float, true>(first, batch, a_step, b_step, c_step);
+}
 
 extern GemmKernels const device_gemm_kernels;
 constinit GemmKernels const device_gemm_kernels{

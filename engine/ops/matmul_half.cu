@@ -4,6 +4,7 @@
 #include <heed/engine/cuda/kernel.h>
 #include <heed/engine/cuda/launch.h>
 #include <heed/engine/cuda/mma.h>
+#include <heed/engine/half.h>
 #include <heed/engine/ops/matmul_half.h>
 
 namespace heed {
@@ -22,11 +23,11 @@ struct Panel {
   bool aligned;
 };
 
-template <class E, class Out>
+template <class E>
 struct Task {
   Panel<E> a, b;
   int64_t m, n, k, summed;
-  Out* c;
+  E* c;
   int64_t c_row, c_step;
   E const* bias;
   bool accumulate, pairs;  // pairs: two neighbours of C may be written at once
@@ -93,23 +94,9 @@ struct Stage {
 
 __device__ inline int clipped(int64_t x, int most) { return x < most ? int(x) : most; }
 
-__device__ inline float widened(float x) { return x; }
-template <class E>
-__device__ inline float widened(E x) {
-  return float(x);
-}
-
-template <class Out>
-__device__ inline void write_pair(Out* to, float first, float second) {
-  if constexpr (sizeof(Out) == 4)
-    *reinterpret_cast<float2*>(to) = make_float2(first, second);
-  else
-    *reinterpret_cast<uint32_t*>(to) = mma::pack<Out>(first, second);
-}
-
 /// A block computes 2·side × 2·side, a warp side × side.
-template <class E, class Out, int side, bool aligned, bool a_along_depth, bool b_along_depth>
-__global__ void __launch_bounds__(threads, side == 64 ? 2 : 4) multiply_tiles(Task<E, Out> x) {
+template <class E, int side, bool aligned, bool a_along_depth, bool b_along_depth>
+__global__ void __launch_bounds__(threads, side == 64 ? 2 : 4) multiply_tiles(Task<E> x) {
   using A = Stage<E, 2 * side, a_along_depth, aligned>;
   using B = Stage<E, 2 * side, b_along_depth, aligned>;
   HEED_DYNAMIC_SHARED(uint16_t, shared);
@@ -183,21 +170,21 @@ __global__ void __launch_bounds__(threads, side == 64 ? 2 : 4) multiply_tiles(Ta
         int const row = own_m + r * 16 + mma::row(2 * h), column = own_n + c * 8 + mma::column(0);
         if (row >= m_left || column >= n_left) continue;
         bool const second = column + 1 < n_left;
-        Out* const to = x.c + z * x.c_step + (i + row) * x.c_row + j + column;
+        E* const to = x.c + z * x.c_step + (i + row) * x.c_row + j + column;
         float value[2] = {sum[r][c][2 * h], sum[r][c][2 * h + 1]};
         if (x.accumulate) {
-          value[0] += widened(to[0]);
-          if (second) value[1] += widened(to[1]);
+          value[0] += float(to[0]);
+          if (second) value[1] += float(to[1]);
         }
         if (x.bias) {
           value[0] += float(x.bias[j + column]);
           if (second) value[1] += float(x.bias[j + column + 1]);
         }
         if (x.pairs && second) {
-          write_pair(to, value[0], value[1]);
+          *reinterpret_cast<uint32_t*>(to) = mma::pack<E>(value[0], value[1]);
         } else {
-          to[0] = Out(value[0]);
-          if (second) to[1] = Out(value[1]);
+          to[0] = E(value[0]);
+          if (second) to[1] = E(value[1]);
         }
       }
 }
@@ -214,13 +201,13 @@ Panel<E> panel(E const* at, int64_t row_step, int64_t depth_step, int64_t rows, 
               reinterpret_cast<uintptr_t>(at) % 16 == 0};
 }
 
-template <int side, bool aligned, class E, class Out>
-void run(Task<E, Out> const& x, int64_t batch) {
+template <int side, bool aligned, class E>
+void run(Task<E> const& x, int64_t batch) {
   bool const a = x.a.depth_step == 1, b = x.b.depth_step == 1;
   auto const kernel =
-      a   ? b ? multiply_tiles<E, Out, side, aligned, true, true> : multiply_tiles<E, Out, side, aligned, true, false>
-        : b ? multiply_tiles<E, Out, side, aligned, false, true>
-          : multiply_tiles<E, Out, side, aligned, false, false>;
+      a   ? b ? multiply_tiles<E, side, aligned, true, true> : multiply_tiles<E, side, aligned, true, false>
+        : b ? multiply_tiles<E, side, aligned, false, true>
+          : multiply_tiles<E, side, aligned, false, false>;
   int64_t const tiles = ceil_div(x.m, 2 * side) * ceil_div(x.n, 2 * side) * batch;
   size_t const shared = size_t(stages) * 2 * (2 * side * tile_k) * sizeof(uint16_t);
   launch(kernel, "gemm_half", in_a_row(tiles), {threads}, shared, x);
@@ -228,10 +215,9 @@ void run(Task<E, Out> const& x, int64_t batch) {
 
 }  // namespace
 
-template <class E, class Out>
-void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step,
-                       int tile) {
-  HalfGemmArgs<E, Out> g = first;
+template <class E>
+void gemm_half(GemmArgs<E> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step, int tile) {
+  GemmArgs<E> g = first;
   if (batch <= 0 || g.m <= 0 || g.n <= 0) return;
   if (g.k < 0) g.k = 0;
   int64_t summed = 1;
@@ -242,12 +228,12 @@ void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t
   check(double(g.k) * double(summed) < 6e10, "gemm", [] {
     return Complaint{"expected sums of fewer than 6e10 products", "split the summed axis"};
   });
-  Task<E, Out> x{};
+  Task<E> x{};
   x.a = panel(g.a, g.a_row, g.a_col, g.m, g.k, a_step);
   x.b = panel(g.b, g.b_col, g.b_row, g.n, g.k, b_step);
   x.m = g.m, x.n = g.n, x.k = g.k, x.summed = summed;
   x.c = g.c, x.c_row = g.c_row, x.c_step = c_step, x.bias = g.bias, x.accumulate = g.accumulate;
-  x.pairs = reinterpret_cast<uintptr_t>(g.c) % (2 * sizeof(Out)) == 0 && g.c_row % 2 == 0 && c_step % 2 == 0;
+  x.pairs = reinterpret_cast<uintptr_t>(g.c) % (2 * sizeof(E)) == 0 && g.c_row % 2 == 0 && c_step % 2 == 0;
   bool const aligned = x.a.aligned && x.b.aligned;
   if (tile == 0) tile = g.m > 64 && g.n > 64 && ceil_div(g.m, 128) * ceil_div(g.n, 128) * batch >= 64 ? 128 : 64;
   if (!aligned)
@@ -257,20 +243,25 @@ void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t batch, int64_t
   else
     run<32, true>(x, batch);
 }
+template void gemm_half(GemmArgs<float16> const&, int64_t, int64_t, int64_t, int64_t, int);
+template void gemm_half(GemmArgs<bfloat16> const&, int64_t, int64_t, int64_t, int64_t, int);
 
-template <class E, class Out>
-void gemm_half(HalfGemmArgs<E, Out> const& g) {
-  gemm_half_batched(g, 1, 0, 0, 0);
+namespace {
+
+template <class E>
+void gemm(GemmArgs<E> const& g) {
+  gemm_half(g, 1, 0, 0, 0);
+}
+template <class E>
+void gemm_batched(GemmArgs<E> const& first, int64_t batch, int64_t a_step, int64_t b_step, int64_t c_step) {
+  gemm_half(first, batch, a_step, b_step, c_step);
 }
 
-#define HEED_HALF_GEMM(E, Out)                            \
-  template void gemm_half(HalfGemmArgs<E, Out> const& g); \
-  template void gemm_half_batched(HalfGemmArgs<E, Out> const& first, int64_t, int64_t, int64_t, int64_t, int);
-HEED_HALF_GEMM(bfloat16, float)
-HEED_HALF_GEMM(bfloat16, bfloat16)
-HEED_HALF_GEMM(float16, float)
-HEED_HALF_GEMM(float16, float16)
-#undef HEED_HALF_GEMM
+}  // namespace
+
+extern MatrixUnitKernels const device_matrix_unit_kernels;
+constinit MatrixUnitKernels const device_matrix_unit_kernels{
+    {gemm<float16>, gemm_batched<float16>}, {gemm<bfloat16>, gemm_batched<bfloat16>}, {gemm_tf32, gemm_tf32_batched}};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

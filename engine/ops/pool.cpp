@@ -1,5 +1,6 @@
 // Pooling. A mean over windows is a sum along each axis in turn; a maximum is read back by index.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -14,14 +15,6 @@
 
 namespace heed {
 namespace {
-
-/// Window i of an axis holds elements first[i], first[i] + step, … < last[i], and `covers[i]` places where padding
-/// counts.
-struct Windows {
-  int64_t step = 1;
-  std::vector<int64_t> first, last, covers;
-  int64_t size() const { return int64_t(first.size()); }
-};
 
 struct PoolOptions {
   Spatial stride, padding = 0, dilation = 1;
@@ -48,15 +41,7 @@ std::vector<Windows> sliding(char const* op, Tensor const& x, int axes, Spatial 
                                    x.rank() - axes + a, to_string(x.shape()), pad),
                        "use a smaller kernel or dilation, or more padding"};
     });
-    Windows& w = all[size_t(a)];
-    w.step = dilation[a];
-    for (int64_t i = 0; i < out; ++i) {
-      int64_t const start = i * stride[a] - pad;
-      int64_t const skipped = start < 0 ? (-start + w.step - 1) / w.step * w.step : 0;
-      w.first.push_back(start + skipped);
-      w.last.push_back(std::min(start + reach, in));
-      w.covers.push_back(std::min(start + reach, in + pad) - start);
-    }
+    all[size_t(a)] = {in, out, stride[a], reach, dilation[a], pad};
   }
   return all;
 }
@@ -65,20 +50,15 @@ std::vector<Windows> adaptive(char const* op, Tensor const& x, int axes, Spatial
   Dims const out = per_axis(op, "output size", sizes, axes, -1);
   std::vector<Windows> all(static_cast<size_t>(axes));
   for (int a = 0; a < axes; ++a) {
-    int64_t const in = x.size(a - axes), n = out[a] < 0 ? in : out[a];
-    Windows& w = all[size_t(a)];
-    for (int64_t i = 0; i < n; ++i) {
-      w.first.push_back(i / n * in + i % n * in / n);
-      w.last.push_back(((i + 1) * in + n - 1) / n);
-      w.covers.push_back(w.last.back() - w.first.back());
-    }
+    int64_t const in = x.size(a - axes);
+    all[size_t(a)] = {.in = in, .count = out[a] < 0 ? in : out[a], .stride = 0};
   }
   return all;
 }
 
 Shape pooled_shape(Tensor const& x, std::vector<Windows> const& windows) {
   Shape shape = x.shape();
-  for (size_t a = 0; a < windows.size(); ++a) shape[x.rank() - int(windows.size()) + int(a)] = windows[a].size();
+  for (size_t a = 0; a < windows.size(); ++a) shape[x.rank() - int(windows.size()) + int(a)] = windows[a].count;
   return shape;
 }
 
@@ -93,15 +73,15 @@ struct Run {
   int64_t low = 0, high = 0, stride = 1, taps = 0;
 };
 Run longest_run(Windows const& w) {
-  auto const taps = [&](size_t i) { return (w.last[i] - w.first[i] + w.step - 1) / w.step; };
+  auto const taps = [&](int64_t i) { return (w.last(i) - w.first(i) + w.step - 1) / w.step; };
   Run best;
-  for (size_t low = 0; low < w.first.size();) {
-    size_t high = low + 1;
-    while (high < w.first.size() && taps(high) == taps(low) &&
-           w.first[high] - w.first[high - 1] == w.first[low + 1] - w.first[low])
+  for (int64_t low = 0; low < w.count;) {
+    int64_t high = low + 1;
+    while (high < w.count && taps(high) == taps(low) &&
+           w.first(high) - w.first(high - 1) == w.first(low + 1) - w.first(low))
       ++high;
-    if (int64_t(high - low) > best.high - best.low)
-      best = {int64_t(low), int64_t(high), high - low > 1 ? w.first[low + 1] - w.first[low] : 1, taps(low)};
+    if (high - low > best.high - best.low)
+      best = {low, high, high - low > 1 ? w.first(low + 1) - w.first(low) : 1, taps(low)};
     low = high;
   }
   return best;
@@ -110,20 +90,20 @@ Run longest_run(Windows const& w) {
 /// The first of the largest elements of each window, or its last NaN. A window whose every tap falls into the padding
 /// (dilation can step over all of x) gives the lowest value and index −1.
 template <class T>
-void maxima(std::array<Windows, 3> const& w, std::array<int64_t, 3> const& in, int64_t planes, T const* x, T* y,
-            int64_t* index) {
-  int64_t const wide = w[2].size(), positions = w[0].size() * w[1].size() * wide, size = in[0] * in[1] * in[2];
-  auto const one = [&](T const* from, size_t oz, size_t oy, size_t ox, T& value, int64_t& at) {
-    at = (w[0].first[oz] * in[1] + w[1].first[oy]) * in[2] + w[2].first[ox];
-    bool const some =
-        w[0].first[oz] < w[0].last[oz] && w[1].first[oy] < w[1].last[oy] && w[2].first[ox] < w[2].last[ox];
+void maxima(Windows const (&w)[3], int64_t planes, T const* x, T* y, int64_t* index) {
+  int64_t const wide = w[2].count, positions = w[0].count * w[1].count * wide, size = w[0].in * w[1].in * w[2].in;
+  auto const one = [&](T const* from, int64_t oz, int64_t oy, int64_t ox, T& value, int64_t& at) {
+    int64_t const first[] = {w[0].first(oz), w[1].first(oy), w[2].first(ox)},
+                  last[] = {w[0].last(oz), w[1].last(oy), w[2].last(ox)};
+    at = (first[0] * w[1].in + first[1]) * w[2].in + first[2];
+    bool const some = first[0] < last[0] && first[1] < last[1] && first[2] < last[2];
     using Limits = std::numeric_limits<T>;
     T best = some ? from[at] : Limits::has_infinity ? T(-Limits::infinity()) : Limits::lowest();
     if (!some) at = -1;
-    for (int64_t z = w[0].first[oz]; z < w[0].last[oz]; z += w[0].step)
-      for (int64_t yy = w[1].first[oy]; yy < w[1].last[oy]; yy += w[1].step) {
-        int64_t const row = (z * in[1] + yy) * in[2];
-        for (int64_t xx = w[2].first[ox]; xx < w[2].last[ox]; xx += w[2].step) {
+    for (int64_t z = first[0]; z < last[0]; z += w[0].step)
+      for (int64_t yy = first[1]; yy < last[1]; yy += w[1].step) {
+        int64_t const row = (z * w[1].in + yy) * w[2].in;
+        for (int64_t xx = first[2]; xx < last[2]; xx += w[2].step) {
           T const here = from[row + xx];
           if (here > best || here != here) best = here, at = row + xx;
         }
@@ -139,39 +119,57 @@ void maxima(std::array<Windows, 3> const& w, std::array<int64_t, 3> const& in, i
     std::vector<int64_t> tap;
     for (int64_t plane = begin; plane < end; ++plane) {
       T const* const from = x + plane * size;
-      for (size_t oz = 0; oz < w[0].first.size(); ++oz) {
-        int64_t const p = plane * positions + int64_t(oz) * w[1].size() * wide;
+      for (int64_t oz = 0; oz < w[0].count; ++oz) {
+        int64_t const p = plane * positions + oz * w[1].count * wide;
         if constexpr (std::is_floating_point_v<T>) {
           tap.clear();
-          for (int64_t z = w[0].first[oz]; z < w[0].last[oz]; z += w[0].step)
+          for (int64_t z = w[0].first(oz), end = w[0].last(oz); z < end; z += w[0].step)
             for (int64_t ty = 0; ty < rows.taps; ++ty)
               for (int64_t tx = 0; tx < columns.taps; ++tx)
-                tap.push_back((z * in[1] + ty * w[1].step) * in[2] + tx * w[2].step);
+                tap.push_back((z * w[1].in + ty * w[1].step) * w[2].in + tx * w[2].step);
           if (!tap.empty()) {
             int64_t const at = p + rows.low * wide + columns.low;
-            kernels<PoolKernels>().of<T>().maxima(
-                {.x = from,
-                 .first = w[1].first[size_t(rows.low)] * in[2] + w[2].first[size_t(columns.low)],
-                 .x_row = rows.stride * in[2],
-                 .stride = columns.stride,
-                 .tap = tap.data(),
-                 .taps = int64_t(tap.size()),
-                 .rows = rows.high - rows.low,
-                 .n = columns.high - columns.low,
-                 .y = y + at,
-                 .index = index + at,
-                 .y_row = wide});
+            kernels<PoolKernels>().of<T>().maxima({.x = from,
+                                                   .first = w[1].first(rows.low) * w[2].in + w[2].first(columns.low),
+                                                   .x_row = rows.stride * w[2].in,
+                                                   .stride = columns.stride,
+                                                   .tap = tap.data(),
+                                                   .taps = int64_t(tap.size()),
+                                                   .rows = rows.high - rows.low,
+                                                   .n = columns.high - columns.low,
+                                                   .y = y + at,
+                                                   .index = index + at,
+                                                   .y_row = wide});
           }
         }
-        for (int64_t oy = 0; oy < w[1].size(); ++oy)
+        for (int64_t oy = 0; oy < w[1].count; ++oy)
           for (int64_t ox = 0; ox < wide; ++ox) {
             bool const inner = oy >= rows.low && oy < rows.high && !tap.empty();
             if (inner && ox == columns.low) ox = columns.high;
-            if (ox < wide) one(from, oz, size_t(oy), size_t(ox), y[p + oy * wide + ox], index[p + oy * wide + ox]);
+            if (ox < wide) one(from, oz, oy, ox, y[p + oy * wide + ox], index[p + oy * wide + ox]);
           }
       }
     }
   });
+}
+
+/// dx [planes, elements of a plane] from g and index [planes, windows].
+Tensor spread_maxima(Tensor const& g, Tensor const& index, std::array<Windows, 3> const& w) {
+  int64_t const planes = g.size(0), n = g.size(1), size = w[0].in * w[1].in * w[2].in;
+  if (g.device().is_cpu()) return scatter_planes(g.unsqueeze(1), index, size).squeeze(1);
+  Tensor dx({planes, size}, g.dtype(), g.device());
+  Tensor const from = g.detach().contiguous(), where = index.contiguous();
+  Observed const watch("max_pool_backward", {&from, &where}, {&dx});
+  dispatch_floating("max_pool", g.dtype(), [&]<class T>(Type<T>) {
+    device_kernels<DevicePoolKernels>(g.device(), "max_pool")
+        .of<T>()
+        .spread({w[0], w[1], w[2]}, planes, from.address<T>(), where.address<int64_t>(), dx.address<T>());
+  });
+  if (tracked(g))
+    record("max_pool_backward", dx, {&g}, [index = Saved(where), planes, n](Tensor const& h, Node const& node) {
+      return std::array{gather_planes(h.unsqueeze(1), index.get(node)).reshape({planes, n})};
+    });
+  return dx;
 }
 
 std::pair<Tensor, Tensor> max_pool(char const* op, Tensor const& x, std::vector<Windows> const& windows) {
@@ -184,27 +182,35 @@ std::pair<Tensor, Tensor> max_pool(char const* op, Tensor const& x, std::vector<
   }
   int const axes = int(windows.size()), lead = x.rank() - axes;
   Shape const shape = pooled_shape(x, windows);
-  Tensor y(shape, x.dtype()), index(shape, Dtype::i64);
+  Device const device = x.device();
+  if (!device.is_cpu() && !is_floating(x.dtype()) && x.dtype() != Dtype::i64) {
+    auto const [y, index] = max_pool(op, x.to(Dtype::i64), windows);
+    return {y.to(x.dtype()), index};
+  }
+  Tensor y(shape, x.dtype(), device), index(shape, Dtype::i64, device);
   Observed const watch("max_pool", {&x}, {&y, &index});
   Tensor const from = x.detach().contiguous();
   std::array<Windows, 3> w;
-  std::array<int64_t, 3> in{1, 1, 1};
-  for (int a = 0; a < 3; ++a) {
-    if (a < 3 - axes)
-      w[size_t(a)] = {1, {0}, {1}, {1}};
+  std::copy(windows.begin(), windows.end(), w.end() - axes);
+  int64_t const planes = product(shape, 0, lead), n = product(shape, lead, x.rank());
+  auto const run = [&]<class T>(auto const& kernel, Type<T>) {
+    kernel({w[0], w[1], w[2]}, planes, from.address<T>(), y.address<T>(), index.address<int64_t>());
+  };
+  if (y.numel() == 0) {
+  } else if (device.is_cpu()) {
+    dispatch(x.dtype(), [&]<class T>(Type<T> type) { run(maxima<T>, type); });
+  } else {
+    auto const& kernels = device_kernels<DevicePoolKernels>(device, op);
+    if (x.dtype() == Dtype::i64)
+      run(kernels.maxima_i64, Type<int64_t>{});
     else
-      w[size_t(a)] = windows[size_t(a - 3 + axes)], in[size_t(a)] = x.size(a - 3);
+      dispatch_floating(op, x.dtype(), [&]<class T>(Type<T> type) { run(kernels.of<T>().maxima, type); });
   }
-  int64_t const planes = product(shape, 0, lead), size = in[0] * in[1] * in[2], n = product(shape, lead, x.rank());
-  if (y.numel() > 0)
-    dispatch(x.dtype(), [&]<class T>(Type<T>) {
-      maxima(w, in, planes, static_cast<T const*>(from.raw()), static_cast<T*>(y.raw()), index.data<int64_t>());
-    });
   if (tracked(x) && is_floating(x.dtype()))
     record("max_pool", y, {&x},
-           [index = Saved(index), planes, size, n, shape = x.shape()](Tensor const& g, Node const& node) {
+           [index = Saved(index), w, planes, n, shape = x.shape()](Tensor const& g, Node const& node) {
              return std::array{
-                 scatter_planes(g.reshape({planes, 1, n}), index.get(node).reshape({planes, n}), size).reshape(shape)};
+                 spread_maxima(g.reshape({planes, n}), index.get(node).reshape({planes, n}), w).reshape(shape)};
            });
   return {y, index};
 }
@@ -228,8 +234,8 @@ Tensor window_sums(Tensor const& x, std::vector<Windows> const& windows) {
     int const axis = int(a) - int(windows.size());
     auto map = std::make_shared<AxisMap>();
     map->in = x.size(axis);
-    for (size_t i = 0; i < windows[a].first.size(); ++i) {
-      for (int64_t t = windows[a].first[i]; t < windows[a].last[i]; ++t) map->add(t, 1);
+    for (int64_t i = 0; i < windows[a].count; ++i) {
+      for (int64_t t = windows[a].first(i), end = windows[a].last(i); t < end; ++t) map->add(t, 1);
       map->end_output();
     }
     y = map_axis(y, axis, map);
@@ -238,28 +244,18 @@ Tensor window_sums(Tensor const& x, std::vector<Windows> const& windows) {
 }
 
 /// How many elements each window holds (or covers, with padding): the spatial shape of the result.
-Tensor window_counts(std::vector<Windows> const& windows, bool with_padding, Dtype dtype) {
+Tensor window_counts(std::vector<Windows> const& windows, bool with_padding, Tensor const& like) {
   Tensor all;
   for (size_t a = 0; a < windows.size(); ++a) {
     Windows const& w = windows[a];
     std::vector<int64_t> counts;
-    for (size_t i = 0; i < w.first.size(); ++i) counts.push_back(with_padding ? w.covers[i] : w.last[i] - w.first[i]);
+    for (int64_t i = 0; i < w.count; ++i) counts.push_back(with_padding ? w.covers(i) : w.last(i) - w.first(i));
     Shape shape = Dims::filled(int(windows.size()), 1);
-    shape[int(a)] = w.size();
-    Tensor const one = tensor(counts, shape).to(dtype);
+    shape[int(a)] = w.count;
+    Tensor const one = tensor(counts, shape).to(like.dtype()).to(like.device());
     all = a ? all * one : one;
   }
   return all;
-}
-
-/// Towards zero.
-Tensor divide_integers(Tensor const& sums, Tensor const& counts) {
-  Tensor y = sums.clone();
-  Tensor const by = counts.expand(sums.shape()).contiguous();
-  int64_t* const to = y.data<int64_t>();
-  int64_t const* const divisor = by.data<int64_t>();
-  for (int64_t i = 0, n = y.numel(); i < n; ++i) to[i] /= divisor[i];
-  return y;
 }
 
 Tensor mean_of_windows(char const* op, Tensor const& x, std::vector<Windows> const& windows, bool with_padding,
@@ -269,8 +265,8 @@ Tensor mean_of_windows(char const* op, Tensor const& x, std::vector<Windows> con
     detail::unsupported_dtype(op, x.dtype(), "a floating type or i64");
   Tensor const sums = window_sums(x, windows);
   Tensor const counts =
-      divisor ? full({1}, double(divisor)).to(x.dtype()) : window_counts(windows, with_padding, x.dtype());
-  return x.dtype() == Dtype::i64 ? divide_integers(sums, counts) : sums / counts;
+      divisor ? full({1}, double(divisor), x.dtype(), x.device()) : window_counts(windows, with_padding, x);
+  return x.dtype() == Dtype::i64 ? div(sums, counts, Rounding::trunc) : sums / counts;
 }
 
 Tensor sliding_mean(char const* op, int axes, Tensor const& x, Spatial const& kernel, AvgPoolOptions const& o) {
@@ -322,28 +318,17 @@ Tensor max_unpool(char const* op, int axes, Tensor const& x, Tensor const& indic
       shape[lead + a] = size[a];
     }
   }
-  Tensor y = zeros(shape, x.dtype(), x.device());
-  Observed const watch("max_unpool", {&x, &indices}, {&y});
-  Tensor const from = x.detach().contiguous(), where = indices.contiguous();
   int64_t const planes = product(shape, 0, lead), size = product(shape, lead, x.rank());
-  int64_t const n = product(x.shape(), lead, x.rank()), *const at = where.data<int64_t>();
+  int64_t const n = product(x.shape(), lead, x.rank());
+  Tensor const here = indices.to(cpu).contiguous();  // on other devices too nothing must be written elsewhere
+  int64_t const* const at = here.data<int64_t>();
   for (int64_t i = 0; i < planes * n; ++i)
     check(at[i] >= 0 && at[i] < size, op, [&] {
       return Complaint{fmt::format("index {} is outside a result of shape {}", at[i], to_string(shape)),
                        fmt::format("use 0 to {}", size - 1)};
     });
-  dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
-    T const* const source = from.data<T>();
-    T* const target = y.data<T>();
-    for (int64_t i = 0; i < planes * n; ++i) target[i / n * size + at[i]] = source[i];
-  });
-  if (tracked(x))
-    record("max_unpool", y, {&x},
-           [index = Saved(where), planes, size, n, shape = x.shape()](Tensor const& g, Node const& node) {
-             return std::array{
-                 gather_planes(g.reshape({planes, 1, size}), index.get(node).reshape({planes, n})).reshape(shape)};
-           });
-  return y;
+  common_device(op, {&x, &indices});
+  return place_planes(x.reshape({planes, 1, n}), indices.reshape({planes, n}), size).reshape(shape);
 }
 
 }  // namespace

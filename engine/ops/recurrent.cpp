@@ -1,15 +1,15 @@
 // Recurrent layers. The products with all inputs of a layer are one matrix product; the steps of one direction of one
 // layer are one entry of the tape.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/matmul.h>
 #include <heed/engine/ops/recurrent.h>
 #include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
-
-#include <cstring>
 
 namespace heed {
 namespace {
@@ -24,6 +24,7 @@ struct Run {
   Recurrence kind;
   bool reverse;
   int64_t steps, batch, width;
+  Device device;
 
   int64_t gates() const { return gates_of(kind); }
   int64_t state() const { return batch * width; }
@@ -33,21 +34,23 @@ struct Run {
 
 /// c [m, n] (+)= a [m, k]·b, b read with the given strides.
 template <class T>
-void multiply(int64_t m, int64_t n, int64_t k, T const* a, T const* b, int64_t b_row, int64_t b_col, T* c,
-              bool accumulate, T const* bias = nullptr) {
-  kernels<GemmKernels>().of<T>().gemm({.m = m,
-                                       .n = n,
-                                       .k = k,
-                                       .a = a,
-                                       .a_row = k,
-                                       .a_col = 1,
-                                       .b = b,
-                                       .b_row = b_row,
-                                       .b_col = b_col,
-                                       .c = c,
-                                       .c_row = n,
-                                       .bias = bias,
-                                       .accumulate = accumulate});
+void multiply(Run const& run, int64_t m, int64_t n, int64_t k, T const* a, T const* b, int64_t b_row, int64_t b_col,
+              T* c, bool accumulate, T const* bias = nullptr) {
+  kernels<GemmKernels>(run.device, op_name(run.kind))
+      .of<T>()
+      .gemm({.m = m,
+             .n = n,
+             .k = k,
+             .a = a,
+             .a_row = k,
+             .a_col = 1,
+             .b = b,
+             .b_row = b_row,
+             .b_col = b_col,
+             .c = c,
+             .c_row = n,
+             .bias = bias,
+             .accumulate = accumulate});
 }
 
 /// What forward keeps: gates [T, B, 4H] (none of a simple layer) and, of an LSTM, all c [T, B, H].
@@ -58,25 +61,26 @@ struct Kept {
 template <class T>
 void forward(Run const& run, Tensor const& x, Tensor const& h0, Tensor const& c0, Tensor const& w, Tensor const& bias,
              Tensor const& y, Kept const& kept) {
-  auto const& k = kernels<RecurrentKernels>().of<T>();
+  auto const& k = kernels<RecurrentKernels>(run.device, op_name(run.kind)).of<T>();
   int64_t const n = run.width, sums = run.gates() * n, block = run.batch * sums, gate_block = run.batch * 4 * n;
   // [H, k·H]: the rows that a product with few rows on the left reads in order.
   Tensor const turned = w.t().contiguous();
-  Tensor const scratch({run.batch, sums}, x.dtype());
+  Tensor const scratch({run.batch, sums}, x.dtype(), run.device);
   for (int64_t s = 0; s < run.steps; ++s) {
     int64_t const t = run.at(s);
-    T const* const before = s == 0 ? h0.data<T>() : y.data<T>() + run.at(s - 1) * run.state();
-    T* const h = y.data<T>() + t * run.state();
-    T const* const here = x.data<T>() + t * block;
-    T* const to = run.kind == Recurrence::lstm ? kept.gates.data<T>() + t * gate_block : scratch.data<T>();
-    if (run.kind != Recurrence::gru) std::memcpy(to, here, size_t(block) * sizeof(T));
-    multiply(run.batch, sums, n, before, turned.data<T>(), sums, 1, to, run.kind != Recurrence::gru,
-             bias.defined() ? bias.data<T>() : nullptr);
+    T const* const before = s == 0 ? h0.address<T>() : y.address<T>() + run.at(s - 1) * run.state();
+    T* const h = y.address<T>() + t * run.state();
+    T const* const here = x.address<T>() + t * block;
+    T* const to = run.kind == Recurrence::lstm ? kept.gates.address<T>() + t * gate_block : scratch.address<T>();
+    if (int64_t const one = 1; run.kind != Recurrence::gru)
+      kernels<CopyKernels>(run.device, op_name(run.kind)).gather(here, &one, to, &block, 1, sizeof(T));
+    multiply(run, run.batch, sums, n, before, turned.address<T>(), sums, 1, to, run.kind != Recurrence::gru,
+             bias.defined() ? bias.address<T>() : nullptr);
     if (run.kind == Recurrence::lstm) {
-      T* const c = kept.c.data<T>() + t * run.state();
-      k.lstm(to, s == 0 ? c0.data<T>() : kept.c.data<T>() + run.at(s - 1) * run.state(), c, h, run.batch, n);
+      T* const c = kept.c.address<T>() + t * run.state();
+      k.lstm(to, s == 0 ? c0.address<T>() : kept.c.address<T>() + run.at(s - 1) * run.state(), c, h, run.batch, n);
     } else if (run.kind == Recurrence::gru) {
-      k.gru(here, to, before, kept.gates.data<T>() + t * gate_block, h, run.batch, n);
+      k.gru(here, to, before, kept.gates.address<T>() + t * gate_block, h, run.batch, n);
     } else {
       k.simple(to, h, run.kind == Recurrence::relu, run.batch, n);
     }
@@ -91,22 +95,22 @@ struct Gradients {
 template <class T>
 void backward(Run const& run, Tensor const& g, Tensor const& h0, Tensor const& c0, Tensor const& w, Tensor const& y,
               Kept const& kept, Gradients const& d) {
-  auto const& k = kernels<RecurrentKernels>().of<T>();
+  auto const& k = kernels<RecurrentKernels>(run.device, op_name(run.kind)).of<T>();
   int64_t const n = run.width, sums = run.gates() * n, block = run.batch * sums, gate_block = run.batch * 4 * n;
-  T* const dh = d.h0.data<T>();
+  T* const dh = d.h0.address<T>();
   for (int64_t s = run.steps; s-- > 0;) {
     int64_t const t = run.at(s), past = s == 0 ? 0 : run.at(s - 1) * run.state();
-    T const* const gy = g.data<T>() + t * run.state();
-    T* const ds = d.s.data<T>() + t * block;
+    T const* const gy = g.address<T>() + t * run.state();
+    T* const ds = d.s.address<T>() + t * block;
     if (run.kind == Recurrence::lstm)
-      k.lstm_backward(kept.gates.data<T>() + t * gate_block, s == 0 ? c0.data<T>() : kept.c.data<T>() + past,
-                      kept.c.data<T>() + t * run.state(), gy, dh, d.c0.data<T>(), ds, run.batch, n);
+      k.lstm_backward(kept.gates.address<T>() + t * gate_block, s == 0 ? c0.address<T>() : kept.c.address<T>() + past,
+                      kept.c.address<T>() + t * run.state(), gy, dh, d.c0.address<T>(), ds, run.batch, n);
     else if (run.kind == Recurrence::gru)
-      k.gru_backward(kept.gates.data<T>() + t * gate_block, s == 0 ? h0.data<T>() : y.data<T>() + past, gy, dh,
-                     d.x.data<T>() + t * block, ds, run.batch, n);
+      k.gru_backward(kept.gates.address<T>() + t * gate_block, s == 0 ? h0.address<T>() : y.address<T>() + past, gy, dh,
+                     d.x.address<T>() + t * block, ds, run.batch, n);
     else
-      k.simple_backward(y.data<T>() + t * run.state(), gy, dh, ds, run.kind == Recurrence::relu, run.batch, n);
-    multiply(run.batch, n, sums, static_cast<T const*>(ds), w.data<T>(), n, 1, dh, run.kind == Recurrence::gru);
+      k.simple_backward(y.address<T>() + t * run.state(), gy, dh, ds, run.kind == Recurrence::relu, run.batch, n);
+    multiply(run, run.batch, n, sums, static_cast<T const*>(ds), w.address<T>(), n, 1, dh, run.kind == Recurrence::gru);
   }
 }
 
@@ -124,15 +128,16 @@ Tensor weight_gradient(Run const& run, Tensor const& ds, Tensor const& h0, Tenso
 /// w [k·H, H], bias [k·H] of the states' sums, for a GRU.
 std::array<Tensor, 2> fused_recurrence(Recurrence kind, Tensor const& x_in, Tensor const& h0_in, Tensor const& c0_in,
                                        Tensor const& w_in, Tensor const& bias_in, bool reverse) {
-  Run const run{kind, reverse, x_in.size(0), x_in.size(1), h0_in.size(1)};
+  Device const device = common_device(op_name(kind), {&x_in, &h0_in, &c0_in, &w_in, &bias_in});
+  Run const run{kind, reverse, x_in.size(0), x_in.size(1), h0_in.size(1), device};
   auto const whole = [](Tensor const& t) { return t.defined() ? t.contiguous() : t; };
   Tensor const x = whole(x_in), h0 = whole(h0_in), c0 = whole(c0_in), w = whole(w_in), bias = whole(bias_in);
   Shape const states{run.steps, run.batch, run.width};
-  std::array<Tensor, 2> out{Tensor(states, x.dtype()), Tensor()};
+  std::array<Tensor, 2> out{Tensor(states, x.dtype(), device), Tensor()};
   Kept kept;
-  if (kind == Recurrence::lstm) kept.c = Tensor(states, x.dtype());
+  if (kind == Recurrence::lstm) kept.c = Tensor(states, x.dtype(), device);
   if (kind == Recurrence::lstm || kind == Recurrence::gru)
-    kept.gates = Tensor({run.steps, run.batch, 4 * run.width}, x.dtype());
+    kept.gates = Tensor({run.steps, run.batch, 4 * run.width}, x.dtype(), device);
   {
     NoGrad const off;
     Observed const watch(op_name(kind), {&x, &h0, &c0, &w, &bias}, {&out[0], &kept.gates, &kept.c});
@@ -161,8 +166,8 @@ std::array<Tensor, 2> fused_recurrence(Recurrence kind, Tensor const& x_in, Tens
         }
         Tensor const states = y.get(node), h = h0.get(node);
         Tensor const gy = g[0].defined() ? g[0].contiguous() : zeros_like(states);
-        Gradients d{Tensor(from.shape(), from.dtype()), {}, zeros_like(h), {}};
-        d.s = run.kind == Recurrence::gru ? Tensor(from.shape(), from.dtype()) : d.x;
+        Gradients d{Tensor(from.shape(), from.dtype(), run.device), {}, zeros_like(h), {}};
+        d.s = run.kind == Recurrence::gru ? Tensor(from.shape(), from.dtype(), run.device) : d.x;
         Kept const kept{gates.get(node), c.get(node)};
         if (run.kind == Recurrence::lstm) d.c0 = g[1].defined() ? g[1].clone() : zeros_like(h);
         Observed const watch(op_name(run.kind), {&gy, &from, &states, &kept.gates, &kept.c}, {&d.x, &d.h0});

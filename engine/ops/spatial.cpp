@@ -1,6 +1,7 @@
 // The linear maps that pooling, interpolation and sampling are made of: a sparse matrix along one axis, and reading
 // planes at indices, each with its adjoint.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops/spatial.h>
@@ -68,7 +69,71 @@ void apply(AxisMap const& map, T const* x, T* y, int64_t outer, int64_t inner) {
                });
 }
 
+void apply_u8(AxisMap const& map, int bits, uint8_t const* x, uint8_t* y, int64_t outer, int64_t inner) {
+  std::vector<int64_t> weight;
+  for (double w : map.weight) weight.push_back(fixed_point(w, bits));
+  for (int64_t o = 0; o < outer; ++o)
+    for (size_t i = 0; i + 1 < map.first.size(); ++i)
+      for (int64_t j = 0; j < inner; ++j) {
+        int64_t sum = bits > 0 ? int64_t{1} << (bits - 1) : 0;
+        for (auto k = size_t(map.first[i]); k < size_t(map.first[i + 1]); ++k)
+          sum += weight[k] * x[(o * map.in + map.from[k]) * inner + j];
+        *y++ = uint8_t(std::clamp(sum >> bits, int64_t{0}, int64_t{255}));
+      }
+}
+
+template <class T>
+void gather(Planes const& s, T const* x, int64_t const* index, T* y) {
+  parallel_for(s.batch * s.channels, grain_of(s.n), [=](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane) {
+      int64_t const* const i = index + plane / s.channels * s.n;
+      for (int64_t p = 0; p < s.n; ++p) y[plane * s.n + p] = i[p] < 0 ? T(0) : x[plane * s.size + i[p]];
+    }
+  });
+}
+
+/// join(x, y) wherever y is read from x.
+template <class T, class Join>
+void spread(Planes const& s, T const* y, int64_t const* index, T* x, Join const& join) {
+  parallel_for(s.batch * s.channels, grain_of(s.n + s.size), [=](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane) {
+      int64_t const* const i = index + plane / s.channels * s.n;
+      std::fill_n(x + plane * s.size, s.size, T(0));
+      for (int64_t p = 0; p < s.n; ++p)
+        if (i[p] >= 0) join(x[plane * s.size + i[p]], y[plane * s.n + p]);
+    }
+  });
+}
+template <class T>
+void scatter(Planes const& s, T const* y, int64_t const* index, T* x) {
+  spread(s, y, index, x, [](T& to, T from) { to += from; });
+}
+template <class T>
+void place(Planes const& s, T const* y, int64_t const* index, T* x) {
+  spread(s, y, index, x, [](T& to, T from) { to = from; });
+}
+
+template <class T>
+void locate(GridAxis const& axis, int64_t n, T const* x, T* at, T* slope) {
+  for (int64_t i = 0; i < n; ++i) {
+    Located const u = axis.bounded(axis.locate(double(x[i])));
+    at[i] = T(u.at), slope[i] = T(u.slope);
+  }
+}
+template <class T>
+void tap(GridTap<T> const& tap, int64_t n, int64_t* index) {
+  for (int64_t i = 0; i < n; ++i) index[i] = tap.place(i);
+}
+
+template <class T>
+constexpr SpatialKernelsOf<T> table{apply<T>, gather<T>, scatter<T>, place<T>, locate<T>, tap<T>};
+constexpr SpatialKernels on_processor{{table<float>, table<double>}, apply<int64_t>, apply_u8};
+
 }  // namespace
+
+SpatialKernels const& spatial_kernels(Device device, std::string_view op) {
+  return device.is_cpu() ? on_processor : device_kernels<SpatialKernels>(device, op);
+}
 
 void check_spatial(char const* op, Tensor const& x, int axes, bool unbatched, bool no_channels) {
   check_defined(op, x);
@@ -91,14 +156,16 @@ Tensor map_axis(Tensor const& x, int axis, std::shared_ptr<AxisMap const> const&
   for (int a = 0; a < axis; ++a) outer *= shape[a];
   for (int a = axis + 1; a < x.rank(); ++a) inner *= shape[a];
   shape[axis] = map->out();
-  Tensor y(shape, x.dtype());
+  Tensor y(shape, x.dtype(), x.device());
   Observed const watch("map_axis", {&x}, {&y});
   Tensor const from = x.detach().contiguous();
+  SpatialKernels const& k = spatial_kernels(x.device(), "map_axis");
   if (x.dtype() == Dtype::i64)
-    apply(*map, from.data<int64_t>(), y.data<int64_t>(), outer, inner);
+    k.apply_i64(*map, from.address<int64_t>(), y.address<int64_t>(), outer, inner);
   else
-    dispatch_floating("map_axis", x.dtype(),
-                      [&]<class T>(Type<T>) { apply(*map, from.data<T>(), y.data<T>(), outer, inner); });
+    dispatch_floating("map_axis", x.dtype(), [&]<class T>(Type<T>) {
+      k.of<T>().apply(*map, from.address<T>(), y.address<T>(), outer, inner);
+    });
   if (tracked(x))
     record("map_axis", y, {&x},
            [map, axis](Tensor const& g, Node const&) { return std::array{map_axis(g, axis, transposed(*map))}; });
@@ -106,51 +173,46 @@ Tensor map_axis(Tensor const& x, int axis, std::shared_ptr<AxisMap const> const&
 }
 
 Tensor gather_planes(Tensor const& x, Tensor const& index) {
-  int64_t const batch = x.size(0), channels = x.size(1), size = x.size(2), n = index.size(1);
-  Tensor y({batch, channels, n}, x.dtype());
+  Planes const s{x.size(0), x.size(1), x.size(2), index.size(1)};
+  Tensor y({s.batch, s.channels, s.n}, x.dtype(), x.device());
   Observed const watch("gather_planes", {&x, &index}, {&y});
   Tensor const from = x.detach().contiguous(), where = index.contiguous();
-  int64_t const* const at = where.data<int64_t>();
   dispatch_floating("gather_planes", x.dtype(), [&]<class T>(Type<T>) {
-    T const* const source = from.data<T>();
-    T* const target = y.data<T>();
-    parallel_for(batch * channels, grain_of(n), [=](int64_t begin, int64_t end) {
-      for (int64_t plane = begin; plane < end; ++plane) {
-        int64_t const* const i = at + plane / channels * n;
-        for (int64_t p = 0; p < n; ++p) target[plane * n + p] = i[p] < 0 ? T(0) : source[plane * size + i[p]];
-      }
-    });
+    spatial_kernels(x.device(), "gather_planes")
+        .of<T>()
+        .gather(s, from.address<T>(), where.address<int64_t>(), y.address<T>());
   });
   if (tracked(x))
-    record("gather_planes", y, {&x}, [index = Saved(where), size](Tensor const& g, Node const& node) {
+    record("gather_planes", y, {&x}, [index = Saved(where), size = s.size](Tensor const& g, Node const& node) {
       return std::array{scatter_planes(g, index.get(node), size)};
     });
   return y;
 }
 
-Tensor scatter_planes(Tensor const& g, Tensor const& index, int64_t size) {
-  int64_t const batch = g.size(0), channels = g.size(1), n = g.size(2);
-  Tensor x({batch, channels, size}, g.dtype());
-  Observed const watch("scatter_planes", {&g, &index}, {&x});
-  Tensor const from = g.detach().contiguous(), where = index.contiguous();
-  int64_t const* const at = where.data<int64_t>();
-  dispatch_floating("scatter_planes", g.dtype(), [&]<class T>(Type<T>) {
-    T const* const source = from.data<T>();
-    T* const target = x.data<T>();
-    parallel_for(batch * channels, grain_of(n + size), [=](int64_t begin, int64_t end) {
-      for (int64_t plane = begin; plane < end; ++plane) {
-        int64_t const* const i = at + plane / channels * n;
-        std::fill_n(target + plane * size, size, T(0));
-        for (int64_t p = 0; p < n; ++p)
-          if (i[p] >= 0) target[plane * size + i[p]] += source[plane * n + p];
-      }
-    });
+namespace {
+/// gather_planes the other way round, by one of the kernels that do so.
+template <class Kernel>
+Tensor into_planes(char const* op, Tensor const& y, Tensor const& index, int64_t size, Kernel const& kernel) {
+  Planes const s{y.size(0), y.size(1), size, y.size(2)};
+  Tensor x({s.batch, s.channels, size}, y.dtype(), y.device());
+  Observed const watch(op, {&y, &index}, {&x});
+  Tensor const from = y.detach().contiguous(), where = index.contiguous();
+  dispatch_floating(op, y.dtype(), [&]<class T>(Type<T>) {
+    kernel(spatial_kernels(y.device(), op).of<T>())(s, from.address<T>(), where.address<int64_t>(), x.address<T>());
   });
-  if (tracked(g))
-    record("scatter_planes", x, {&g}, [index = Saved(where)](Tensor const& h, Node const& node) {
+  if (tracked(y))
+    record(op, x, {&y}, [index = Saved(where)](Tensor const& h, Node const& node) {
       return std::array{gather_planes(h, index.get(node))};
     });
   return x;
+}
+}  // namespace
+
+Tensor scatter_planes(Tensor const& g, Tensor const& index, int64_t size) {
+  return into_planes("scatter_planes", g, index, size, [](auto const& k) { return k.scatter; });
+}
+Tensor place_planes(Tensor const& x, Tensor const& index, int64_t size) {
+  return into_planes("place_planes", x, index, size, [](auto const& k) { return k.place; });
 }
 
 }  // namespace heed

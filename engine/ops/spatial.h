@@ -2,9 +2,9 @@
 #pragma once
 
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/spatial_kernels.h>
 
 #include <memory>
-#include <vector>
 
 namespace heed {
 
@@ -16,19 +16,6 @@ Dims per_axis(char const* op, char const* what, Spatial const& values, int axes,
 /// channels missing unless `no_channels`.
 void check_spatial(char const* op, Tensor const& x, int axes, bool unbatched, bool no_channels);
 
-/// A sparse matrix: output i of an axis is Σ weight[t]·input[from[t]] over first[i] ≤ t < first[i + 1].
-struct AxisMap {
-  int64_t in = 0;
-  std::vector<int64_t> first{0}, from;
-  std::vector<double> weight;
-
-  int64_t out() const { return int64_t(first.size()) - 1; }
-  void add(int64_t index, double w) {
-    from.push_back(index);
-    weight.push_back(w);
-  }
-  void end_output() { first.push_back(int64_t(from.size())); }
-};
 /// x with `map` applied along `axis` (f32, f64, i64); its gradient is the transposed map.
 Tensor map_axis(Tensor const& x, int axis, std::shared_ptr<AxisMap const> const& map);
 
@@ -36,5 +23,7 @@ Tensor map_axis(Tensor const& x, int axis, std::shared_ptr<AxisMap const> const&
 Tensor gather_planes(Tensor const& x, Tensor const& index);
 /// Its adjoint: g [N, C, P] summed into [N, C, size].
 Tensor scatter_planes(Tensor const& g, Tensor const& index, int64_t size);
+/// The last of those in its place.
+Tensor place_planes(Tensor const& x, Tensor const& index, int64_t size);
 
 }  // namespace heed

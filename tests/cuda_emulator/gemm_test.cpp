@@ -7,6 +7,7 @@
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 extern GemmKernels const device_gemm_kernels;
+extern MatrixUnitKernels const device_matrix_unit_kernels;
 }
 }  // namespace heed
 
@@ -39,7 +40,7 @@ struct Case {
 };
 
 template <class T>
-double error_of(Case const& x) {
+double error_of(Case const& x, GemmTable<T> const& table = device_gemm_kernels.of<T>()) {
   Numbers numbers(uint64_t(x.m * 131 + x.n * 17 + x.k));
   Steps const sa = steps(x.a, x.m, x.k, x.pad), sb = steps(x.b, x.k, x.n, x.pad);
   int64_t const a_step = x.one_a ? 0 : sa.numel, b_step = x.one_b ? 0 : sb.numel;
@@ -55,7 +56,7 @@ double error_of(Case const& x) {
   kernels<GemmKernels>().template of<T>().gemm_batched(args(a.data(), b.data(), wanted.data(), bias.data()), x.batch,
                                                        a_step, b_step, c_step);
   DeviceArray<T> const da(a), db(b), dc(c), dbias(bias);
-  device_gemm_kernels.of<T>().gemm_batched(args(da.data(), db.data(), dc.data(), dbias.data()), x.batch, a_step, b_step,
+  table.gemm_batched(args(da.data(), db.data(), dc.data(), dbias.data()), x.batch, a_step, b_step,
                                            c_step);
   std::vector<T> const got = dc.host();
   for (size_t i = 0; i < got.size(); ++i)  // what lies between the rows stays
@@ -70,11 +71,9 @@ double half_error(Case const& x, int tile = 0) {
   int64_t const a_step = x.one_a ? 0 : sa.numel, b_step = x.one_b ? 0 : sb.numel;
   int64_t const c_row = x.n + x.pad, c_step = x.sum ? 0 : x.m * c_row, results = x.sum ? 1 : x.batch;
   auto const a = numbers.vector<E>(sa.numel * x.batch), b = numbers.vector<E>(sb.numel * x.batch);
-  auto const c = numbers.vector<float>(x.m * c_row * results);
-  auto const bias = numbers.vector<E>(x.n);
-  std::vector<E> c_half;
-  for (float value : c) c_half.push_back(E(value));
-  std::vector<double> wanted(c.begin(), c.end());
+  auto const c = numbers.vector<E>(x.m * c_row * results), bias = numbers.vector<E>(x.n);
+  std::vector<double> wanted(c.size());
+  for (size_t i = 0; i < c.size(); ++i) wanted[i] = double(float(c[i]));
   for (int64_t z = 0; z < x.batch; ++z)
     for (int64_t i = 0; i < x.m; ++i)
       for (int64_t j = 0; j < x.n; ++j) {
@@ -86,18 +85,16 @@ double half_error(Case const& x, int tile = 0) {
                  double(float(b[size_t(z * b_step + p * sb.row + j * sb.column)]));
         to = sum + (x.bias && first ? double(float(bias[size_t(j)])) : 0);
       }
-  DeviceArray<E> const da(a), db(b), dbias(bias), dc_half(c_half);
-  DeviceArray<float> const dc(c);
-  HalfGemmArgs<E, float> g{x.m, x.n, x.k, da.data(), sa.row, sa.column, db.data(), sb.row, sb.column, dc.data(), c_row};
+  for (double& value : wanted) value = double(float(E(float(value))));  // rounded once, as the kernel does
+  DeviceArray<E> const da(a), db(b), dc(c), dbias(bias);
+  GemmArgs<E> g{x.m, x.n, x.k, da.data(), sa.row, sa.column, db.data(), sb.row, sb.column, dc.data(), c_row};
   g.bias = x.bias ? dbias.data() : nullptr, g.accumulate = x.accumulate;
-  gemm_half_batched(g, x.batch, a_step, b_step, c_step, tile);
-  double const error = relative_error(dc.host(), wanted);
-  HalfGemmArgs<E, E> narrow{x.m,   x.n,    x.k,         g.a, g.a_row, g.a_col, g.b, g.b_row, g.b_col, dc_half.data(),
-                            c_row, g.bias, g.accumulate};
-  gemm_half_batched(narrow, x.batch, a_step, b_step, c_step, tile);
-  CHECK(relative_error(dc_half.host(), wanted) < (sizeof(E) == 2 && std::is_same_v<E, bfloat16> ? 4e-3 : 6e-4));
-  return error;
+  gemm_half(g, x.batch, a_step, b_step, c_step, tile);
+  return relative_error(dc.host(), wanted);
 }
+
+/// Sums in another order end, now and then, on the other side of a tie: some elements of a case may be a unit apart.
+constexpr double rounded_apart = 5e-4;
 
 constexpr Layout layouts[] = {Layout::rows, Layout::columns, Layout::apart};
 
@@ -142,14 +139,13 @@ TEST_CASE("gemm on a device: large tiles") {
 
 TEST_CASE("gemm on a device: operands rounded to tf32, where that is asked for") {
   Largest largest{"gemm tf32"};
-  tf32_products() = true;
+  auto const error = [&](Case const& x) { return largest.note(error_of<float>(x, device_matrix_unit_kernels.tf32)); };
   for (Layout a : layouts)
-    for (Layout b : layouts) CHECK(largest.note(error_of<float>({37, 21, 67, a, b, 1, 4, true, true})) < 6e-4);
-  CHECK(largest.note(error_of<float>({5, 7, 9, Layout::rows, Layout::columns, 3, 0, true, true, true})) < 6e-4);
-  CHECK(largest.note(error_of<float>({9, 10, 1030, Layout::rows, Layout::rows, 1, 0, true, true})) < 6e-4);
+    for (Layout b : layouts) CHECK(error({37, 21, 67, a, b, 1, 4, true, true}) < 6e-4);
+  CHECK(error({5, 7, 9, Layout::rows, Layout::columns, 3, 0, true, true, true}) < 6e-4);
+  CHECK(error({9, 10, 1030, Layout::rows, Layout::rows, 1, 0, true, true}) < 6e-4);
   for (Layout a : {Layout::rows, Layout::columns})
-    CHECK(largest.note(error_of<float>({132, 68, 20, a, a, 48, 0, true, false, false, false, true})) < 6e-4);
-  tf32_products() = false;
+    CHECK(error({132, 68, 20, a, a, 48, 0, true, false, false, false, true}) < 6e-4);
   CHECK(largest.value > 1e-5);  // it was on
 }
 
@@ -168,21 +164,21 @@ TEST_CASE_TEMPLATE("16-bit operands on matrix units", E, bfloat16, float16) {
     for (Layout b : layouts) {
       CAPTURE(int(a));
       CAPTURE(int(b));
-      CHECK(error({37, 21, 67, a, b, 1, 0, true, true}) < 1e-6);
-      CHECK(error({40, 72, 208, a, b}) < 1e-6);  // aligned; more tiles of k than stages, and the stages go round
+      CHECK(error({37, 21, 67, a, b, 1, 0, true, true}) < rounded_apart);
+      CHECK(error({40, 72, 208, a, b}) < rounded_apart);  // aligned; more tiles of k than stages, and the stages go round
     }
   for (Case const& x : {Case{1, 1, 1}, Case{2, 3, 0, Layout::rows, Layout::rows, 1, 0, true},
                         Case{16, 8, 16, Layout::rows, Layout::columns, 5, 0, true, true, true},
                         Case{16, 8, 40, Layout::columns, Layout::rows, 3, 8, true},
                         Case{8, 9, 24, Layout::rows, Layout::rows, 4, 0, false, false, false, false, true}})
-    CHECK(error(x) < 1e-6);
+    CHECK(error(x) < rounded_apart);
 }
 
 TEST_CASE("16-bit operands: large tiles") {
   Largest largest{"gemm bf16, large tiles"};
   for (Layout a : {Layout::rows, Layout::columns})
     for (Layout b : {Layout::rows, Layout::columns}) {
-      CHECK(largest.note(half_error<bfloat16>({136, 80, 200, a, b, 1, 0, true}, 128)) < 1e-6);
-      CHECK(largest.note(half_error<bfloat16>({72, 136, 40, a, b, 2, 0, false, a == b}, 128)) < 1e-6);
+      CHECK(largest.note(half_error<bfloat16>({136, 80, 200, a, b, 1, 0, true}, 128)) < rounded_apart);
+      CHECK(largest.note(half_error<bfloat16>({72, 136, 40, a, b, 2, 0, false, a == b}, 128)) < rounded_apart);
     }
 }

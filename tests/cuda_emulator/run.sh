@@ -17,6 +17,7 @@ cuda_mutation_test  120 _plain,_asan,_race
 cuda_rows_test      200 ,_race
 cuda_gemm_test      200 ,_race
 cuda_attend_test    200 ,_race
+cuda_conv_test      200 ,_race
 cuda_runtime_test    60 ,_race
 ops_index_test      200 _race -tc=*accelerator*
 ops_sort_test       200 _race -tc=*accelerator*
@@ -24,7 +25,11 @@ ops_reduce_test     200 _race -tc=an?emulated*
 ops_pointwise_test  200 _race -tc=an?emulated*
 ops_neural_test     200 _race -tc=an?emulated*
 ops_product_test    200 _race -tc=an?emulated*
-ops_attend_test     200 _race -tc=an?emulated*"
+ops_attend_test     200 _race -tc=an?emulated*
+ops_conv_test       200 _race -tc=an?emulated*
+ops_pool_test       200 _race -tc=an?emulated*
+ops_resample_test   200 _race -tc=an?emulated*
+ops_recurrent_test  200 _race -tc=an?emulated*"
 
 passed=0 failed=0 skipped=0
 ok() { echo "ok - $*"; }

@@ -206,7 +206,7 @@ std::vector<OpCase> cases() {
           Shape shape = x[0].shape();
           for (int a = 0; a < axes; ++a) shape[x[0].rank() - 1 - a] *= 2;
           auto const index = HEED_BY_AXES_INDICES(max_pool, axes, wide.reshape(shape), 2).second;
-          return Tensors{HEED_BY_AXES(max_unpool, axes, x[0], index, 2)};
+          return Tensors{HEED_BY_AXES(max_unpool, axes, x[0], index.to(x[0].device()), 2)};
         },
         [=](Tensors const& x) {
           Shape shape = x[0].shape();
