@@ -784,7 +784,9 @@ Tensor combinations(Tensor const& x, int64_t r = 2, bool with_replacement = fals
 // ---- indexing -------------------------------------------------------------------------------------------------------
 // Integers of any type index; masks are bool. Where an index repeats, later entries follow earlier ones, and the last
 // assignment stays: the same bits for any number of threads. An index out of range is an Error that names it and its
-// axis.
+// axis. An index or mask on the processor goes along to the tensor's device, checked at once. What lies on an
+// accelerator is checked by its kernels: the Error comes with the next call that waits for them, and in between nothing
+// outside is read or written. A mask there, nonzero and unique make the host wait for the number of elements.
 
 /// from, from + step, … < to: negative ends count from the end, both are clipped to the size.
 struct Slice {

@@ -160,7 +160,7 @@ __device__ inline int slot_of(int i) { return i + i / each; }
 
 /// With `collect` totals[line, part] = all of the part; else the scan, from the totals before the part.
 template <class Op>
-__global__ void __launch_bounds__(block_threads, 1)
+__global__ void __launch_bounds__(block_threads, 3)
     scan_rows(Op op, Parts split, int64_t n, bool reverse, typename Op::State* totals, bool collect) {
   using State = typename Op::State;
   HEED_SHARED(State, states, row_tile + row_tile / each);
@@ -202,7 +202,7 @@ __global__ void __launch_bounds__(block_threads, 1)
 
 /// A thread for each part of a line [outer, parts, inner], neighbours beside each other in memory.
 template <class Op>
-__global__ void __launch_bounds__(block_threads, 1)
+__global__ void __launch_bounds__(block_threads, 2)
     scan_columns(Op op, Parts split, int64_t lines, int64_t n, int64_t inner, bool reverse, typename Op::State* totals,
                  bool collect) {
   using State = typename Op::State;

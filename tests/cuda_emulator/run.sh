@@ -21,6 +21,8 @@ cuda_attend_half_test 100 ,_race
 cuda_scan_test      200 ,_race
 cuda_conv_test      200 ,_race
 cuda_runtime_test    60 ,_race
+ops_index_test      200 _race -tc=*accelerator*
+ops_sort_test       200 _race -tc=*accelerator*
 ops_reduce_test     200 _race -tc=an?emulated*
 ops_pointwise_test  200 _race -tc=an?emulated*
 ops_neural_test     200 _race -tc=an?emulated*
