@@ -1550,7 +1550,7 @@ struct Attended {
 /// softmax(q·kᵀ·scale)·v without the T×S matrix: q [B, H, T, D], k [B, G, S, D], v [B, G, S, E], H a multiple of G, and
 /// head h reads key head ⌊h·G/H⌋ (Vaswani et al., 2017; Ainslie et al., 2023; tiling by online softmax: Milakov and
 /// Gimelshein, 2018; Dao et al., 2022). A query that sees nothing gives 0; masked keys and values are never read as
-/// numbers.
+/// numbers. On an accelerator's matrix units (16 bits, D = E of 64 or 128) weights are rounded before they meet v.
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
 /// attend() over all keys, from what it gave for two parts of them: log-sum-exp weighs the outputs.
 Attended merge(Attended const& a, Attended const& b);

@@ -78,7 +78,8 @@ TEST_CASE("attention reads pages of keys on an emulated accelerator; what lies e
   Generator generator(5);
   Tensor const q = randn({2, 2, 3, 8}, Dtype::f32, generator), k = randn({4, 1, 32, 8}, Dtype::f32, generator),
                v = randn({4, 1, 32, 8}, Dtype::f32, generator),
-               pages = tensor(std::vector<int64_t>{3, 1, 0, 2}, {2, 2}), length = tensor(std::vector<int64_t>{40, 64}, {2});
+               pages = tensor(std::vector<int64_t>{3, 1, 0, 2}, {2, 2}),
+               length = tensor(std::vector<int64_t>{40, 64}, {2});
   AttendOptions const here{.causal = true, .sees = lengths(length), .pages = pages};
   AttendOptions there{.causal = true, .sees = lengths(length.to(device)), .pages = pages.to(device)};
   auto const run = [&](AttendOptions const& options) {

@@ -25,10 +25,12 @@ __global__ void __launch_bounds__(S::threads, S::blocks)
     forward_tiles(Scene<T> a, Rows<T> out, T* lse, Parts<T> parts, int64_t query_tiles, int slices) {
   HEED_DYNAMIC_SHARED(T, shared);
   constexpr int tile = S::tile;
-  int64_t const slice = blockIdx.x % slices, heads = gridDim.x / (query_tiles * slices), column = slice * S::columns;
+  int const slice = int(blockIdx.x) % slices, column = slice * S::columns;
+  int const heads = int(gridDim.x / (query_tiles * slices));
   QueryTile<T, S> own(a, shared, blockIdx.x / slices, query_tiles, heads);
   auto& block = own.block;
-  int64_t const b = block.b, h = block.h, g = a.key_head(h), head = own.head, i = own.i;
+  int const b = block.b, h = block.h, g = int(a.key_head(h));
+  int64_t const i = own.i;
 
   T o[4][S::groups * 4] = {};
   T top[4], sum[4];
@@ -36,48 +38,49 @@ __global__ void __launch_bounds__(S::threads, S::blocks)
   for (int r = 0; r < 4; ++r) top[r] = nothing<T>, sum[r] = 0;
 
   int64_t const parts_there = gridDim.y, part = blockIdx.y, count = own.walk.count;
-  own.each(
-      count * part / parts_there, count * (part + 1) / parts_there, [&](int64_t j, int keys, bool full, uint32_t bits) {
-        T s[4][4];
-        block.scores(s, nullptr, own.kept, own.q, i, own.queries, j, keys);
+  own.each(int(count * part / parts_there), int(count * (part + 1) / parts_there),
+           [&](int64_t j, int keys, bool full, uint32_t bits) {
+             T s[4][4];
+             block.scores(s, nullptr, own.kept, own.q, i, own.queries, j, keys);
 #pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          if (a.direct) {
+             for (int r = 0; r < 4; ++r) {
+               if (a.direct) {
 #pragma unroll
-            for (int c = 0; c < 4; ++c) s[r][c] = bits >> (4 * r + c) & 1 ? s[r][c] : T(0);
-          } else {
-            T most = top[r];
+                 for (int c = 0; c < 4; ++c) s[r][c] = bits >> (4 * r + c) & 1 ? s[r][c] : T(0);
+               } else {
+                 T most = top[r];
 #pragma unroll
-            for (int c = 0; c < 4; ++c) {
-              s[r][c] = bits >> (4 * r + c) & 1 ? s[r][c] : nothing<T>;
-              most = larger(s[r][c], most);
-            }
+                 for (int c = 0; c < 4; ++c) {
+                   s[r][c] = bits >> (4 * r + c) & 1 ? s[r][c] : nothing<T>;
+                   most = larger(s[r][c], most);
+                 }
 #pragma unroll
-            for (int distance = S::side / 2; distance > 0; distance /= 2)
-              most = larger(__shfl_xor_sync(warp::all, most, distance), most);
-            T const safe = most == nothing<T> ? T(0) : most;
-            T const fade = ::exp(top[r] - safe);
-            top[r] = most;
-            sum[r] *= fade;  // this thread's columns alone; the others join at the end
+                 for (int distance = S::side / 2; distance > 0; distance /= 2)
+                   most = larger(__shfl_xor_sync(warp::all, most, distance), most);
+                 T const safe = most == nothing<T> ? T(0) : most;
+                 T const fade = ::exp(top[r] - safe);
+                 top[r] = most;
+                 sum[r] *= fade;  // this thread's columns alone; the others join at the end
 #pragma unroll
-            for (int c = 0; c < 4; ++c) {
-              s[r][c] = ::exp(s[r][c] - safe);
-              sum[r] += s[r][c];
-            }
+                 for (int c = 0; c < 4; ++c) {
+                   s[r][c] = ::exp(s[r][c] - safe);
+                   sum[r] += s[r][c];
+                 }
 #pragma unroll
-            for (int c = 0; c < S::groups * 4; ++c) o[r][c] *= fade;
-          }
-          if (a.threshold) {
-            T factor[4];
-            block.dropout(factor, i + block.ty * 4 + r, j + block.tx * 4);
+                 for (int c = 0; c < S::groups * 4; ++c) o[r][c] *= fade;
+               }
+               if (a.threshold) {
+                 T factor[4];
+                 block.dropout(factor, i + block.ty * 4 + r, j + block.tx * 4);
 #pragma unroll
-            for (int c = 0; c < 4; ++c) s[r][c] *= factor[c];
-          }
-        }
-        block.template put_weights<false>(s);
-        if (!full) block.put_seen(bits);
-        block.add_weighted(o, a.row(a.v, b, g, j) + column, a.v.row, keys, a.dv - column, a.v.aligned, !full, nullptr);
-      });
+                 for (int c = 0; c < 4; ++c) s[r][c] *= factor[c];
+               }
+             }
+             block.template put_weights<false>(s);
+             if (!full) block.put_seen(bits);
+             block.add_weighted(o, a.row(a.v, b, g, j) + column, a.v.row, keys, a.dv - column, a.v.aligned, !full,
+                                nullptr);
+           });
 
 #pragma unroll
   for (int r = 0; r < 4; ++r) {
@@ -86,7 +89,7 @@ __global__ void __launch_bounds__(S::threads, S::blocks)
       sum[r] += __shfl_xor_sync(warp::all, sum[r], distance);
     int const row = block.ty * 4 + r;
     if (row >= own.queries) continue;
-    int64_t const at = head * a.tq + i + row;
+    int64_t const at = own.head * a.tq + i + row;
     bool const none = !a.direct && sum[r] == 0;
     T const factor = a.direct ? T(1) : T(1) / sum[r];
     T* const to = parts.out ? parts.out + (part * heads * a.tq + at) * a.dv

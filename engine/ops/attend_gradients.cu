@@ -108,10 +108,11 @@ __global__ void __launch_bounds__(S::threads, S::blocks)
     query_gradients(Scene<T> a, Slopes<T> x, int64_t query_tiles, int slices) {
   HEED_DYNAMIC_SHARED(T, shared);
   constexpr int tile = S::tile;
-  int64_t const slice = blockIdx.x % slices, heads = gridDim.x / (query_tiles * slices), column = slice * S::columns;
+  int const column = int(blockIdx.x) % slices * S::columns, heads = int(gridDim.x / (query_tiles * slices));
   QueryTile<T, S> own(a, shared, blockIdx.x / slices, query_tiles, heads);
   auto& block = own.block;
-  int64_t const b = block.b, h = block.h, g = a.key_head(h), i = own.i;
+  int const b = block.b, h = block.h, g = int(a.key_head(h));
+  int64_t const i = own.i;
   T const* const dout = x.dout.at + b * x.dout.batch + h * x.dout.head + i * x.dout.row;
 
   T dq[4][S::groups * 4] = {};

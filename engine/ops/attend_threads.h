@@ -79,7 +79,7 @@ struct Block {
   T* weights;     // [tile][pitch]
   uint8_t* seen;  // [rows][tile / 4]: 4 bits of 4 columns
   T* uniform[3];  // of the programs
-  int64_t b = 0, h = 0;
+  int b = 0, h = 0;
   uint32_t key[2];
 
   __device__ Block(Scene<T> const& scene, T* shared)
@@ -94,7 +94,7 @@ struct Block {
 
   /// What depends on the head alone.
   __device__ void begin_head(int64_t batch, int64_t head) {
-    b = batch, h = head;
+    b = int(batch), h = int(head);
     if (a.threshold) {
       auto const words = attend_key(a.seed, a.offset, b, h);
       key[0] = words[0], key[1] = words[1];
@@ -340,32 +340,24 @@ size_t shared_bytes(Scene<T> const& a, int64_t kept_depth) {
 /// The key tiles of a query tile, in order.
 struct Walk {
   TilePattern::Tile const* list = nullptr;
-  int64_t first = 0, count = 0;
-  int ratio = 1;
+  int first = 0, count = 0, ratio = 1;
 
   template <class T>
   __device__ Walk(Scene<T> const& a, int64_t b, int64_t h, int64_t i, int queries, int tile) {
     if (a.list) {
       int64_t const row = a.pattern_row(b, h, i / (int64_t(tile) * a.ratio));
       list = a.list + a.begin[row], ratio = a.ratio;
-      count = (a.begin[row + 1] - a.begin[row]) * ratio;
+      count = int(a.begin[row + 1] - a.begin[row]) * ratio;
       return;
     }
     int64_t const low = i + a.shift_low, high = i + queries - 1 + a.shift_high;
     int64_t const last = high < a.tk - 1 ? high : a.tk - 1;
-    first = low > 0 ? low / tile : 0;
-    count = last >= first * tile ? last / tile - first + 1 : 0;
+    first = low > 0 ? int(low / tile) : 0;
+    count = last >= int64_t(first) * tile ? int(last / tile) - first + 1 : 0;
   }
-  __device__ int64_t block(int64_t n) const {
-    return list ? int64_t(list[n / ratio].key_block) * ratio + n % ratio : first + n;
-  }
-  __device__ bool full(int64_t n, bool otherwise) const { return list ? list[n / ratio].full : otherwise; }
+  __device__ int block(int n) const { return list ? list[n / ratio].key_block * ratio + n % ratio : first + n; }
+  __device__ bool full(int n, bool otherwise) const { return list ? list[n / ratio].full : otherwise; }
 };
-
-template <class T>
-__device__ inline T larger(T a, T b) {
-  return a > b ? a : b;
-}
 
 /// A tile of queries of one head, and what its block does with the tiles of keys that they see.
 template <class T, class S>
@@ -375,7 +367,8 @@ struct QueryTile {
   bool resident;  // the queries stay in shared memory
   T* kept;
   Block<T, S> block;
-  int64_t head, i;
+  int head;
+  int64_t i;
   int queries;
   T const* q;
   Walk walk;
@@ -386,7 +379,7 @@ struct QueryTile {
         resident(a.d <= S::most_resident),
         kept(resident ? shared : nullptr),
         block(a, shared + (resident ? (a.d + S::depth - 1) / S::depth * S::depth * S::pitch : 0)),
-        head(id % heads),
+        head(int(id % heads)),
         i((query_tiles - 1 - id / heads) * tile),
         queries(a.tq - i < tile ? int(a.tq - i) : tile),
         q(a.q.at + head / a.heads * a.q.batch + head % a.heads * a.q.head + i * a.q.row),
@@ -397,10 +390,10 @@ struct QueryTile {
 
   /// f(j, keys, full, bits) for the tiles of keys of which something is seen, of [first, end) of the walk.
   template <class F>
-  __device__ void each(int64_t first, int64_t end, F const& f) {
+  __device__ void each(int first, int end, F const& f) {
 #pragma unroll 1
-    for (int64_t n = first; n < end; ++n) {
-      int64_t const j = walk.block(n) * tile;
+    for (int n = first; n < end; ++n) {
+      int64_t const j = int64_t(walk.block(n)) * tile;
       if (j >= a.tk) continue;
       int const keys = a.tk - j < tile ? int(a.tk - j) : tile;
       if (block.window_empty(i, queries, j, keys)) continue;
