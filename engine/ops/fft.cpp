@@ -18,18 +18,16 @@ Tensor hermitian_line(Tensor const& x, int64_t n, double scale);
 /// Of pairs, along `axis`. The adjoint of a complex matrix F, in reals, is conj Fᵀ: the other sign.
 Tensor complex_along(Tensor const& x, int axis, bool inverse, double scale) {
   Tensor const from = x.contiguous();
-  Tensor y(x.shape(), x.dtype());
+  Tensor y(x.shape(), x.dtype(), x.device());
   int64_t const n = x.shape()[axis];
   int64_t inner = 1;
   for (int a = axis + 1; a < x.rank() - 1; ++a) inner *= x.shape()[a];
   Observed const watch("fft", {&x}, {&y});
   if (y.numel() > 0)
     dispatch_floating("fft", x.dtype(), [&]<class T>(Type<T>) {
-      int64_t const outer = x.numel() / (2 * n * inner);
-      if (inner == 1)
-        fourier::complex_lines(from.data<T>(), y.data<T>(), outer, n, inverse, scale);
-      else
-        fourier::complex_columns(from.data<T>(), y.data<T>(), outer, n, inner, inverse, scale);
+      fourier_transforms(x.device(), "fft")
+          .of<T>()
+          .complex(from.address<T>(), y.address<T>(), x.numel() / (2 * n * inner), n, inner, inverse, scale);
     });
   if (tracked(x))
     record("fft", y, {&x}, [axis, inverse, scale](Tensor const& g, Node const&) {
@@ -39,11 +37,11 @@ Tensor complex_along(Tensor const& x, int axis, bool inverse, double scale) {
 }
 
 /// [n/2 + 1, 1]: `inner` for the frequencies that stand for two, else 1.
-Tensor weights(int64_t n, double inner, Dtype dtype) {
+Tensor weights(int64_t n, double inner, Tensor const& like) {
   std::vector<double> w(size_t(n / 2 + 1), inner);
   w[0] = 1;
   if (n % 2 == 0) w[size_t(n / 2)] = 1;
-  return tensor(w, {n / 2 + 1, 1}).to(dtype);
+  return tensor(w, {n / 2 + 1, 1}).to(like.dtype()).to(like.device());
 }
 
 /// [.., n] → [.., n/2 + 1, 2]
@@ -53,15 +51,15 @@ Tensor real_line(Tensor const& x, double scale) {
   Shape shape = x.shape();
   shape[x.rank() - 1] = n / 2 + 1;
   shape.push_back(2);
-  Tensor y(shape, x.dtype());
+  Tensor y(shape, x.dtype(), x.device());
   Observed const watch("rfft", {&x}, {&y});
   if (y.numel() > 0)
     dispatch_floating("rfft", x.dtype(), [&]<class T>(Type<T>) {
-      fourier::real_lines(from.data<T>(), y.data<T>(), x.numel() / n, n, scale);
+      fourier_transforms(x.device(), "rfft").of<T>().real(from.address<T>(), y.address<T>(), x.numel() / n, n, scale);
     });
   if (tracked(x))
     record("rfft", y, {&x}, [n, scale](Tensor const& g, Node const&) {
-      return std::array{hermitian_line(g * weights(n, 0.5, g.dtype()), n, scale)};
+      return std::array{hermitian_line(g * weights(n, 0.5, g), n, scale)};
     });
   return y;
 }
@@ -72,16 +70,17 @@ Tensor hermitian_line(Tensor const& x, int64_t n, double scale) {
   Shape shape = x.shape();
   shape.erase(x.rank() - 1);
   shape[x.rank() - 2] = n;
-  Tensor y(shape, x.dtype());
+  Tensor y(shape, x.dtype(), x.device());
   Observed const watch("irfft", {&x}, {&y});
   if (y.numel() > 0)
     dispatch_floating("irfft", x.dtype(), [&]<class T>(Type<T>) {
-      fourier::hermitian_lines(from.data<T>(), y.data<T>(), y.numel() / n, n, scale);
+      fourier_transforms(x.device(), "irfft")
+          .of<T>()
+          .hermitian(from.address<T>(), y.address<T>(), y.numel() / n, n, scale);
     });
   if (tracked(x))
-    record("irfft", y, {&x}, [n, scale](Tensor const& g, Node const&) {
-      return std::array{real_line(g, scale) * weights(n, 2, g.dtype())};
-    });
+    record("irfft", y, {&x},
+           [n, scale](Tensor const& g, Node const&) { return std::array{real_line(g, scale) * weights(n, 2, g)}; });
   return y;
 }
 
@@ -100,7 +99,7 @@ Tensor checked_pairs(char const* op, Tensor const& x) {
   return floating(op, x);
 }
 
-Tensor conjugate(Tensor const& x) { return x * tensor({1, -1}).to(x.dtype()); }
+Tensor conjugate(Tensor const& x) { return x * tensor({1, -1}).to(x.dtype()).to(x.device()); }
 
 /// The first n elements along `axis`, with zeros where there are fewer.
 Tensor resized(Tensor const& x, int axis, int64_t n) {

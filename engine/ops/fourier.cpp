@@ -1,4 +1,5 @@
 // Plans: how a length is factored, and the roots of unity that it needs.
+#include <heed/engine/backend.h>
 #include <heed/engine/ops/fourier.h>
 
 #include <algorithm>
@@ -8,50 +9,22 @@
 #include <numbers>
 #include <tuple>
 
-namespace heed::fourier {
+namespace heed {
+namespace fourier {
 namespace {
 
-struct Root {
-  double re, im;
-};
-
-/// e^(−2πi·k/n), 0 ≤ k < n, reduced to the first octant so that symmetric roots are symmetric to the bit.
 Root root(int64_t k, int64_t n) {
-  int64_t a = 2 * k;  // the angle in units of π/n
-  bool const below = a > n;
-  if (below) a = 2 * n - a;
-  bool const left = 2 * a > n;
-  if (left) a = n - a;
-  bool const steep = 4 * a > n;
-  double const angle = std::numbers::pi * (steep ? double(n - 2 * a) / 2 : double(a)) / double(n);
-  double const c = steep ? std::sin(angle) : std::cos(angle), s = steep ? std::cos(angle) : std::sin(angle);
-  return {left ? -c : c, below ? s : -s};
-}
-
-int64_t without_small_factors(int64_t n) {
-  for (int prime : {2, 3, 5})
-    while (n % prime == 0) n /= prime;
-  return n;
-}
-
-/// The smallest 2ᵃ3ᵇ5ᶜ ≥ n that is a multiple of 64, so that registers are full; any such number below 64.
-int64_t smooth_from(int64_t n) {
-  int64_t const step = n < 64 ? 1 : 64;
-  for (n = (n + step - 1) / step * step; without_small_factors(n) != 1;) n += step;
-  return n;
+  return fourier::root(k, n, [](double x, double of) {
+    double const angle = std::numbers::pi * x / of;
+    return Root{std::cos(angle), std::sin(angle)};
+  });
 }
 
 template <class T>
 Passes<T> passes(int64_t n) {
   Passes<T> p;
   p.n = n;
-  int64_t rest = n;
-  for (int radix : {5, 3, 8, 4, 2})
-    for (; rest % radix == 0; rest /= radix) {
-      // 16 = 4·4 has less to do than 8·2.
-      p.radices.push_back(radix == 8 && rest == 16 ? 4 : radix);
-      if (radix == 8 && rest == 16) rest *= 2;
-    }
+  p.radices = radices_of(n);
   int64_t length = n;
   for (int radix : p.radices) {
     for (int64_t k = 0; k < length / radix; ++k)
@@ -71,7 +44,8 @@ std::shared_ptr<Plan<T> const> plan_of(int64_t n, bool by_line = true);
 
 template <class T>
 void prepare_bluestein(Plan<T>& plan) {
-  int64_t const n = plan.n, m = smooth_from(2 * n - 1);
+  int64_t const n = plan.n, least = 2 * n - 1;
+  int64_t const m = smooth_from(least, least < 64 ? 1 : 64);  // so that registers are full
   plan.inner = plan_of<double>(m);
   plan.chirp.resize(size_t(2 * n));
   plan.filter.resize(size_t(2 * m));
@@ -138,35 +112,38 @@ std::shared_ptr<Plan<T> const> plan_of(int64_t n, bool by_line) {
   return plans.emplace(key, made).first->second;
 }
 
+template <class T>
+FourierKernelsOf<T> const& level() {
+  return kernels<FourierKernels>().of<T>();
+}
+
+template <class T>
+void complex(T const* x, T* y, int64_t outer, int64_t n, int64_t inner, bool inverse, double scale) {
+  if (inner == 1)
+    level<T>().complex_lines(*plan_of<T>(n), x, y, outer, inverse, T(scale));
+  else
+    level<T>().complex_columns(*plan_of<T>(n, false), x, y, outer, inner, inverse, T(scale));
+}
+
+template <class T>
+void real(T const* x, T* y, int64_t lines, int64_t n, double scale) {
+  level<T>().real_lines(*plan_of<T>(n % 2 ? n : n / 2), x, y, lines, n, T(scale));
+}
+
+template <class T>
+void hermitian(T const* x, T* y, int64_t lines, int64_t n, double scale) {
+  level<T>().hermitian_lines(*plan_of<T>(n % 2 ? n : n / 2), x, y, lines, n, T(scale));
+}
+
+template <class T>
+constexpr FourierTransformsOf<T> here{complex<T>, real<T>, hermitian<T>};
+constexpr FourierTransforms on_processor{{here<float>, here<double>}};
+
 }  // namespace
+}  // namespace fourier
 
-template <class T>
-void complex_lines(T const* x, T* y, int64_t lines, int64_t n, bool inverse, double scale) {
-  kernels<FourierKernels>().of<T>().complex_lines(*plan_of<T>(n), x, y, lines, inverse, T(scale));
+FourierTransforms const& fourier_transforms(Device device, std::string_view op) {
+  return device.is_cpu() ? fourier::on_processor : device_kernels<FourierTransforms>(device, op);
 }
 
-template <class T>
-void complex_columns(T const* x, T* y, int64_t outer, int64_t n, int64_t inner, bool inverse, double scale) {
-  kernels<FourierKernels>().of<T>().complex_columns(*plan_of<T>(n, false), x, y, outer, inner, inverse, T(scale));
-}
-
-template <class T>
-void real_lines(T const* x, T* y, int64_t lines, int64_t n, double scale) {
-  kernels<FourierKernels>().of<T>().real_lines(*plan_of<T>(n % 2 ? n : n / 2), x, y, lines, n, T(scale));
-}
-
-template <class T>
-void hermitian_lines(T const* x, T* y, int64_t lines, int64_t n, double scale) {
-  kernels<FourierKernels>().of<T>().hermitian_lines(*plan_of<T>(n % 2 ? n : n / 2), x, y, lines, n, T(scale));
-}
-
-template void complex_lines(float const*, float*, int64_t, int64_t, bool, double);
-template void complex_lines(double const*, double*, int64_t, int64_t, bool, double);
-template void complex_columns(float const*, float*, int64_t, int64_t, int64_t, bool, double);
-template void complex_columns(double const*, double*, int64_t, int64_t, int64_t, bool, double);
-template void real_lines(float const*, float*, int64_t, int64_t, double);
-template void real_lines(double const*, double*, int64_t, int64_t, double);
-template void hermitian_lines(float const*, float*, int64_t, int64_t, double);
-template void hermitian_lines(double const*, double*, int64_t, int64_t, double);
-
-}  // namespace heed::fourier
+}  // namespace heed

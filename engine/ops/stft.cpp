@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
-#include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
 #include <algorithm>
@@ -11,40 +10,17 @@
 namespace heed {
 namespace {
 
-Tensor frames_of(Tensor const& x, int64_t size, int64_t hop);
-
 /// [B, F, size] → [B, (F − 1)·hop + size]: frames added where they overlap.
 Tensor overlapped(Tensor const& frames, int64_t hop) {
-  int64_t const batch = frames.size(0), count = frames.size(1), size = frames.size(2);
-  int64_t const length = (count - 1) * hop + size;
-  Tensor const from = frames.contiguous();
-  Tensor y = zeros({batch, length}, frames.dtype(), frames.device());
-  dispatch_floating("istft", frames.dtype(), [&]<class T>(Type<T>) {
-    parallel_for(batch, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b)
-        for (int64_t f = 0; f < count; ++f)
-          for (int64_t i = 0; i < size; ++i)
-            y.data<T>()[b * length + f * hop + i] += from.data<T>()[(b * count + f) * size + i];
-    });
-  });
-  if (tracked(frames))
-    record("overlap", y, {&frames},
-           [size, hop](Tensor const& g, Node const&) { return std::array{frames_of(g, size, hop)}; });
-  return y;
+  int64_t const batch = frames.size(0), size = frames.size(2), length = (frames.size(1) - 1) * hop + size;
+  return fold(frames.transpose(1, 2), {1, length}, {.kernel = {1, size}, .stride = {1, hop}}).reshape({batch, length});
 }
 
 /// [B, T] → [B, F, size], frame f from f·hop on.
 Tensor frames_of(Tensor const& x, int64_t size, int64_t hop) {
-  int64_t const batch = x.size(0), length = x.size(1), count = 1 + (length - size) / hop;
-  Tensor const from = x.contiguous();
-  Tensor y({batch, count, size}, x.dtype());
-  dispatch_floating("stft", x.dtype(), [&]<class T>(Type<T>) {
-    for (int64_t b = 0; b < batch; ++b)
-      for (int64_t f = 0; f < count; ++f)
-        std::copy_n(from.data<T>() + b * length + f * hop, size, y.data<T>() + (b * count + f) * size);
-  });
+  Tensor y = unfold(x.detach(), 1, size, hop).clone();
   if (tracked(x))
-    record("frames", y, {&x}, [length, hop](Tensor const& g, Node const&) {
+    record("frames", y, {&x}, [length = x.size(1), hop](Tensor const& g, Node const&) {
       Tensor const sums = overlapped(g, hop);
       int64_t const rest = length - sums.size(1);
       return std::array{rest == 0 ? sums : cat({sums, zeros({g.size(0), rest}, g.dtype(), g.device())}, 1)};
@@ -61,7 +37,7 @@ Tensor reflected(Tensor const& x, int64_t by) {
   });
   std::vector<int64_t> index;
   for (int64_t i = -by; i < n + by; ++i) index.push_back(i < 0 ? -i : i < n ? i : 2 * (n - 1) - i);
-  return embedding(tensor(index, {n + 2 * by}), x.t()).t();
+  return embedding(tensor(index, {n + 2 * by}).to(x.device()), x.t()).t();
 }
 
 struct Frame {
@@ -69,7 +45,7 @@ struct Frame {
   Tensor window;  // [size]
 };
 
-Frame frame_of(char const* op, int64_t n_fft, StftOptions const& options, Dtype dtype) {
+Frame frame_of(char const* op, int64_t n_fft, StftOptions const& options, Tensor const& x) {
   int64_t const hop = options.hop_length == -1 ? n_fft / 4 : options.hop_length;
   int64_t const width = options.win_length == -1 ? n_fft : options.win_length;
   check(n_fft >= 1 && hop >= 1 && width >= 1 && width <= n_fft, op, [&] {
@@ -81,9 +57,10 @@ Frame frame_of(char const* op, int64_t n_fft, StftOptions const& options, Dtype 
     return Complaint{fmt::format("expected a window of shape [{}], got {}", width, to_string(options.window.shape())),
                      "make it win_length long"};
   });
-  Tensor window = options.window.defined() ? options.window.to(dtype) : ones({width}, dtype);
+  Tensor window = options.window.defined() ? options.window.to(x.dtype()) : ones({width}, x.dtype(), x.device());
   int64_t const left = (n_fft - width) / 2;
-  if (width < n_fft) window = cat({zeros({left}, dtype), window, zeros({n_fft - width - left}, dtype)});
+  if (width < n_fft)
+    window = cat({zeros({left}, x.dtype(), x.device()), window, zeros({n_fft - width - left}, x.dtype(), x.device())});
   return {n_fft, hop, window};
 }
 
@@ -97,7 +74,7 @@ Tensor stft(Tensor const& x, int64_t n_fft, StftOptions const& options) {
     return Complaint{fmt::format("expected a floating [T] or [B, T], got {} {}", name(x.dtype()), to_string(x.shape())),
                      "reshape the leading axes into one"};
   });
-  Frame const frame = frame_of("stft", n_fft, options, x.dtype());
+  Frame const frame = frame_of("stft", n_fft, options, x);
   Tensor signal = x.rank() == 1 ? x.unsqueeze(0) : x;
   if (options.center) signal = reflected(signal, n_fft / 2);
   check(signal.size(1) >= n_fft, "stft", [&] {
@@ -120,7 +97,7 @@ Tensor istft(Tensor const& x, int64_t n_fft, StftOptions const& options, int64_t
                                        bins, n_fft, to_string(x.shape())),
                            "pass what stft gave, with the same options"};
         });
-  Frame const frame = frame_of("istft", n_fft, options, x.dtype());
+  Frame const frame = frame_of("istft", n_fft, options, x);
   Tensor const batch = (x.rank() == 3 ? x.unsqueeze(0) : x).transpose(1, 2);
   // The signal is real: the second half of a full spectrum says nothing new.
   Tensor const frames = irfft(batch.slice(-2, 0, n_fft / 2 + 1), {.n = n_fft, .norm = norm_of(options)});

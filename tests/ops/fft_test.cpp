@@ -4,6 +4,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
+#include <heed/tests/support/emulated.h>
 #include <heed/tests/support/op_suite.h>
 
 #include <algorithm>
@@ -335,14 +336,14 @@ void short_time_cases() {
   for (bool plain : {true, false}) {
     StftOptions const options =
         plain ? StftOptions{} : StftOptions{.hop_length = 3, .win_length = 6, .center = false, .onesided = false};
-    auto const with_window = [=](Dtype dtype) {
+    auto const with_window = [=](Tensor const& x) {
       StftOptions o = options;
-      if (!plain) o.window = window(6, dtype);
+      if (!plain) o.window = window(6, x.dtype()).to(x.device());
       return o;
     };
     OpCase c = record_of(
         plain ? "stft" : "stft, two-sided, windowed", "stft", {{{10}}, {{2, 17}}, {{8}}},
-        [=](Tensors const& x) { return Tensors{stft(x[0], 8, with_window(x[0].dtype()))}; },
+        [=](Tensors const& x) { return Tensors{stft(x[0], 8, with_window(x[0]))}; },
         [=](Tensors const& x) {
           Tensor const w = plain ? ones({8}, Dtype::f64)
                                  : cat({zeros({1}, Dtype::f64), window(6, Dtype::f64), zeros({1}, Dtype::f64)});
@@ -359,7 +360,7 @@ void short_time_cases() {
   }
   OpCase c = record_of(
       "istft", "istft", {{{5, 4, 2}}, {{2, 5, 3, 2}}, {{5, 7, 2}}},
-      [](Tensors const& x) { return Tensors{istft(x[0], 8, {.window = window(8, x[0].dtype())})}; },
+      [](Tensors const& x) { return Tensors{istft(x[0], 8, {.window = window(8, x[0].dtype()).to(x[0].device())})}; },
       [](Tensors const& x) {
         Tensor const batch = (x[0].rank() == 3 ? x[0].unsqueeze(0) : x[0]).transpose(1, 2);
         int64_t const rows = batch.size(0), count = batch.size(1), length = (count - 1) * 2 + 8;
@@ -433,6 +434,28 @@ TEST_CASE("accuracy: f32 against f64, of every length to 200 and some long ones"
     Tensor const r = numbers({n}, uint32_t(n) + 1), half = rfft(r);
     CHECK(largest(half - fft(complex(r)).slice(0, 0, n / 2 + 1)) <= 1e-15 * (2 + std::log2(double(n))) * largest(half));
     CHECK(largest(irfft(half, {.n = n}) - r) <= 1e-15 * (2 + std::log2(double(n))));
+  }
+}
+
+TEST_CASE("an accelerator's lines: of every short length, of several steps, of large primes, in columns, real") {
+  Device const there = emulated_device();
+  std::vector<int64_t> lengths{64, 100, 243, 625, 1009, 4096, 4098, 8192, 12150, 16384};
+  for (int64_t n = 1; n <= 40; ++n) lengths.push_back(n);
+  for (int64_t n : lengths)
+    for (Dtype const dtype : {Dtype::f32, Dtype::f64}) {
+      CAPTURE(n);
+      double const tolerance = (dtype == Dtype::f32 ? 2e-7 : 4e-16) * (2 + std::log2(double(n)));
+      Tensor const x = numbers({2, n, 2}, uint32_t(n)).to(dtype), on = x.to(there), y = fft(x);
+      CHECK(largest(fft(on).to(cpu) - y) <= tolerance * largest(y));
+      CHECK(largest(ifft(y.to(there)).to(cpu) - x) <= tolerance);
+      Tensor const r = numbers({2, n}, uint32_t(n) + 1).to(dtype), half = rfft(r);
+      CHECK(largest(rfft(r.to(there)).to(cpu) - half) <= tolerance * largest(half));
+      CHECK(largest(irfft(half.to(there), {.n = n}).to(cpu) - r) <= tolerance);
+    }
+  for (int64_t n : {15, 31, 4100}) {
+    CAPTURE(n);
+    Tensor const x = numbers({2, n, 3, 2}, 7);
+    CHECK(largest(fft(x.to(there), {.axis = 1}).to(cpu) - fft(x, {.axis = 1})) <= 1e-14 * double(n));
   }
 }
 
