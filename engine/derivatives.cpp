@@ -116,7 +116,7 @@ Tensors ones_for(char const* op, Tensors const& outputs) {
     return Complaint{"expected cotangents, since the function does not give one output of one element",
                      "pass one tensor for each output, with its shape"};
   });
-  return {ones(outputs[0].shape(), outputs[0].dtype())};
+  return {ones(outputs[0].shape(), outputs[0].dtype(), outputs[0].device())};
 }
 
 /// [k][i] = ∂(outputs[k])/∂(input i): a walk for every element of every output.
@@ -126,7 +126,7 @@ std::vector<Tensors> matrices(Call const& call, Tensors const& outputs, bool cre
     int64_t const n = y.numel();
     std::vector<Tensors> rows(call.inputs().size());
     for (int64_t e = 0; e < n; ++e) {
-      Tensor unit = zeros({n}, y.dtype());
+      Tensor unit = zeros({n}, y.dtype(), y.device());
       unit.slice(0, e, e + 1).fill_(1);
       Tensors const row = call.walk({y}, {unit.reshape(y.shape())}, {.retain = true, .create = create});
       for (size_t i = 0; i < row.size(); ++i) rows[i].push_back(row[i]);
@@ -136,7 +136,7 @@ std::vector<Tensors> matrices(Call const& call, Tensors const& outputs, bool cre
       Tensor const& x = call.inputs()[i];
       Shape shape = y.shape();
       for (int64_t size : x.shape()) shape.push_back(size);
-      mine.push_back(n == 0 ? zeros(shape, x.dtype()) : stack(rows[i]).reshape(shape));
+      mine.push_back(n == 0 ? zeros(shape, x.dtype(), x.device()) : stack(rows[i]).reshape(shape));
     }
   }
   return all;
@@ -187,7 +187,7 @@ std::vector<std::vector<Tensor>> hessian(TensorFunction const& f, std::vector<Te
   Tensor const& y = call.one_element();
   Tensors const g = [&] {
     EnableGrad const on;
-    return call.walk({y}, {ones(y.shape(), y.dtype())}, {.create = true});
+    return call.walk({y}, {ones(y.shape(), y.dtype(), y.device())}, {.create = true});
   }();
   RecordMode const mode(call.connected());
   return matrices(call, g, call.connected());
@@ -201,7 +201,7 @@ JacobianProduct hvp(TensorFunction const& f, std::vector<Tensor> const& inputs, 
   Tensor const& y = call.one_element();
   bool const keep = call.connected(v);
   EnableGrad const on;
-  Tensors const g = call.walk({y}, {ones(y.shape(), y.dtype())}, {.create = true});
+  Tensors const g = call.walk({y}, {ones(y.shape(), y.dtype(), y.device())}, {.create = true});
   return {call.finish({y}, keep), call.finish(forward_product(call, g, v, keep), keep)};
 }
 
@@ -211,7 +211,7 @@ JacobianProduct vhp(TensorFunction const& f, std::vector<Tensor> const& inputs, 
   Tensor const& y = call.one_element();
   bool const keep = call.connected(v);
   EnableGrad const on;
-  Tensors const g = call.walk({y}, {ones(y.shape(), y.dtype())}, {.create = true});
+  Tensors const g = call.walk({y}, {ones(y.shape(), y.dtype(), y.device())}, {.create = true});
   return {call.finish({y}, keep), call.finish(call.walk(g, v, {.create = keep}), keep)};
 }
 

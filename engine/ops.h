@@ -174,7 +174,7 @@ Tensor sub(Tensor const& a, Tensor const& b);
 Tensor mul(Tensor const& a, Tensor const& b);
 Tensor div(Tensor const& a, Tensor const& b);
 enum class Rounding { trunc, floor };
-/// The quotient rounded towards 0 or −∞; of integers an integer, and an Error where b is 0.
+/// The quotient rounded towards 0 or −∞; of integers an integer, and an Error where b is 0 (an accelerator gives 0).
 Tensor div(Tensor const& a, Tensor const& b, Rounding rounding);
 /// ⌊a/b⌋
 Tensor floor_divide(Tensor const& a, Tensor const& b);
@@ -784,7 +784,9 @@ Tensor combinations(Tensor const& x, int64_t r = 2, bool with_replacement = fals
 // ---- indexing -------------------------------------------------------------------------------------------------------
 // Integers of any type index; masks are bool. Where an index repeats, later entries follow earlier ones, and the last
 // assignment stays: the same bits for any number of threads. An index out of range is an Error that names it and its
-// axis.
+// axis. An index or mask on the processor goes along to the tensor's device, checked at once. What lies on an
+// accelerator is checked by its kernels: the Error comes with the next call that waits for them, and in between nothing
+// outside is read or written. A mask there, nonzero and unique make the host wait for the number of elements.
 
 /// from, from + step, … < to: negative ends count from the end, both are clipped to the size.
 struct Slice {
@@ -1548,7 +1550,7 @@ struct Attended {
 /// softmax(q·kᵀ·scale)·v without the T×S matrix: q [B, H, T, D], k [B, G, S, D], v [B, G, S, E], H a multiple of G, and
 /// head h reads key head ⌊h·G/H⌋ (Vaswani et al., 2017; Ainslie et al., 2023; tiling by online softmax: Milakov and
 /// Gimelshein, 2018; Dao et al., 2022). A query that sees nothing gives 0; masked keys and values are never read as
-/// numbers.
+/// numbers. On an accelerator's matrix units (16 bits, D = E of 64 or 128) weights are rounded before they meet v.
 Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
 /// attend() over all keys, from what it gave for two parts of them: log-sum-exp weighs the outputs.
 Attended merge(Attended const& a, Attended const& b);

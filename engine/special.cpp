@@ -1,13 +1,9 @@
 #include <heed/engine/special.h>
 #include <heed/engine/special_formulas.h>
-#include <math.h>
 
 namespace heed::special {
 
-double lgamma(double x) {
-  int sign;
-  return ::lgamma_r(x, &sign);
-}
+double lgamma(double x) { return special_formulas::lgamma(x); }
 double digamma(double x) { return special_formulas::digamma(x); }
 double polygamma(double n, double x) { return special_formulas::polygamma(n, x); }
 double zeta(double s, double x) { return special_formulas::zeta(s, x); }

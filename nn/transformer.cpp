@@ -180,6 +180,7 @@ std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prom
   });
   NoGrad const off;
   int64_t const block = model.config.block;
+  Device const device = model.token_embedding.weight.device();
   std::vector<int64_t> tokens = prompt;
   GPTCache cache;
   for (int64_t n = 0; n < count; ++n) {
@@ -190,8 +191,8 @@ std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prom
       fresh.assign(tokens.end() - keep, tokens.end());
       cache = model.make_cache(block);
     }
-    Tensor const logits = model(tensor(fresh, {1, int64_t(fresh.size())}), GPTContext{.cache = &cache});
-    tokens.push_back(draw_token(logits.select(0, 0).select(0, -1), options, generator));
+    Tensor const logits = model(tensor(fresh, {1, int64_t(fresh.size())}).to(device), GPTContext{.cache = &cache});
+    tokens.push_back(draw_token(logits.select(0, 0).select(0, -1).to(cpu), options, generator));
   }
   return {tokens.begin() + int64_t(prompt.size()), tokens.end()};
 }

@@ -1,13 +1,17 @@
 // A model trained on an emulated accelerator, by CUDA's kernels, against the same on the processor.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <heed/engine/autocast.h>
 #include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/nn/nn.h>
 #include <heed/optim/optim.h>
 #include <heed/tests/support/emulated.h>
+#include <heed/tests/support/op_case.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 #include <vector>
 
 using namespace heed;
@@ -46,6 +50,94 @@ TEST_CASE("a GPT trains on an emulated accelerator as on the processor") {
   }
 }
 
+TEST_CASE("a GPT continues positions in a cache on an emulated accelerator as on the processor") {
+  NoGrad const off;
+  Device const device = test::emulated_device();
+  for (int64_t kv_heads : {1, 2})
+    for (bool const rope : {false, true}) {
+      seed(3);
+      nn::GPT model(
+          {.vocabulary = 11, .layers = 2, .heads = 2, .kv_heads = kv_heads, .dim = 16, .block = 12, .rope = rope});
+      Generator generator(5);
+      Tensor const tokens = randint(0, 11, {2, 12}, generator);
+      Tensor const want = model(tokens);
+      auto const words = nn::generate(model, {1, 2, 3}, 14, {.temperature = 0}, generator);  // past the block, too
+      nn::to(model, device);
+      CHECK(nn::generate(model, {1, 2, 3}, 14, {.temperature = 0}, generator) == words);
+      auto cache = model.make_cache(12);
+      for (auto [from, to] : {std::pair{0, 7}, {7, 8}, {8, 9}, {9, 12}}) {
+        Tensor const got = model(tokens.slice(1, from, to).contiguous().to(device), nn::GPTContext{.cache = &cache});
+        CHECK(test::differs(got.to(cpu), want.slice(1, from, to), 1e-5) == "");
+      }
+    }
+}
+
+TEST_CASE("attention reads pages of keys on an emulated accelerator; what lies elsewhere is refused") {
+  NoGrad const off;
+  Device const device = test::emulated_device();
+  Generator generator(5);
+  Tensor const q = randn({2, 2, 3, 8}, Dtype::f32, generator), k = randn({4, 1, 32, 8}, Dtype::f32, generator),
+               v = randn({4, 1, 32, 8}, Dtype::f32, generator),
+               pages = tensor(std::vector<int64_t>{3, 1, 0, 2}, {2, 2}),
+               length = tensor(std::vector<int64_t>{40, 64}, {2});
+  AttendOptions const here{.causal = true, .sees = lengths(length), .pages = pages};
+  AttendOptions there{.causal = true, .sees = lengths(length.to(device)), .pages = pages.to(device)};
+  auto const run = [&](AttendOptions const& options) {
+    return attend(q.to(device), k.to(device), v.to(device), options).out.to(cpu);
+  };
+  CHECK(test::differs(run(there), attend(q, k, v, here).out, 1e-5) == "");
+  there.pages = pages;
+  CHECK_THROWS_AS(run(there), Error);
+  there.pages = pages.to(device), there.sees = lengths(length);
+  CHECK_THROWS_AS(run(there), Error);
+  // A single number may come from anywhere.
+  Tensor const small = k.slice(0, 0, 2), mask = ones({1, 1, 1, 1}) > 0.0;
+  CHECK(test::differs(attend(q.to(device), small.to(device), small.to(device), {.mask = mask}).out.to(cpu),
+                      attend(q, small, small).out, 1e-5) == "");
+}
+
+TEST_CASE("a checkpoint of a model on an accelerator goes on anywhere") {
+  auto const path =
+      (std::filesystem::temp_directory_path() / fmt::format("heed_device_{}.safetensors", getpid())).string();
+  nn::GPTConfig const config{.vocabulary = 7, .layers = 1, .heads = 2, .dim = 8, .block = 6};
+  auto const step = [](nn::GPT& model, optim::AdamW& optimizer, Device device) {
+    Generator generator(11);
+    Tensor const tokens = randint(0, 7, {2, 7}, generator).to(device);
+    optimizer.zero_grad();
+    Tensor const loss = cross_entropy(model(tokens.slice(1, 0, 6).contiguous()), tokens.slice(1, 1, 7).contiguous());
+    loss.backward();
+    optimizer.step();
+    return loss.item();
+  };
+  Device const there = test::emulated_device();
+  double after = 0;
+  {
+    seed(4);
+    nn::GPT model(config);
+    nn::to(model, there);
+    optim::AdamW optimizer(optim::all_parameters(model), {.learning_rate = 1e-2});
+    for (int i = 0; i < 3; ++i) step(model, optimizer, there);
+    optim::Checkpoint checkpoint;
+    checkpoint.put_model(model);
+    checkpoint.put_training(optimizer, {});
+    checkpoint.save(path);
+    step(model, optimizer, there);
+    after = step(model, optimizer, there);
+  }
+  for (Device const device : {there, cpu}) {
+    nn::GPT model(config);
+    optim::Checkpoint const checkpoint = optim::Checkpoint::load(path);
+    nn::to(model, device);
+    checkpoint.get_model(model);
+    optim::AdamW optimizer(optim::all_parameters(model), {.learning_rate = 1e-2});
+    checkpoint.get_training(optimizer);
+    step(model, optimizer, device);
+    double const loss = step(model, optimizer, device);
+    CHECK(std::abs(loss - after) <= (device == there ? 0 : 2e-5));
+  }
+  std::filesystem::remove(path);
+}
+
 TEST_CASE("16-bit products there run on its matrix units, f32 ones too where tf32 is allowed") {
   Device const device = test::emulated_device();
   Generator generator(7);
@@ -55,7 +147,7 @@ TEST_CASE("16-bit products there run on its matrix units, f32 ones too where tf3
     Tensor const exact = want.to(Dtype::f64);
     return norm(got.to(cpu).to(Dtype::f64) - exact).item() / norm(exact).item();
   };
-  for (auto const [dtype, bound] : {std::pair(Dtype::bf16, 4e-3), std::pair(Dtype::f16, 5e-4)}) {
+  for (auto const& [dtype, bound] : {std::pair(Dtype::bf16, 4e-3), std::pair(Dtype::f16, 5e-4)}) {
     auto const run = [&, dtype = dtype](Device on, std::vector<Tensor>& slopes) {
       std::vector<Tensor> leaves;
       for (Tensor const& t : {x, w, b}) leaves.push_back(t.to(dtype).to(on).requires_grad_());
@@ -83,9 +175,9 @@ TEST_CASE("what is not on an accelerator says so") {
   Tensor const x = randn({3, 4}).to(device);
   CHECK(x.device() == device);
   CHECK_THROWS_AS(x.data<float>(), Error);
-  CHECK_THROWS_AS(x + randn({3, 4}), Error);         // operands on two devices
-  CHECK_THROWS_AS(sort(x), Error);                   // no kernel
-  CHECK_THROWS_AS(randn({2}).to(cuda(200)), Error);  // no such device
+  CHECK_THROWS_AS(x + randn({3, 4}), Error);              // operands on two devices
+  CHECK_THROWS_AS(inv(randn({3, 3}).to(device)), Error);  // no kernel
+  CHECK_THROWS_AS(randn({2}).to(cuda(200)), Error);       // no such device
   CHECK_THROWS_AS(parse_device("tpu"), Error);
   CHECK_THROWS_AS(parse_device("cuda:x"), Error);
   CHECK(parse_device("cuda:1") == cuda(1));

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # On a machine with an NVIDIA GPU: builds the CUDA module, runs the tests of operations and the training test on the GPU
-# itself, then under compute-sanitizer where that is installed, and writes one dated report.
+# itself, then under compute-sanitizer's tools where it is installed, trains with heed-lab, measures beside PyTorch (cuBLAS,
+# FlashAttention) where that is installed, and writes one dated report.
 #   tests/gpu.sh [--out FILE]        (default: gpu-report-DATE.txt)
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -44,13 +45,24 @@ for test in $tests; do
   grep -h MESSAGE "$log" | sed 's/.*MESSAGE: /       /' | cut -c1-160 | say
 done
 if command -v compute-sanitizer >/dev/null; then
-  for test in ops_reduce_test ops_neural_test ops_product_test ops_attend_test; do
-    run "$test under compute-sanitizer" compute-sanitizer --error-exitcode 1 "build/cuda/tests/$test" -tc='*accelerator*'
+  for tool in memcheck racecheck initcheck synccheck; do
+    for test in ops_reduce_test ops_neural_test ops_product_test ops_attend_test ops_scan_test ops_conv_test ops_index_test ops_sort_test; do
+      run "$test under compute-sanitizer's $tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "build/cuda/tests/$test" \
+        -tc='*accelerator*'
+    done
   done
 else
   echo "skipped - compute-sanitizer is not installed" | say
   skipped=$((skipped + 1))
 fi
+work=$(mktemp -d)
+trap 'rm -rf "$log" "$work"' EXIT
+run "heed-lab trains there" build/cuda/bin/heed-lab train --preset quick --steps 200 --text LICENSE --out "$work" --device cuda:0
+tail -n 3 "$log" | say
+run "heed-lab generates there" build/cuda/bin/heed-lab generate "$work" --tokens 100 --device cuda:0
+run "speed, beside PyTorch where it is installed" python3 tests/peers/device_bench.py --device cuda:0
+say <"$log"
+run "registers, spills and instructions of hot kernels" python3 -B tests/cuda_gates.py --include build/cuda/include
 echo "$passed passed, $failed failed, $skipped skipped" | say
 echo "written to $out"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

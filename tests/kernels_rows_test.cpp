@@ -464,7 +464,7 @@ TEST_CASE("embedding kernels agree with plain loops") {
         for (int64_t i = 0; i < count; ++i) index.push_back(i * i % rows);
         Values<T> out(static_cast<size_t>(count * n)), d(static_cast<size_t>(rows * n), not_a_number<T>),
             ed(d.size(), T(0)), eout;
-        k.forward(table.data(), index.data(), out.data(), count, n);
+        k.forward(table.data(), index.data(), out.data(), count, rows, n);
         k.backward(g.data(), index.data(), padding, d.data(), count, rows, n);
         for (int64_t i = 0; i < count; ++i)
           for (int64_t j = 0; j < n; ++j) {

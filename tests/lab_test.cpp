@@ -117,6 +117,8 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
                        {"lab train --bogus", "--bogus"},
                        {"lab train --preset tiny --out new", "no text was given"},
                        {"lab train --preset huge --text text.txt --out new", "expected one of"},
+                       {"lab train --preset tiny --text text.txt --out new --device gpu", "expected cpu, cuda"},
+                       {"lab train --preset tiny --text text.txt --out new --device cuda:99", "there is no cuda:99"},
                        {"lab train --preset tiny --text missing.txt --out new", "missing.txt"},
                        {"lab train --preset tiny --text empty.txt --out new", "empty"},
                        {"lab train --preset tiny --text short.txt --out new", "more than 32 tokens"},

@@ -183,7 +183,7 @@ leg_tsan() {
 leg_arm() {
   local packages=/usr/lib/$(uname -m)-linux-gnu/cmake targets
   configure release -B build/arm -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64-linux-gnu.cmake" -DHEED_BUILD_TESTS=ON \
-    -DHEED_BUILD_EXAMPLES=OFF -DHEED_FMT_HEADER_ONLY=ON -Dfmt_DIR="$packages/fmt" -Dxsimd_DIR="$packages/xsimd" ||
+    -DHEED_BUILD_EXAMPLES=OFF -DHEED_EMULATED_DEVICE=OFF -DHEED_FMT_HEADER_ONLY=ON -Dfmt_DIR="$packages/fmt" -Dxsimd_DIR="$packages/xsimd" ||
     { bad "configures for ARM"; return; }
   targets=$(ctest --test-dir build/arm -N -R "$emulated" | sed -nE 's/^ *Test +#[0-9]+: //p')
   # shellcheck disable=SC2086

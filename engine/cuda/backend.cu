@@ -1,8 +1,10 @@
 // The Backend of this level: devices, memory kept for reuse, copies, and the list of kernel tables.
 #include <heed/engine/backend.h>
+#include <heed/engine/cuda/index_check.h>
 #include <heed/engine/cuda/launch.h>
 #include <heed/engine/cuda/unit.h>
 
+#include <cstdio>
 #include <deque>
 #include <mutex>
 
@@ -12,6 +14,18 @@ inline namespace HEED_DEVICE_LEVEL {
 void const* device_table(std::string_view name);  // ops/device_tables.cu
 
 namespace {
+
+[[noreturn]] void report(IndexFault const& fault) {
+  char where[48] = "", problem[200], remedy[80];
+  if (fault.axis >= 0) std::snprintf(where, sizeof where, "axis %d of ", fault.axis);
+  std::snprintf(
+      problem, sizeof problem,
+      "a kernel that was queued earlier met index %lld, which is outside %ssize %lld; what it gave is not valid",
+      static_cast<long long>(fault.index), where, static_cast<long long>(fault.size));
+  std::snprintf(remedy, sizeof remedy, "use %lld to %lld", static_cast<long long>(fault.low),
+                static_cast<long long>(fault.size - 1));
+  fail(fault.op, {problem, remedy});
+}
 
 class DeviceBackend final : public Backend {
  public:
@@ -65,11 +79,16 @@ class DeviceBackend final : public Backend {
   void copy_out(int index, void* host, void const* from, size_t bytes) override {
     Unit& unit = used(index);
     unit.staging.to_host(host, from, bytes, unit.compute);
+    check_indices(unit);
   }
   void copy_within(int index, void* to, void const* from, size_t bytes) override {
     check_device(rt::copy_on_device(to, from, bytes, used(index).compute), "copy on the device");
   }
-  void synchronize(int index) override { check_device(rt::synchronize(used(index).compute), "synchronize"); }
+  void synchronize(int index) override {
+    Unit& unit = used(index);
+    check_device(rt::synchronize(unit.compute), "synchronize");
+    check_indices(unit);
+  }
 
   void use(int index) override { used(index); }
 
@@ -90,9 +109,27 @@ class DeviceBackend final : public Backend {
       std::lock_guard const guard(lock_);
       if (!unit.compute) check_device(rt::create_stream(unit.compute), "stream");
       if (!unit.uploads) check_device(rt::create_stream(unit.uploads), "stream");
+      if (!unit.fault) {
+        unit.fault = static_cast<IndexFault*>(unit.take(sizeof(IndexFault)));
+        check_device(rt::fill_bytes(unit.fault, 0, sizeof(IndexFault), unit.compute), "stream");
+      }
     }
     set_current_unit(unit);
+    index_watch().fault = unit.fault;
+    index_watch().device = index;
     return unit;
+  }
+
+  /// Throws if a kernel that this thread has waited for met a wrong index.
+  static void check_indices(Unit& unit) {
+    IndexWatch& watch = index_watch();
+    if (!(watch.unread & watch.bit())) return;
+    watch.unread &= ~watch.bit();
+    IndexFault fault{};
+    unit.staging.to_host(&fault, unit.fault, sizeof fault, unit.compute);
+    if (!fault.noted) return;
+    check_device(rt::fill_bytes(unit.fault, 0, sizeof fault, unit.compute), "synchronize");
+    report(fault);
   }
 
   rt::Status none_;

@@ -25,6 +25,8 @@ class LaunchLog {
   uint64_t count_ = 0;
 };
 
+struct IndexFault;  // index_check.h
+
 /// All kernels run in order on `compute`; what comes from the host is copied beside them, on `uploads`.
 struct Unit {
   rt::Stream compute = nullptr, uploads = nullptr;  // null: the device's default stream
@@ -32,6 +34,7 @@ struct Unit {
   BlockCache blocks;
   UploadCache uploaded;
   Staging staging;
+  IndexFault* fault = nullptr;  // on the device: the first wrong index that nobody was told of
 
   /// A block of `blocks`; where memory is exhausted, also after flush(), an Error.
   void* take(size_t bytes);

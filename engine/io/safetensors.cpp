@@ -518,7 +518,7 @@ void save_safetensors(std::string const& path, Safetensors const& content) {
   file.append(std::as_bytes(std::span(&length, 1)));
   file.append(header);
   for (auto const* item : order) {
-    Tensor const whole = item->second.detach().contiguous();
+    Tensor const whole = item->second.detach().contiguous().to(cpu);
     file.append({static_cast<std::byte const*>(whole.raw()), size_t(whole.numel()) * size_of(whole.dtype())});
   }
   file.commit();

@@ -1,9 +1,11 @@
 // One axis of a tensor: readings, and elements picked along it by index.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/along.h>
+#include <heed/engine/ops/places.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -121,12 +123,17 @@ class Picker {
   int64_t step_, key_step_, last_ = -1;  // the row of indices that was checked
 };
 
-/// The adjoint of pick: g added into zeros of `shape` at the indices, in order.
-Tensor unpick(char const* op, Tensor const& g, Shape const& shape, int axis, Tensor const& index) {
-  if (is_half(g.dtype()))
-    return through_f32(g, [&](Tensor const& wide) { return unpick(op, wide, shape, axis, index); });
-  Tensor y = zeros(shape, g.dtype(), g.device());
-  Observed const watch(op, {&g, &index}, {&y});
+/// Where an index picks from what has `shape` and `strides`: a step for each of its axes, and its own part.
+std::pair<Strides, detail::Table> steps_along(Shape const& shape, Strides const& strides, int axis,
+                                              Tensor const& index) {
+  if (shape.rank() == 0) return {Dims::filled(index.rank(), 0), {index, index.strides(), 1, 1, 0, false}};
+  Strides steps = strides;
+  steps[axis] = 0;
+  return {steps, {index, index.strides(), strides[axis], shape[axis], axis, false}};
+}
+
+/// g's elements added at the indices to y, in order.
+void add_along(char const* op, Tensor const& g, int axis, Tensor const& index, Tensor const& y) {
   Along const from = along(op, g, axis), to = along(op, y, axis);
   Tensor const at = index.contiguous();
   dispatch_floating(op, g.dtype(), [&]<class T>(Type<T>) {
@@ -149,9 +156,24 @@ Tensor unpick(char const* op, Tensor const& g, Shape const& shape, int axis, Ten
                    }
                  });
   });
+}
+
+/// The adjoint of pick: g added into zeros of `shape` at the indices, in order.
+Tensor unpick(char const* op, Tensor const& g, Shape const& shape, int axis, Tensor const& index, bool distinct) {
+  if (is_half(g.dtype()))
+    return through_f32(g, [&](Tensor const& wide) { return unpick(op, wide, shape, axis, index, distinct); });
+  Tensor y = zeros(shape, g.dtype(), g.device());
+  Observed const watch(op, {&g, &index}, {&y});
+  if (y.device().is_cpu()) {
+    add_along(op, g, axis, index, y);
+  } else if (g.numel() > 0) {
+    auto const [steps, table] = steps_along(shape, y.strides(), normalize_axis(op, axis, std::max(y.rank(), 1)), index);
+    detail::add_at(y, {detail::starts_of(op, index.shape(), steps, 0, {table}, y.device()), 1, distinct}, g);
+  }
   if (tracked(g))
-    record(op, y, {&g},
-           [op, axis, index](Tensor const& h, Node const&) { return std::array{pick(op, h, axis, index)}; });
+    record(op, y, {&g}, [op, axis, index, distinct](Tensor const& h, Node const&) {
+      return std::array{pick(op, h, axis, index, distinct)};
+    });
   return y;
 }
 
@@ -192,9 +214,17 @@ void check_inside(char const* op, int64_t const* index, int64_t n, int64_t low, 
 }
 
 Tensor picked(char const* op, Tensor const& x, int axis, Tensor const& index) {
-  Tensor y(index.shape(), x.dtype());
+  Tensor y(index.shape(), x.dtype(), x.device());
   if (y.numel() == 0) return y;
   axis = normalize_axis(op, axis, std::max(x.rank(), 1));
+  if (Device const device = common_device(op, {&x, &index}); !device.is_cpu()) {
+    Observed const watch(op, {&x, &index}, {&y});
+    auto const [steps, table] = steps_along(x.shape(), x.strides(), axis, index);
+    device_kernels<DeviceIndexKernels>(device, op)
+        .pick(op, detail::index_space(op, index.shape(), steps, 0, {table}), x.address(), y.address(),
+              int(size_of(x.dtype())));
+    return y;
+  }
   Picking const p(x, axis, index);
   int const last = p.sizes.rank() - 1;
   if (p.index_steps[last] > 1) return picked(op, x, axis, index.contiguous());
@@ -217,11 +247,11 @@ Tensor picked(char const* op, Tensor const& x, int axis, Tensor const& index) {
   return y;
 }
 
-Tensor pick(char const* op, Tensor const& x, int axis, Tensor const& index) {
+Tensor pick(char const* op, Tensor const& x, int axis, Tensor const& index, bool distinct) {
   Tensor y = picked(op, x, axis, index);
   if (tracked(x))
-    record(op, y, {&x}, [op, shape = x.shape(), axis, index = index.detach()](Tensor const& g, Node const&) {
-      return std::array{unpick(op, g, shape, axis, index)};
+    record(op, y, {&x}, [op, shape = x.shape(), axis, index = index.detach(), distinct](Tensor const& g, Node const&) {
+      return std::array{unpick(op, g, shape, axis, index, distinct)};
     });
   return y;
 }

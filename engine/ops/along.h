@@ -16,9 +16,10 @@ struct Along {
 Along along(char const* op, Tensor const& x, int axis);
 
 /// y[o, k, i] = x[o, index[o, k, i], i] along `axis`: index is i64 and, on the other axes, no larger than x. An Error
-/// where an index lies outside the axis. picked() is unknown to the tape; pick() wants all other sizes to agree.
+/// where an index lies outside the axis. picked() is unknown to the tape; pick() wants all other sizes to agree, and is
+/// faster to differentiate on an accelerator where it knows the indices of a line to be distinct.
 Tensor picked(char const* op, Tensor const& x, int axis, Tensor const& index);
-Tensor pick(char const* op, Tensor const& x, int axis, Tensor const& index);
+Tensor pick(char const* op, Tensor const& x, int axis, Tensor const& index, bool distinct = false);
 /// An Error unless low ≤ index < size for all n of them.
 void check_inside(char const* op, int64_t const* index, int64_t n, int64_t low, int64_t size, int axis);
 

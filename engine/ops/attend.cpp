@@ -6,6 +6,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/attend_half.h>
 #include <heed/engine/ops/score.h>
 #include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
@@ -104,6 +105,13 @@ double scale_of(Tensor const& q, AttendOptions const& options) {
 /// The kernel wants the last axis contiguous; the others may have any stride.
 Tensor rows_contiguous(Tensor const& x) { return x.size(3) <= 1 || x.strides()[3] == 1 ? x : x.contiguous(); }
 
+/// Where the kernels run.
+Device device_of(char const* op, Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
+  return common_device(op, {&q, &k, &v, &options.mask, &options.pages});
+}
+/// What a kernel reads; single numbers may come from the processor.
+Tensor operand(Tensor const& x, Device device) { return rows_contiguous(x.to(device)); }
+
 AttendStrides strides_of(Tensor const& x) { return {x.strides()[0], x.strides()[1], x.strides()[2]}; }
 
 /// The mask with tables in the processor's memory, where its tiles are judged.
@@ -119,13 +127,14 @@ struct Mods {
   AttendOptions const& options;
   ModTables<T> score, sees;
   TilePattern pattern;
-  Tensor pages;
+  Tensor mask, pages;
 
-  explicit Mods(AttendOptions const& o)
+  Mods(AttendOptions const& o, Device device)
       : options(o),
         score(tables(o.score.get())),
         sees(tables(o.sees.get())),
-        pages(o.pages.defined() ? o.pages.contiguous() : Tensor()) {}
+        mask(o.mask.defined() ? o.mask.to(device) : Tensor()),
+        pages(o.pages.defined() ? o.pages.to(device).contiguous() : Tensor()) {}
   static std::vector<Tensor> tables(Modification const* mod) {
     return mod ? recorded(mod)->tables : std::vector<Tensor>{};
   }
@@ -178,8 +187,9 @@ AttendArgs<T> arguments(Tensor const& q, Tensor const& k, Tensor const& v, Atten
   a.left = options.left;
   a.right = options.causal ? 0 : options.right;
   if (options.mask.defined()) {
-    Strides const s = broadcast_strides(options.mask.shape(), options.mask.strides(), {a.batch, a.heads, a.tq, a.tk});
-    a.mask = static_cast<uint8_t const*>(options.mask.address());
+    Tensor const& mask = mods.mask;
+    Strides const s = broadcast_strides(mask.shape(), mask.strides(), {a.batch, a.heads, a.tq, a.tk});
+    a.mask = static_cast<uint8_t const*>(mask.address());
     a.mask_batch = s[0], a.mask_head = s[1], a.mask_row = s[2], a.mask_col = s[3];
   }
   a.dropout = options.dropout;
@@ -292,7 +302,7 @@ AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tens
   Observed const watch("attend", {&q, &k, &v, &out, &lse, &dout, &dlse, &options.mask}, {&d.dq, &d.dk, &d.dv},
                        [&] { return 2 * visible_pairs(q, k, options) * double(3 * q.size(3) + 2 * v.size(3)); });
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-    Mods<T> mods(options);
+    Mods<T> mods(options, q.device());
     AttendArgs<T> const a = arguments<T>(q, k, v, options, mods);
     AttendGradArgs<T> gradients{.out = out.address<T>(),
                                 .out_strides = strides_of(out),
@@ -323,16 +333,16 @@ std::vector<Tensor> sum_backward(Tensor const& q, Tensor const& k, Tensor const&
   Observed const watch("score_sum", {&q, &k, &g, &options.mask}, {&dq, &dk},
                        [&] { return 6 * visible_pairs(q, k, options) * double(q.size(3)); });
   dispatch_floating("score_sum", q.dtype(), [&]<class T>(Type<T>) {
-    Mods<T> mods(options);
+    Mods<T> mods(options, q.device());
     TableGradients<T> tables(options, mods, wanted);
     AttendGradArgs<T> to{};
-    to.dq = dq.data<T>(), to.dq_strides = strides_of(dq);
-    to.dk = dk.data<T>(), to.dk_strides = strides_of(dk);
+    to.dq = dq.address<T>(), to.dq_strides = strides_of(dq);
+    to.dk = dk.address<T>(), to.dk_strides = strides_of(dk);
     tables.into(to);
     Tensor const rows = g.contiguous();
     kernels<AttendRowsKernels>(q.device(), "attend")
         .of<T>()
-        .sum_backward(arguments<T>(q, k, k, options, mods), over_queries, rows.data<T>(), to);
+        .sum_backward(arguments<T>(q, k, k, options, mods), over_queries, rows.address<T>(), to);
     for (Tensor const& table : tables.results()) result.push_back(table);
   });
   return result;
@@ -392,16 +402,17 @@ AttendOptions scores_alone(AttendOptions options) {
 /// [B, H, T]; parameter is α or k (ops/attend.h).
 Tensor row_threshold(Tensor const& q_in, Tensor const& k_in, RowThreshold kind, double parameter,
                      AttendOptions const& options) {
-  Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in);
-  Tensor tau({q.size(0), q.size(1), q.size(2)}, q.dtype());
+  Device const device = device_of("attend", q_in, k_in, k_in, options);
+  Tensor const q = operand(q_in, device), k = operand(k_in, device);
+  Tensor tau({q.size(0), q.size(1), q.size(2)}, q.dtype(), device);
   {
     Observed const watch("row_threshold", {&q, &k, &options.mask}, {&tau},
                          [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
     dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-      Mods<T> mods(options);
+      Mods<T> mods(options, q.device());
       kernels<AttendRowsKernels>(q.device(), "attend")
           .of<T>()
-          .threshold(arguments<T>(q, k, k, options, mods), kind, parameter, tau.data<T>());
+          .threshold(arguments<T>(q, k, k, options, mods), kind, parameter, tau.address<T>());
     });
   }
   double const shift = double(k.size(2) - q.size(2));
@@ -458,9 +469,9 @@ Attended with_sink(Attended const& y, Tensor const& sink) {
 
 Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, AttendOptions const& given) {
   AttendOptions const options = with_one_program(given);
-  Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in), v = rows_contiguous(v_in);
+  Device const device = device_of("attend", q_in, k_in, v_in, options);
+  Tensor const q = operand(q_in, device), k = operand(k_in, device), v = operand(v_in, device);
   std::vector<Tensor> const tables = score_tables(options);
-  Device const device = common_device("attend", {&q, &k, &v, &options.mask});
   std::vector<Tensor> outputs(2);
   {
     NoGrad const off;
@@ -471,7 +482,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   Observed const watch("attend", {&q, &k, &v, &options.mask}, {&outputs[0], &outputs[1]},
                        [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3) + v.size(3)); });
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-    Mods<T> mods(options);
+    Mods<T> mods(options, q.device());
     kernels<AttendKernels>(device, "attend")
         .of<T>()
         .forward(arguments<T>(q, k, v, options, mods), outputs[0].address<T>(), strides_of(outputs[0]),
@@ -515,6 +526,114 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   return {outputs[0], outputs[1]};
 }
 
+/// Whether rows of a 16-bit operand are whole groups of 16 bytes.
+bool aligned(Tensor const& x) {
+  bool all = reinterpret_cast<uintptr_t>(x.address()) % 16 == 0 && x.strides()[3] == 1;
+  for (int axis = 0; axis < 3; ++axis) all = all && x.strides()[axis] % 8 == 0;
+  return all;
+}
+
+/// Whether the call is one for an accelerator's matrix units.
+bool on_matrix_units(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& o) {
+  bool const plain = !o.mask.defined() && !o.score && !o.sees && !o.weight && !o.sink.defined() && !o.pages.defined() &&
+                     o.entmax == 1 && o.top_k == 0 && o.dropout == 0 && scale_of(q, o) > 0;
+  return plain && !q.device().is_cpu() && is_half(q.dtype()) && q.size(3) == v.size(3) &&
+         (q.size(3) == 64 || q.size(3) == 128) && q.numel() > 0 && k.numel() > 0 && aligned(q) && aligned(k) &&
+         aligned(v);
+}
+
+template <class F>
+void dispatch_half(Dtype dtype, F const& f) {
+  if (dtype == Dtype::bf16)
+    f(Type<bfloat16>{});
+  else
+    f(Type<float16>{});
+}
+
+template <class E>
+AttendHalfArgs<E> half_arguments(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
+  AttendArgs<float> a{};  // what it makes of the window
+  a.tq = q.size(2), a.tk = k.size(2), a.left = options.left, a.right = options.causal ? 0 : options.right;
+  return {.batch = q.size(0),
+          .heads = q.size(1),
+          .kv_heads = k.size(1),
+          .tq = q.size(2),
+          .tk = k.size(2),
+          .d = q.size(3),
+          .q = q.address<E>(),
+          .k = k.address<E>(),
+          .v = v.address<E>(),
+          .q_strides = strides_of(q),
+          .k_strides = strides_of(k),
+          .v_strides = strides_of(v),
+          .scale = float(scale_of(q, options)),
+          .shift_low = a.shift_low(),
+          .shift_high = a.shift_high()};
+}
+
+AttendGradients half_backward(Tensor const& q, Tensor const& k, Tensor const& v, Tensor const& out, Tensor const& lse,
+                              Tensor const* g, AttendOptions const& options) {
+  Tensor const given = g[0].defined() ? g[0] : zeros(out.shape(), out.dtype(), out.device());
+  Tensor const dout = aligned(given) ? given : given.clone();
+  Tensor const dlse = g[1].defined() ? g[1].contiguous() : Tensor();
+  AttendGradients d{with_layout_of(q), with_layout_of(k), with_layout_of(v), {}};
+  Observed const watch("attend", {&q, &k, &v, &out, &lse, &dout, &dlse}, {&d.dq, &d.dk, &d.dv},
+                       [&] { return 2 * visible_pairs(q, k, options) * double(3 * q.size(3) + 2 * v.size(3)); });
+  dispatch_half(q.dtype(), [&]<class E>(Type<E>) {
+    device_kernels<AttendHalfKernels>(q.device(), "attend")
+        .of<E>()
+        .backward(half_arguments<E>(q, k, v, options), {.out = out.address<E>(),
+                                                        .dout = dout.address<E>(),
+                                                        .out_strides = strides_of(out),
+                                                        .dout_strides = strides_of(dout),
+                                                        .lse = lse.address<float>(),
+                                                        .dlse = dlse.defined() ? dlse.address<float>() : nullptr,
+                                                        .dq = d.dq.address<E>(),
+                                                        .dk = d.dk.address<E>(),
+                                                        .dv = d.dv.address<E>(),
+                                                        .dq_strides = strides_of(d.dq),
+                                                        .dk_strides = strides_of(d.dk),
+                                                        .dv_strides = strides_of(d.dv)});
+  });
+  return d;
+}
+
+/// fused() in 16 bits.
+Attended half(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
+  Device const device = common_device("attend", {&q, &k, &v});
+  std::vector<Tensor> outputs(2);
+  {
+    NoGrad const off;
+    outputs[0] = heads_together(q.size(0), q.size(1), q.size(2), v.size(3), q.dtype(), device);
+    outputs[1] = Tensor({q.size(0), q.size(1), q.size(2)}, Dtype::f32, device);
+    outputs[0].body()->is_view = false;
+  }
+  {
+    Observed const watch("attend", {&q, &k, &v}, {&outputs[0], &outputs[1]},
+                         [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3) + v.size(3)); });
+    dispatch_half(q.dtype(), [&]<class E>(Type<E>) {
+      device_kernels<AttendHalfKernels>(device, "attend")
+          .of<E>()
+          .forward(half_arguments<E>(q, k, v, options), outputs[0].address<E>(), strides_of(outputs[0]),
+                   outputs[1].address<float>());
+    });
+  }
+  if (!tracked(q, k, v)) return {outputs[0], outputs[1]};
+  record_lists("attend", outputs, {q, k, v},
+               [q = Saved(q), k = Saved(k), v = Saved(v), out = SavedOutput(outputs[0], 0),
+                lse = SavedOutput(outputs[1], 1), options](Tensor const* g, Node const& node) {
+                 if (recording()) {
+                   auto const in = twin_inputs({q.get(node), k.get(node), v.get(node)});
+                   auto const twin = naive::attend(widened(in[0]), widened(in[1]), widened(in[2]), options);
+                   return twin_gradients({twin.out.to(in[0].dtype()), twin.lse}, in, {g[0], g[1]});
+                 }
+                 auto const d =
+                     half_backward(q.get(node), k.get(node), v.get(node), out.get(node), lse.get(node), g, options);
+                 return std::vector<Tensor>{d.dq, d.dk, d.dv};
+               });
+  return {outputs[0], outputs[1]};
+}
+
 }  // namespace
 
 Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, AttendOptions const& given) {
@@ -522,6 +641,7 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
     return attend(autocast(q_in), autocast(k_in), autocast(v_in), given);
   check_operands(q_in, k_in, v_in, given);
   if (is_half(q_in.dtype())) {
+    if (on_matrix_units(q_in, k_in, v_in, given)) return half(q_in, k_in, v_in, given);
     Attended const y = product_in_f32([&](auto const&... wide) { return attend(wide..., given); }, q_in, k_in, v_in);
     return {y.out.to(q_in.dtype()), y.lse};
   }
@@ -616,16 +736,17 @@ Tensor score_sum(Tensor const& q_in, Tensor const& k_in, ScoreMod const& f, Atte
   options = top_k_as_score(q_in, k_in, options);
   check(bool(f), "score_sum", [] { return Complaint{"there is no function", "pass f(score, position)"}; });
   options.score = options.score | f;
-  Tensor const q = rows_contiguous(q_in), k = rows_contiguous(k_in);
-  Tensor y({q.size(0), q.size(1), over_queries ? k.size(2) : q.size(2)}, q.dtype());
+  Device const device = device_of("score_sum", q_in, k_in, k_in, options);
+  Tensor const q = operand(q_in, device), k = operand(k_in, device);
+  Tensor y({q.size(0), q.size(1), over_queries ? k.size(2) : q.size(2)}, q.dtype(), device);
   {
     Observed const watch("score_sum", {&q, &k, &options.mask}, {&y},
                          [&] { return 2 * visible_pairs(q, k, options) * double(q.size(3)); });
     dispatch_floating("score_sum", q.dtype(), [&]<class T>(Type<T>) {
-      Mods<T> mods(options);
+      Mods<T> mods(options, q.device());
       kernels<AttendRowsKernels>(q.device(), "attend")
           .of<T>()
-          .sum(arguments<T>(q, k, k, options, mods), over_queries, y.data<T>());
+          .sum(arguments<T>(q, k, k, options, mods), over_queries, y.address<T>());
     });
   }
   record_scores(

@@ -70,7 +70,7 @@ Tensor top_blocks(Tensor const& scores, int64_t count) {
         "choose no more blocks than there are"};
   });
   NoGrad const off;
-  Tensor const none = zeros(scores.shape(), Dtype::boolean);
+  Tensor const none = zeros(scores.shape(), Dtype::boolean, scores.device());
   return count == 0 ? none : scatter(none, -1, topk(scores.detach(), count).indices, Number(true));
 }
 
@@ -99,7 +99,7 @@ Tensor newton_schulz_pinv(Tensor const& a, int64_t steps) {
   if (a.numel() == 0) return a * 1.0;
   Tensor const size = abs(a);
   Tensor const rows = amax(sum(size, {-1}, true), {-2}, true), columns = amax(sum(size, {-2}, true), {-1}, true);
-  Tensor const one = eye(a.size(-1)).to(a.dtype());
+  Tensor const one = eye(a.size(-1)).to(a.dtype()).to(a.device());
   Tensor z = a.t() / (rows * columns);
   for (int64_t step = 0; step < steps; ++step) {
     Tensor const az = matmul(a, z);

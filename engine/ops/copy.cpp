@@ -81,7 +81,7 @@ Tensor& Tensor::copy_(Tensor const& from) {
                                  heed::to_string(shape())),
                      "make the shapes equal, or broadcastable to the target"};
   });
-  Tensor const value = from.to(dtype()).expand(shape());
+  Tensor const value = from.to(dtype()).to(device()).expand(shape());
   assign_in_place("copy_", *this, value);
   return *this;
 }

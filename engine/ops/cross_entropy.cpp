@@ -20,8 +20,8 @@ void check_smoothing(CrossEntropyOptions const& options) {
   });
 }
 
-/// Shapes, types and the range of every target; the number of rows that count.
-int64_t check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyOptions const& options) {
+/// Shapes and types, and the range of every target that is the processor's: kernels elsewhere check theirs.
+void check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyOptions const& options) {
   check_defined("cross_entropy", logits);
   check_defined("cross_entropy", targets);
   Shape expected = logits.shape();
@@ -34,25 +34,35 @@ int64_t check_targets(Tensor const& logits, Tensor const& targets, CrossEntropyO
   });
   check_smoothing(options);
   int64_t const classes = logits.size(-1), rows = targets.numel();
-  Tensor const here = targets.to(cpu);  // on other devices too a wrong class must not be read
-  int64_t const* const target = here.data<int64_t>();
-  int64_t counted = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    if (target[r] == options.ignore_index) continue;
-    ++counted;
-    check(target[r] >= 0 && target[r] < classes, "cross_entropy", [&] {
+  check(classes > 0 || rows == 0, "cross_entropy", [&] {
+    return Complaint{fmt::format("logits of shape {} hold no class", to_string(logits.shape())), "give one or more"};
+  });
+  if (!targets.device().is_cpu()) return;
+  int64_t const* const target = targets.data<int64_t>();
+  for (int64_t r = 0; r < rows; ++r)
+    check(target[r] == options.ignore_index || (target[r] >= 0 && target[r] < classes), "cross_entropy", [&] {
       return Complaint{fmt::format("target {} of row {} is outside the {} classes", target[r], r, classes),
                        fmt::format("use 0 to {}, or the ignored index {}", classes - 1, options.ignore_index)};
     });
-  }
-  return counted;
 }
 
-Tensor reduced(Tensor const& losses, int64_t counted, Reduction reduction) {
+/// How many rows are not ignored, as a scalar of type T.
+Tensor counted(Tensor const& targets, CrossEntropyOptions const& options, Dtype dtype) {
+  Tensor const y({}, dtype, targets.device());
+  dispatch_floating("cross_entropy", dtype, [&]<class T>(Type<T>) {
+    kernels<CrossEntropyKernels>(y.device(), "cross_entropy")
+        .of<T>()
+        .count(targets.address<int64_t>(), options.ignore_index, targets.numel(), y.address<T>());
+  });
+  return y;
+}
+
+/// count(): what a mean divides by. The mean over no row is 0/0, as in PyTorch.
+template <class Count>
+Tensor reduced(Tensor const& losses, Reduction reduction, Count const& count) {
   if (reduction == Reduction::none) return losses;
   Tensor const total = sum(losses);
-  // The mean over no row is 0/0, as in PyTorch.
-  return reduction == Reduction::sum ? total : total / double(counted);
+  return reduction == Reduction::sum ? total : total / count();
 }
 
 }  // namespace
@@ -83,7 +93,7 @@ Tensor against_probabilities(Tensor const& logits, Tensor const& targets, CrossE
   Tensor const wanted = s > 0 ? targets * (1 - s) + s / double(classes) : targets;
   Tensor terms = wanted * log_softmax(logits);
   if (options.weight.defined()) terms = terms * options.weight;
-  return reduced(-sum(terms, {-1}), classes ? logits.numel() / classes : 0, options.reduction);
+  return reduced(-sum(terms, {-1}), options.reduction, [&] { return double(classes ? logits.numel() / classes : 0); });
 }
 
 /// Class weights w, classes last: (1 − s)·w_target·nll + s/C·Σ_j w_j·nll_j.
@@ -97,8 +107,7 @@ Tensor weighted(Tensor const& logits, Tensor const& targets, CrossEntropyOptions
   Tensor losses = -sum(where(one_hot == 0.0, 0.0, log_p), {-1}) * w * (1 - s);
   if (s > 0) losses = losses - sum(log_p * options.weight, {-1}) * (s / double(classes));
   losses = where(ignored, 0.0, losses);
-  if (options.reduction != Reduction::mean) return reduced(losses, 0, options.reduction);
-  return sum(losses) / sum(where(ignored, 0.0, w));
+  return reduced(losses, options.reduction, [&] { return sum(where(ignored, 0.0, w)); });
 }
 
 }  // namespace
@@ -125,7 +134,7 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
     return cross_entropy(last, targets, options);
   }
   Tensor const whole_targets = targets.contiguous();
-  int64_t const counted = check_targets(logits, whole_targets, options);
+  check_targets(logits, whole_targets, options);
   Tensor const x = logits.contiguous();
   int64_t const classes = x.size(-1), rows = targets.numel();
   Device const device = common_device("cross_entropy", {&x, &whole_targets});
@@ -160,18 +169,18 @@ Tensor cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOp
              });
              return std::array{dx};
            });
-  return reduced(losses, counted, options.reduction);
+  return reduced(losses, options.reduction, [&] { return counted(whole_targets, options, x.dtype()); });
 }
 
 Tensor naive::cross_entropy(Tensor const& logits, Tensor const& targets, CrossEntropyOptions options) {
-  int64_t const counted = check_targets(logits, targets.contiguous(), options);
+  check_targets(logits, targets.contiguous(), options);
   int64_t const classes = logits.size(-1);
   Tensor const log_p = naive::log_softmax(logits);
   Tensor const one_hot = (targets.unsqueeze(-1) == arange(classes, targets.device())).to(logits.dtype());
   double const s = options.label_smoothing;
   Tensor const wanted = one_hot * (1 - s) + (s / double(classes));
   Tensor const losses = where(targets == double(options.ignore_index), 0.0, -sum(wanted * log_p, {-1}));
-  return reduced(losses, counted, options.reduction);
+  return reduced(losses, options.reduction, [&] { return counted(targets.contiguous(), options, logits.dtype()); });
 }
 
 namespace {
@@ -187,23 +196,25 @@ template <class T>
 LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const& weight, Tensor const& bias,
                            CrossEntropyOptions const& options, T const* g) {
   int64_t const rows = x.size(0), width = x.size(1), classes = weight.size(0);
+  Device const device = common_device("linear_cross_entropy", {&x, &targets, &weight, &bias});
+  int64_t const logits_at_once = int64_t{1} << (device.is_cpu() ? 21 : 24);
   int64_t const block =
-      std::min(std::max((int64_t{1} << 21) / std::max(classes, int64_t{1}), int64_t{64}), std::max(rows, int64_t{1}));
-  LinearLosses result{Tensor({rows}, x.dtype()), {}, {}, {}};
+      std::min(std::max(logits_at_once / std::max(classes, int64_t{1}), int64_t{64}), std::max(rows, int64_t{1}));
+  LinearLosses result{Tensor({rows}, x.dtype(), device), {}, {}, {}};
   if (g) {
-    result.dx = Tensor(x.shape(), x.dtype());
+    result.dx = Tensor(x.shape(), x.dtype(), device);
     result.dweight = zeros(weight.shape(), x.dtype(), x.device());
     if (bias.defined()) result.dbias = zeros(bias.shape(), x.dtype(), x.device());
   }
-  Tensor const logits({block, classes}, x.dtype()), lse({block}, x.dtype());
-  auto const& gemm = kernels<GemmKernels>().of<T>().gemm;
-  auto const& rows_of = kernels<CrossEntropyKernels>().of<T>();
-  T* const l = logits.data<T>();
-  T const* const w = weight.data<T>();
+  Tensor const logits({block, classes}, x.dtype(), device), lse({block}, x.dtype(), device);
+  auto const& gemm = kernels<GemmKernels>(device, "linear_cross_entropy").of<T>().gemm;
+  auto const& rows_of = kernels<CrossEntropyKernels>(device, "linear_cross_entropy").of<T>();
+  T* const l = logits.address<T>();
+  T const* const w = weight.address<T>();
   for (int64_t r = 0; r < rows; r += block) {
     int64_t const n = std::min(block, rows - r);
-    T const* const from = x.data<T>() + r * width;
-    int64_t const* const target = targets.data<int64_t>() + r;
+    T const* const from = x.address<T>() + r * width;
+    int64_t const* const target = targets.address<int64_t>() + r;
     gemm({.m = n,
           .n = classes,
           .k = width,
@@ -215,11 +226,11 @@ LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const&
           .b_col = width,
           .c = l,
           .c_row = classes,
-          .bias = bias.defined() ? bias.data<T>() : nullptr});
-    rows_of.forward(l, target, options.ignore_index, options.label_smoothing, result.losses.template data<T>() + r,
-                    lse.data<T>(), n, classes);
+          .bias = bias.defined() ? bias.address<T>() : nullptr});
+    rows_of.forward(l, target, options.ignore_index, options.label_smoothing, result.losses.template address<T>() + r,
+                    lse.address<T>(), n, classes);
     if (!g) continue;
-    rows_of.backward(l, target, options.ignore_index, options.label_smoothing, lse.data<T>(), g + r, l, n, classes);
+    rows_of.backward(l, target, options.ignore_index, options.label_smoothing, lse.address<T>(), g + r, l, n, classes);
     gemm({.m = n,
           .n = width,
           .k = classes,
@@ -229,7 +240,7 @@ LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const&
           .b = w,
           .b_row = width,
           .b_col = 1,
-          .c = result.dx.template data<T>() + r * width,
+          .c = result.dx.template address<T>() + r * width,
           .c_row = width});
     gemm({.m = classes,
           .n = width,
@@ -240,7 +251,7 @@ LinearLosses linear_losses(Tensor const& x, Tensor const& targets, Tensor const&
           .b = from,
           .b_row = width,
           .b_col = 1,
-          .c = result.dweight.template data<T>(),
+          .c = result.dweight.template address<T>(),
           .c_row = width,
           .accumulate = true});
     if (bias.defined()) result.dbias.add_(sum(logits.slice(0, 0, n), {0}));
@@ -273,14 +284,15 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
   Tensor const targets = targets_in.contiguous().reshape({-1});
   int64_t const width = x_in.size(-1), rows = targets.numel();
   // check_targets looks at shapes alone: a tensor without memory stands for the logits.
-  int64_t const counted =
-      check_targets(zeros({}, x_in.dtype(), x_in.device()).expand(logits), targets_in.contiguous(), options);
+  check_targets(zeros({}, x_in.dtype(), x_in.device()).expand(logits), targets_in.contiguous(), options);
   Tensor const x = x_in.contiguous().reshape({rows, width}), weight = weight_in.contiguous(),
                bias = bias_in.defined() ? bias_in.contiguous() : bias_in;
   bool const at_once = options.reduction != Reduction::none, wanted = tracked(x, weight, bias);
   CrossEntropyOptions plain = options;
   plain.reduction = Reduction::none;
-  double const share = options.reduction == Reduction::mean ? 1 / double(counted) : 1;
+  Tensor const share = options.reduction == Reduction::mean
+                           ? (1.0 / counted(targets, options, Dtype::f64)).to(x.dtype())
+                           : ones({}, x.dtype(), targets.device());
   LinearLosses all;
   Tensor losses;
   {
@@ -288,9 +300,9 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
     Observed const watch("linear_cross_entropy", {&x, &targets, &weight, &bias}, {&losses},
                          [&] { return (wanted && at_once ? 6. : 2.) * double(x.numel()) * double(weight.size(0)); });
     dispatch_floating("linear_cross_entropy", x.dtype(), [&]<class T>(Type<T>) {
-      Tensor const g = full({rows}, share, x.dtype(), x.device());
+      Tensor const g = share.expand({rows}).contiguous();
       all = linear_losses<T>(x.detach(), targets, weight.detach(), bias.defined() ? bias.detach() : bias, options,
-                             wanted && at_once ? g.data<T>() : nullptr);
+                             wanted && at_once ? g.address<T>() : nullptr);
     });
     losses = at_once ? sum(all.losses) * share : all.losses.reshape(outer);
   }
@@ -314,7 +326,7 @@ Tensor linear_cross_entropy(Tensor const& x_in, Tensor const& targets_in, Tensor
            Tensor const each = g.contiguous();
            dispatch_floating("linear_cross_entropy", each.dtype(), [&]<class T>(Type<T>) {
              auto const again =
-                 linear_losses<T>(x.get(node), targets, weight.get(node), bias.get(node), plain, each.data<T>());
+                 linear_losses<T>(x.get(node), targets, weight.get(node), bias.get(node), plain, each.address<T>());
              d = {again.dx, again.dweight, again.dbias};
            });
            return d;

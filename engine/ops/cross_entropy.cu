@@ -1,4 +1,5 @@
 #include <heed/engine/cuda/exp_sum.h>
+#include <heed/engine/cuda/index_check.h>
 #include <heed/engine/ops/device_tables.h>
 
 namespace heed {
@@ -13,11 +14,14 @@ struct Forward : RowExpSums<T> {
   T kept;  // 1 - smoothing
   T *loss, *lse;
   ExpSum<T>* sums;
+  IndexRange classes;
   __device__ void finish(ExpSum<T> const& e, int64_t r) const {
     T const log_sum = shifted_log_sum(e);
     lse[r] = e.max + log_sum;
     // x - max first: lse itself may be large, and lse - x would cancel
-    loss[r] = targets[r] == ignore_index ? T(0) : kept * (log_sum - (this->x[r * this->stride + targets[r]] - e.max));
+    int64_t const target = targets[r];
+    loss[r] =
+        target == ignore_index ? T(0) : kept * (log_sum - (this->x[r * this->stride + classes.place(target)] - e.max));
     if (sums) sums[r] = e;
   }
 };
@@ -51,7 +55,15 @@ void forward(T const* logits, int64_t const* targets, int64_t ignore_index, doub
              int64_t rows, int64_t n) {
   DeviceScratch<ExpSum<T>> const sums(smoothing != 0 ? rows : 0);
   fold_axis("cross_entropy",
-            Forward<T>{{{}, logits, n}, targets, ignore_index, T(1 - smoothing), loss, lse, sums.data()}, rows, n, 1);
+            Forward<T>{{{}, logits, n},
+                       targets,
+                       ignore_index,
+                       T(1 - smoothing),
+                       loss,
+                       lse,
+                       sums.data(),
+                       index_range("cross_entropy", 0, n)},
+            rows, n, 1);
   if (smoothing != 0)
     fold_axis("cross_entropy", Smoothing<T>{logits, n, targets, ignore_index, T(smoothing), sums.data(), loss}, rows, n,
               1);
@@ -89,8 +101,29 @@ void backward(T const* logits, int64_t const* targets, int64_t ignore_index, dou
       n);
 }
 
+/// Reads 8 bytes a row.
 template <class T>
-constexpr CrossEntropyKernelsOf<T> table{forward<T>, backward<T>};
+struct Counted {
+  using Acc = int64_t;
+  static constexpr int pack = pack_size<int64_t>;
+  int64_t const* targets;
+  int64_t ignore_index;
+  T* to;
+  __device__ int64_t identity() const { return 0; }
+  __device__ void add(int64_t& acc, Run const& run) const {
+    for (int i = 0; i < run.count; ++i) acc += targets[run.at + i] != ignore_index;
+  }
+  __device__ int64_t join(int64_t a, int64_t b) const { return a + b; }
+  __device__ void finish(int64_t count, int64_t) const { *to = T(count); }
+};
+
+template <class T>
+void count(int64_t const* targets, int64_t ignore_index, int64_t rows, T* counted) {
+  fold_axis("cross_entropy", Counted<T>{targets, ignore_index, counted}, 1, rows, 1);
+}
+
+template <class T>
+constexpr CrossEntropyKernelsOf<T> table{forward<T>, backward<T>, count<T>};
 
 }  // namespace
 

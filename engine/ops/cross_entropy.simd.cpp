@@ -53,7 +53,14 @@ void backward(T const* logits, int64_t const* targets, int64_t ignore_index, dou
 }
 
 template <class T>
-constexpr CrossEntropyKernelsOf<T> table{forward<T>, backward<T>};
+void count(int64_t const* targets, int64_t ignore_index, int64_t rows, T* counted) {
+  int64_t n = 0;
+  for (int64_t r = 0; r < rows; ++r) n += targets[r] != ignore_index;
+  *counted = T(n);
+}
+
+template <class T>
+constexpr CrossEntropyKernelsOf<T> table{forward<T>, backward<T>, count<T>};
 
 }  // namespace
 

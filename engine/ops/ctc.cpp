@@ -1,8 +1,10 @@
 // The loss of connectionist temporal classification: forward and backward sums over paths in log space.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/ctc.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -29,35 +31,47 @@ struct Problem {
   }
 };
 
-Problem problem_of(Tensor const& log_p, Tensor const& targets, std::vector<int64_t> const& inputs,
-                   std::vector<int64_t> const& lengths, int64_t blank) {
-  Problem p{log_p.size(0), log_p.size(1), log_p.size(2), inputs, lengths, {}};
-  auto const listed = targets.to(Dtype::i64).to_vector<int64_t>();
+/// Where each sample's targets begin: in row n, or behind those of the sample before.
+std::vector<int64_t> starts_of(Tensor const& log_p, Tensor const& targets, std::vector<int64_t> const& inputs,
+                               std::vector<int64_t> const& lengths) {
   bool const joined = targets.rank() == 1;
-  int64_t const row = joined ? 0 : targets.size(1);
+  int64_t const row = joined ? targets.numel() : targets.size(1), most = log_p.size(0);
+  std::vector<int64_t> starts;
   int64_t at = 0;
-  for (int64_t n = 0; n < p.batch; ++n) {
+  for (int64_t n = 0; n < log_p.size(1); ++n) {
     int64_t const length = lengths[size_t(n)], steps = inputs[size_t(n)];
-    check(steps >= 0 && steps <= p.steps, "ctc_loss", [&] {
-      return Complaint{fmt::format("input length {} of sample {} is not within the {} steps", steps, n, p.steps),
-                       fmt::format("use 0 to {}", p.steps)};
+    check(steps >= 0 && steps <= most, "ctc_loss", [&] {
+      return Complaint{fmt::format("input length {} of sample {} is not within the {} steps", steps, n, most),
+                       fmt::format("use 0 to {}", most)};
     });
-    int64_t const room = joined ? int64_t(listed.size()) - at : row;
+    int64_t const room = joined ? row - at : row;
     check(length >= 0 && length <= room, "ctc_loss", [&] {
       return Complaint{
           fmt::format("target length {} of sample {} is not within the {} that targets hold", length, n, room),
           "pass targets [N, S] with S at least the longest length, or one after the other"};
     });
+    starts.push_back(joined ? at : n * row);
+    at += length;
+  }
+  return starts;
+}
+
+Problem problem_of(Tensor const& log_p, Tensor const& targets, std::vector<int64_t> const& inputs,
+                   std::vector<int64_t> const& lengths, int64_t blank) {
+  Problem p{log_p.size(0), log_p.size(1), log_p.size(2), inputs, lengths, {}};
+  auto const starts = starts_of(log_p, targets, inputs, lengths);
+  auto const listed = targets.to_vector<int64_t>();
+  for (int64_t n = 0; n < p.batch; ++n) {
+    int64_t const length = lengths[size_t(n)];
     std::vector<int64_t> symbols(size_t(2 * length + 1), blank);
     for (int64_t i = 0; i < length; ++i) {
-      int64_t const symbol = listed[size_t((joined ? at : n * row) + i)];
+      int64_t const symbol = listed[size_t(starts[size_t(n)] + i)];
       check(symbol >= 0 && symbol < p.classes, "ctc_loss", [&] {
         return Complaint{fmt::format("target {} of sample {} is outside the {} classes", symbol, n, p.classes),
                          fmt::format("use 0 to {}", p.classes - 1)};
       });
       symbols[size_t(2 * i + 1)] = symbol;
     }
-    at += length;
     p.symbols.push_back(std::move(symbols));
   }
   return p;
@@ -181,6 +195,63 @@ Tensor losses_of(Tensor const& x, std::shared_ptr<Problem const> const& p) {
   return y;
 }
 
+/// A problem whose log_p lies on an accelerator; nothing of it is read back.
+struct DeviceProblem {
+  Tensor targets, sizes;  // sizes [3, N]: starts, lengths, inputs
+  std::vector<int64_t> inputs, lengths;
+  int64_t states, blank;
+
+  DeviceProblem(Tensor const& log_p, Tensor const& given, std::vector<int64_t> const& steps,
+                std::vector<int64_t> const& symbols, int64_t blank)
+      : targets(given.to(log_p.device()).to(Dtype::i64).contiguous()), inputs(steps), lengths(symbols), blank(blank) {
+    auto all = starts_of(log_p, given, steps, symbols);
+    for (auto const* more : {&symbols, &steps}) all.insert(all.end(), more->begin(), more->end());
+    sizes = tensor(all, {3, int64_t(steps.size())}).to(log_p.device());
+    int64_t longest = 0;
+    for (int64_t length : symbols) longest = std::max(longest, length);
+    states = 2 * longest + 1;
+  }
+  CtcBatch batch(Tensor const& log_p) const {
+    int64_t const n = log_p.size(1);
+    int64_t const* const at = sizes.address<int64_t>();
+    return {targets.address<int64_t>(), at, at + n, at + 2 * n, log_p.size(0), n, log_p.size(2), states, blank};
+  }
+};
+
+Tensor device_losses(Tensor const& x, std::shared_ptr<DeviceProblem const> const& p) {
+  Device const device = x.device();
+  Tensor y({x.size(1)}, x.dtype(), device), alpha({x.size(1), x.size(0), p->states}, x.dtype(), device);
+  Observed const watch("ctc_loss", {&x}, {&y, &alpha});
+  dispatch_floating("ctc_loss", x.dtype(), [&]<class T>(Type<T>) {
+    device_kernels<CtcKernels>(device, "ctc_loss")
+        .of<T>()
+        .forward(p->batch(x), x.address<T>(), alpha.address<T>(), y.address<T>());
+  });
+  if (tracked(x))
+    record("ctc_loss", y, {&x},
+           [x = Saved(x), y = SavedOutput(y), kept = Saved(alpha), p](Tensor const& g, Node const& node) {
+             Tensor const& from = x.get(node);
+             if (recording()) {  // rare, and the twin takes symbols that the processor reads
+               Problem const here = problem_of(from, p->targets, p->inputs, p->lengths, p->blank);
+               auto const in = twin_inputs({from});
+               return std::array{twin_gradients({naive::ctc_losses(in[0], here.symbols, here.inputs)}, in, {g})[0]};
+             }
+             Tensor const losses = y.get(node), row = g.contiguous();
+             Tensor const& alpha = kept.get(node);
+             Tensor dx = zeros_like(from), gamma = empty_like(alpha),
+                    beta({from.size(1), 2, p->states}, from.dtype(), from.device());
+             Observed const watch("ctc_loss", {&row, &from, &alpha}, {&dx, &gamma});
+             dispatch_floating("ctc_loss", from.dtype(), [&]<class T>(Type<T>) {
+               device_kernels<CtcKernels>(from.device(), "ctc_loss")
+                   .of<T>()
+                   .backward(p->batch(from), from.address<T>(), alpha.address<T>(), losses.address<T>(),
+                             row.address<T>(), beta.address<T>(), gamma.address<T>(), dx.address<T>());
+             });
+             return std::array{dx};
+           });
+  return y;
+}
+
 }  // namespace
 
 Tensor ctc_loss(Tensor const& log_p, Tensor const& targets, std::vector<int64_t> const& input_lengths,
@@ -193,15 +264,21 @@ Tensor ctc_loss(Tensor const& log_p, Tensor const& targets, std::vector<int64_t>
     return options.reduction == Reduction::none ? y.squeeze(0) : y;
   }
   check_lengths(log_p, targets, input_lengths.size(), target_lengths.size(), options.blank);
-  auto const p =
-      std::make_shared<Problem const>(problem_of(log_p, targets, input_lengths, target_lengths, options.blank));
-  Tensor y = losses_of(log_p.contiguous(), p);
+  auto const on_processor = [&] { return problem_of(log_p, targets, input_lengths, target_lengths, options.blank); };
+  Tensor y;
+  if (log_p.device().is_cpu()) {
+    y = losses_of(log_p.contiguous(), std::make_shared<Problem const>(on_processor()));
+  } else {
+    if (targets.device().is_cpu()) on_processor();  // for its checks
+    y = device_losses(log_p.contiguous(), std::make_shared<DeviceProblem const>(log_p, targets, input_lengths,
+                                                                                target_lengths, options.blank));
+  }
   if (options.zero_infinity) y = where(y.detach() == infinity, 0.0, y);
   if (options.reduction == Reduction::none) return y;
   if (options.reduction == Reduction::sum) return sum(y);
   std::vector<double> lengths;
   for (int64_t length : target_lengths) lengths.push_back(double(std::max(int64_t{1}, length)));
-  return mean(y / tensor(lengths, {p->batch}).to(y.dtype()));
+  return mean(y / tensor(lengths, y.shape()).to(y.dtype()).to(y.device()));
 }
 
 /// Step by step: alpha_t = log_p_t[symbols] + logsumexp(alpha, alpha one state on, alpha two states on where allowed).
@@ -214,12 +291,12 @@ Tensor naive::ctc_losses(Tensor const& log_p, std::vector<std::vector<int64_t>> 
     Tensor const lowest = full({2}, -infinity, log_p.dtype(), log_p.device());
     std::vector<float> barred(l.size(), 1);
     for (size_t s = 3; s < l.size(); s += 2) barred[s] = l[s] == l[s - 2];
-    Tensor const no_skip = tensor(barred, {states}) != 0.0, x = log_p.select(1, int64_t(n));
+    Tensor const no_skip = tensor(barred, {states}).to(log_p.device()) != 0.0, x = log_p.select(1, int64_t(n));
     // States −2 and −1 hold nothing; the path starts before state 0.
     Tensor alpha = full({states}, -infinity, log_p.dtype(), log_p.device());
     for (int64_t t = 0; t < input_lengths[n]; ++t) {
       Tensor const padded = cat({lowest, alpha}),
-                   emitted = heed::embedding(tensor(l, {states}), x.select(0, t).unsqueeze(1));
+                   emitted = heed::embedding(tensor(l, {states}).to(log_p.device()), x.select(0, t).unsqueeze(1));
       Tensor const skip = where(no_skip, -infinity, padded.slice(0, 0, states));
       Tensor paths = naive::logsumexp(stack({alpha, padded.slice(0, 1, states + 1), skip}), 0);
       if (t == 0)

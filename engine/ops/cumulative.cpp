@@ -1,8 +1,10 @@
 // Scans along one axis: sums, products, extremes, and the linear recurrence that their gradients are made of.
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/along.h>
+#include <heed/engine/ops/cumulative.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -58,6 +60,11 @@ void scan_lines(Along const& r, bool reverse, Step const& step) {
 template <class T>
 using Wide = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
 
+DeviceCumulativeKernels const& on(char const* op, Tensor const& x) {
+  return device_kernels<DeviceCumulativeKernels>(x.device(), op);
+}
+ScanAxis axis_of(Along const& r, bool reverse = false) { return {r.outer, r.n, r.inner, reverse}; }
+
 template <class T>
 struct Total {
   Wide<T> value = 0;
@@ -84,9 +91,10 @@ void dispatch_widened(char const* op, Dtype d, F const& f) {
 
 Tensor scan_sum(Tensor const& x, int axis, bool reverse) {
   Along const r = along("cumsum", x, axis);
-  Tensor y(x.shape(), x.dtype());
+  Tensor y(x.shape(), x.dtype(), x.device());
   Observed const watch("cumsum", {&r.x}, {&y});
   dispatch_widened("cumsum", x.dtype(), [&]<class T>(Type<T>) {
+    if (!x.device().is_cpu()) return on("cumsum", x).sum(x.dtype(), r.x.address(), y.address(), axis_of(r, reverse));
     auto const* const xs = static_cast<T const*>(r.x.raw());
     auto* const ys = static_cast<T*>(y.raw());
     scan_lines<Total<T>>(r, reverse, [=](Total<T>& s, int64_t e, int64_t) { ys[e] = T(s.value += Wide<T>(xs[e])); });
@@ -139,8 +147,12 @@ template <bool largest>
 Indexed running(char const* op, Tensor const& x, int axis) {
   check_defined(op, x);
   Along const r = along(op, computed(x), axis);
-  Tensor places(x.shape(), Dtype::i64);
+  Tensor places(x.shape(), Dtype::i64, x.device());
   Observed const watch(op, {&r.x}, {&places});
+  if (!x.device().is_cpu()) {
+    on(op, x).extreme(r.x.dtype(), largest, r.x.address(), places.address<int64_t>(), axis_of(r));
+    return {pick(op, x, axis, places), places};
+  }
   int64_t* const to = places.data<int64_t>();
   if (r.inner == 1 && !tracked(x) && places.numel() > 0) {
     Tensor const values(x.shape(), r.x.dtype());
@@ -181,9 +193,12 @@ struct LogSum {
 Tensor recurrence(Tensor const& a, Tensor const& b, int axis, bool reverse) {
   Along const r = along("recurrence", b, axis);
   Tensor const factors = a.detach().contiguous();
-  Tensor y(b.shape(), b.dtype());
+  Tensor y(b.shape(), b.dtype(), b.device());
   Observed const watch("recurrence", {&factors, &r.x}, {&y});
   dispatch_floating("recurrence", b.dtype(), [&]<class T>(Type<T>) {
+    if (!b.device().is_cpu())
+      return on("recurrence", b)
+          .recurrence(b.dtype(), factors.address(), r.x.address(), y.address(), axis_of(r, reverse));
     T const *const as = factors.data<T>(), *const bs = r.x.data<T>();
     T* const ys = y.data<T>();
     int64_t const first = reverse ? r.n - 1 : 0;
@@ -212,9 +227,10 @@ namespace {
 
 Tensor scan_product(Tensor const& x, int axis) {
   Along const r = along("cumprod", x, axis);
-  Tensor y(x.shape(), x.dtype());
+  Tensor y(x.shape(), x.dtype(), x.device());
   Observed const watch("cumprod", {&r.x}, {&y});
   dispatch_widened("cumprod", x.dtype(), [&]<class T>(Type<T>) {
+    if (!x.device().is_cpu()) return on("cumprod", x).product(x.dtype(), r.x.address(), y.address(), axis_of(r));
     auto const* const xs = static_cast<T const*>(r.x.raw());
     auto* const ys = static_cast<T*>(y.raw());
     scan_lines<Product<T>>(r, false, [=](Product<T>& p, int64_t e, int64_t) { ys[e] = T(p.value *= Wide<T>(xs[e])); });
@@ -245,9 +261,10 @@ Tensor logcumsumexp(Tensor const& x, int axis) {
   if (x.rank() == 0) return logcumsumexp(x.reshape({1}), axis).reshape({});
   if (is_half(x.dtype())) return through_f32(x, [=](Tensor const& wide) { return logcumsumexp(wide, axis); });
   Along const r = along("logcumsumexp", x, axis);
-  Tensor y(x.shape(), x.dtype());
+  Tensor y(x.shape(), x.dtype(), x.device());
   Observed const watch("logcumsumexp", {&r.x}, {&y});
   dispatch_floating("logcumsumexp", x.dtype(), [&]<class T>(Type<T>) {
+    if (!x.device().is_cpu()) return on("logcumsumexp", x).logsumexp(x.dtype(), r.x.address(), y.address(), axis_of(r));
     T const* const xs = r.x.data<T>();
     T* const ys = y.data<T>();
     scan_lines<LogSum>(r, false, [=](LogSum& s, int64_t e, int64_t) { ys[e] = T(s.add(double(xs[e]))); });

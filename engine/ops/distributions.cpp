@@ -1,9 +1,11 @@
 // Random tensors of the named distributions. Every element has a stream of random numbers of its own, so that
 // rejection leaves the others alone and the result does not depend on threads.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/distributions.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -17,64 +19,34 @@
 namespace heed {
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
+using distributions::infinity;
+using distributions::Law;
+using distributions::Recipe;
+using distributions::Stream;
 
-/// The numbers of one element: the words of blocks `element`, `element` + 2⁴⁰, `element` + 2·2⁴⁰, … of a draw.
-class Stream {
- public:
-  Stream(Draw draw, int64_t element) : draw_(draw), block_(uint64_t(element)) {}
-
-  uint64_t bits() {
-    if (used_ == 4) {
-      words_ =
-          philox4x32({uint32_t(block_), uint32_t(block_ >> 32), uint32_t(draw_.offset), uint32_t(draw_.offset >> 32)},
-                     {uint32_t(draw_.seed), uint32_t(draw_.seed >> 32)});
-      block_ += uint64_t{1} << 40;
-      used_ = 0;
-    }
-    uint64_t const two = uint64_t{words_[size_t(used_) + 1]} << 32 | words_[size_t(used_)];
-    used_ += 2;
-    return two;
-  }
-  /// Within (0, 1), from 52 bits.
-  double uniform() { return (double(bits() >> 12) + 0.5) * 0x1p-52; }
-  double exponential() { return -std::log(uniform()); }
-  double normal() {
-    double const radius = std::sqrt(2 * exponential());
-    return radius * std::cos(2 * std::numbers::pi * uniform());
-  }
-  /// Of 0 … n − 1.
-  uint64_t below(uint64_t n) { return uint64_t((unsigned __int128)(bits()) * n >> 64); }
-
- private:
-  Draw draw_;
-  uint64_t block_;
-  std::array<uint32_t, 4> words_{};
-  int used_ = 4;
-};
-
-/// y_i = f(stream of i, i)
-template <class F>
-Tensor sampled(char const* op, Shape const& shape, Dtype dtype, Generator& generator, Device device, F const& f) {
-  if (is_half(dtype)) return sampled(op, shape, Dtype::f32, generator, device, f).to(dtype);
+/// y_i = element i of the recipe; `parameters`, f64 of the same shape or undefined, are its first and second.
+Tensor sampled(char const* op, Shape const& shape, Dtype dtype, Generator& generator, Device device, Recipe recipe,
+               std::array<Tensor, 2> const& parameters = {}) {
+  if (is_half(dtype)) return sampled(op, shape, Dtype::f32, generator, device, recipe, parameters).to(dtype);
   Tensor y(shape, dtype, device);
   Observed const watch(op, {}, {&y});
+  recipe.first = parameters[0].defined() ? parameters[0].address<double>() : nullptr;
+  recipe.second = parameters[1].defined() ? parameters[1].address<double>() : nullptr;
+  Draw const draw = generator.next();
   dispatch_floating(op, dtype, [&]<class T>(Type<T>) {
-    Draw const draw = generator.next();
-    T* const to = y.data<T>();
+    T* const to = y.address<T>();
+    if (!device.is_cpu())
+      return device_kernels<DistributionKernels>(device, op).sample(recipe, draw, dtype, to, y.numel());
     parallel_for(y.numel(), 512, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        Stream stream(draw, i);
-        to[i] = T(f(stream, i));
-      }
+      for (int64_t i = begin; i < end; ++i) to[i] = T(distributions::element(recipe, draw, i));
     });
   });
   return y;
 }
 
-/// The elements of a parameter in `shape`, as f64.
-std::vector<double> numbers_of(Tensor const& t, Shape const& shape) {
-  return t.detach().expand(shape).to_vector<double>();
+/// A parameter in `shape`, as f64.
+Tensor parameter(Tensor const& t, Shape const& shape, Device device) {
+  return t.detach().to(Dtype::f64).to(device).expand(shape).contiguous();
 }
 
 void check_parameter(char const* op, char const* what, bool ok, double got, char const* expected) {
@@ -83,112 +55,18 @@ void check_parameter(char const* op, char const* what, bool ok, double got, char
   });
 }
 
-/// An Error unless every number of `values` is at least `low` and at most `high`, or above `low` if `open`.
-void check_range(char const* op, char const* what, std::vector<double> const& values, double low, double high,
-                 bool open, char const* expected) {
-  for (double v : values)
+/// An Error unless every number is at least `low` and at most `high`, or above `low` if `open`. Those of an accelerator
+/// are not looked at: the host would have to wait.
+void check_range(char const* op, char const* what, Tensor const& values, double low, double high, bool open,
+                 char const* expected) {
+  if (!values.device().is_cpu()) return;
+  for (double v : values.detach().to_vector<double>())
     check_parameter(op, what, (open ? v > low : v >= low) && v <= high && v < infinity, v, expected);
 }
 
 void check_floating(char const* op, Tensor const& t) {
   check_defined(op, t);
   if (!is_floating(t.dtype())) detail::unsupported_dtype(op, t.dtype(), "a floating type");
-}
-
-/// log k!
-double log_factorial(double k) {
-  if (k < 16) {
-    double product = 1;
-    for (int i = 2; i <= int(k); ++i) product *= i;
-    return std::log(product);
-  }
-  double const n = k + 1, inverse = 1 / (n * n);
-  return (n - 0.5) * std::log(n) - n + 0.5 * std::log(2 * std::numbers::pi) +
-         (1. / 12 - inverse * (1. / 360 - inverse * (1. / 1260 - inverse / 1680))) / n;
-}
-
-/// log of a gamma variable: below shape 1, Γ(a) = Γ(a + 1)·U^(1/a).
-double log_gamma_variable(Stream& stream, double a) {
-  if (a == 0) return -infinity;
-  double const shift = a < 1 ? std::log(stream.uniform()) / a : 0;
-  double const d = (a < 1 ? a + 1 : a) - 1. / 3, c = 1 / std::sqrt(9 * d);
-  for (;;) {
-    double const x = stream.normal(), root = 1 + c * x;
-    if (root <= 0) continue;
-    double const v = root * root * root;
-    if (std::log(stream.uniform()) < 0.5 * x * x + d - d * v + d * std::log(v)) return std::log(d * v) + shift;
-  }
-}
-
-/// By products of uniforms below rate 10, else transformed rejection with squeeze.
-double poisson_variable(Stream& stream, double rate) {
-  if (rate < 10) {
-    double const limit = std::exp(-rate);
-    double k = 0;
-    for (double product = stream.uniform(); product > limit; product *= stream.uniform()) ++k;
-    return k;
-  }
-  double const b = 0.931 + 2.53 * std::sqrt(rate), a = -0.059 + 0.02483 * b;
-  double const inverse_alpha = 1.1239 + 1.1328 / (b - 3.4), squeeze = 0.9277 - 3.6224 / (b - 2);
-  for (;;) {
-    double const u = stream.uniform() - 0.5, v = stream.uniform(), us = 0.5 - std::abs(u);
-    double const k = std::floor((2 * a / us + b) * u + rate + 0.43);
-    if (us >= 0.07 && v <= squeeze) return k;
-    if (k < 0 || (us < 0.013 && v > us)) continue;
-    if (std::log(v * inverse_alpha / (a / (us * us) + b)) <= k * std::log(rate) - rate - log_factorial(k)) return k;
-  }
-}
-
-/// Gaps between successes below n·p = 10, else transformed rejection with squeeze.
-double binomial_variable(Stream& stream, double n, double p) {
-  if (p > 0.5) return n - binomial_variable(stream, n, 1 - p);
-  if (p == 0) return 0;
-  if (n * p < 10) {
-    double const log_q = std::log1p(-p);
-    double k = 0;
-    for (double at = std::ceil(std::log(stream.uniform()) / log_q); at <= n;
-         at += std::ceil(std::log(stream.uniform()) / log_q))
-      ++k;
-    return k;
-  }
-  double const deviation = std::sqrt(n * p * (1 - p)), b = 1.15 + 2.53 * deviation;
-  double const a = -0.0873 + 0.0248 * b + 0.01 * p, alpha = (2.83 + 5.1 / b) * deviation;
-  double const mode = std::floor((n + 1) * p), log_odds = std::log(p / (1 - p));
-  double const at_mode = log_factorial(mode) + log_factorial(n - mode);
-  for (;;) {
-    double const u = stream.uniform() - 0.5, v = stream.uniform(), us = 0.5 - std::abs(u);
-    double const k = std::floor((2 * a / us + b) * u + n * p + 0.5);
-    if (k < 0 || k > n) continue;
-    if (us >= 0.07 && v <= 0.92 - 4.2 / b) return k;
-    if (std::log(v * alpha / (a / (us * us) + b)) <=
-        at_mode - log_factorial(k) - log_factorial(n - k) + (k - mode) * log_odds)
-      return k;
-  }
-}
-
-/// N(0, 1) within [a, b]: from the normal, the uniform, or an exponential that starts at a, whichever rejects little.
-double truncated_variable(Stream& stream, double a, double b) {
-  if (b < 0) return -truncated_variable(stream, -b, -a);
-  if (a <= 0) {
-    if (b - a > std::sqrt(2 * std::numbers::pi))
-      for (;;)
-        if (double const z = stream.normal(); z >= a && z <= b) return z;
-    for (;;) {
-      double const z = a + (b - a) * stream.uniform();
-      if (stream.uniform() < std::exp(-0.5 * z * z)) return z;
-    }
-  }
-  double const rate = 0.5 * (a + std::sqrt(a * a + 4));
-  if (b > a + std::exp(0.5 * a / rate) * 1.6487212707 / rate) {
-    for (;;) {
-      double const z = a + stream.exponential() / rate;
-      if (z <= b && stream.uniform() < std::exp(-0.5 * (z - rate) * (z - rate))) return z;
-    }
-  }
-  for (;;) {
-    double const z = a + (b - a) * stream.uniform();
-    if (stream.uniform() < std::exp(0.5 * (a - z) * (a + z))) return z;
-  }
 }
 
 }  // namespace
@@ -225,15 +103,8 @@ Tensor shuffle(Tensor const& x, int axis, Generator& generator) {
 
 Tensor uniform(Shape const& shape, double low, double high, Dtype dtype, Generator& generator, Device device) {
   check_parameter("uniform", "a high end", high >= low && high - low < infinity, high, "at or above the low one");
-  auto const rounded = [&](double x) {
-    if (dtype == Dtype::f64) return x;
-    if (dtype == Dtype::f16) return double(float(float16(x)));
-    return double(dtype == Dtype::bf16 ? float(bfloat16(x)) : float(x));
-  };
-  return sampled("uniform", shape, dtype, generator, device, [&](Stream& s, int64_t) {
-    double const x = low + (high - low) * s.uniform();
-    return rounded(x) < high ? x : low;  // rounding may reach the high end
-  });
+  return sampled("uniform", shape, dtype, generator, device,
+                 {.law = Law::uniform, .a = low, .b = high, .dtype = dtype});
 }
 
 Tensor normal(Shape const& shape, double mean, double deviation, Dtype dtype, Generator& generator, Device device) {
@@ -245,81 +116,67 @@ Tensor normal(Tensor const& mean, Tensor const& deviation, Generator& generator)
   check_floating("normal", mean);
   check_floating("normal", deviation);
   Shape const shape = broadcast("normal", mean.shape(), deviation.shape());
-  check_range("normal", "deviations of", numbers_of(deviation, deviation.shape()), 0, infinity, false, "0 or more");
+  check_range("normal", "deviations of", deviation, 0, infinity, false, "0 or more");
   return mean + deviation * randn(shape, promote(mean.dtype(), deviation.dtype()), generator,
                                   common_device("normal", {&mean, &deviation}));
 }
 
 Tensor log_normal(Shape const& shape, double mean, double deviation, Dtype dtype, Generator& generator, Device device) {
   check_parameter("log_normal", "a deviation", deviation > 0, deviation, "above 0");
-  return sampled("log_normal", shape, dtype, generator, device,
-                 [&](Stream& s, int64_t) { return std::exp(mean + deviation * s.normal()); });
+  return sampled("log_normal", shape, dtype, generator, device, {.law = Law::log_normal, .a = mean, .b = deviation});
 }
 
 Tensor truncated_normal(Shape const& shape, double mean, double deviation, double low, double high, Dtype dtype,
                         Generator& generator, Device device) {
   check_parameter("truncated_normal", "a deviation", deviation > 0 && deviation < infinity, deviation, "above 0");
   check_parameter("truncated_normal", "a high end", high > low, high, "above the low one");
-  return sampled("truncated_normal", shape, dtype, generator, device, [&](Stream& s, int64_t) {
-    double const z = truncated_variable(s, (low - mean) / deviation, (high - mean) / deviation);
-    return std::clamp(mean + deviation * z, low, high);
-  });
+  return sampled("truncated_normal", shape, dtype, generator, device,
+                 {.law = Law::truncated_normal, .a = mean, .b = deviation, .c = low, .d = high});
 }
 
 Tensor exponential(Shape const& shape, double rate, Dtype dtype, Generator& generator, Device device) {
   check_parameter("exponential", "a rate", rate > 0, rate, "above 0");
-  return sampled("exponential", shape, dtype, generator, device,
-                 [&](Stream& s, int64_t) { return s.exponential() / rate; });
+  return sampled("exponential", shape, dtype, generator, device, {.law = Law::exponential, .a = rate});
 }
 
 Tensor laplace(Shape const& shape, double location, double scale, Dtype dtype, Generator& generator, Device device) {
   check_parameter("laplace", "a scale", scale > 0, scale, "above 0");
-  return sampled("laplace", shape, dtype, generator, device, [&](Stream& s, int64_t) {
-    double const size = scale * s.exponential();
-    return location + (s.bits() >> 63 ? size : -size);
-  });
+  return sampled("laplace", shape, dtype, generator, device, {.law = Law::laplace, .a = location, .b = scale});
 }
 
 Tensor cauchy(Shape const& shape, double location, double scale, Dtype dtype, Generator& generator, Device device) {
   check_parameter("cauchy", "a scale", scale > 0, scale, "above 0");
-  return sampled("cauchy", shape, dtype, generator, device, [&](Stream& s, int64_t) {
-    return location + scale * std::tan(std::numbers::pi * (s.uniform() - 0.5));
-  });
+  return sampled("cauchy", shape, dtype, generator, device, {.law = Law::cauchy, .a = location, .b = scale});
 }
 
 Tensor geometric(Shape const& shape, double p, Dtype dtype, Generator& generator, Device device) {
   check_parameter("geometric", "a probability", p > 0 && p < 1, p, "between 0 and 1");
-  return sampled("geometric", shape, dtype, generator, device,
-                 [&](Stream& s, int64_t) { return std::ceil(std::log(s.uniform()) / std::log1p(-p)); });
+  return sampled("geometric", shape, dtype, generator, device, {.law = Law::geometric, .a = p});
 }
 
 Tensor gumbel(Shape const& shape, Dtype dtype, Generator& generator, Device device) {
-  return sampled("gumbel", shape, dtype, generator, device,
-                 [](Stream& s, int64_t) { return -std::log(s.exponential()); });
+  return sampled("gumbel", shape, dtype, generator, device, {.law = Law::gumbel});
 }
 
 Tensor bernoulli(Tensor const& p, Generator& generator) {
   check_floating("bernoulli", p);
   no_gradient("bernoulli", {p});
-  auto const share = numbers_of(p, p.shape());
-  check_range("bernoulli", "probabilities", share, 0, 1, false, "from 0 to 1");
-  return sampled("bernoulli", p.shape(), p.dtype(), generator, p.device(),
-                 [&](Stream& s, int64_t i) { return double(s.uniform() < share[size_t(i)]); });
+  check_range("bernoulli", "probabilities", p, 0, 1, false, "from 0 to 1");
+  return sampled("bernoulli", p.shape(), p.dtype(), generator, p.device(), {.law = Law::bernoulli},
+                 {parameter(p, p.shape(), p.device())});
 }
 
 Tensor bernoulli(Shape const& shape, double p, Dtype dtype, Generator& generator, Device device) {
   check_parameter("bernoulli", "a probability", p >= 0 && p <= 1, p, "from 0 to 1");
-  return sampled("bernoulli", shape, dtype, generator, device,
-                 [&](Stream& s, int64_t) { return double(s.uniform() < p); });
+  return sampled("bernoulli", shape, dtype, generator, device, {.law = Law::bernoulli, .a = p});
 }
 
 Tensor poisson(Tensor const& rate, Generator& generator) {
   check_floating("poisson", rate);
   no_gradient("poisson", {rate});
-  auto const rates = numbers_of(rate, rate.shape());
-  check_range("poisson", "rates of", rates, 0, infinity, false, "0 or more");
-  return sampled("poisson", rate.shape(), rate.dtype(), generator, rate.device(),
-                 [&](Stream& s, int64_t i) { return poisson_variable(s, rates[size_t(i)]); });
+  check_range("poisson", "rates of", rate, 0, infinity, false, "0 or more");
+  return sampled("poisson", rate.shape(), rate.dtype(), generator, rate.device(), {.law = Law::poisson},
+                 {parameter(rate, rate.shape(), rate.device())});
 }
 
 Tensor binomial(Tensor const& count, Tensor const& p, Generator& generator) {
@@ -327,26 +184,22 @@ Tensor binomial(Tensor const& count, Tensor const& p, Generator& generator) {
   check_floating("binomial", p);
   no_gradient("binomial", {count, p});
   Shape const shape = broadcast("binomial", count.shape(), p.shape());
-  auto const n = numbers_of(count, shape), share = numbers_of(p, shape);
-  check_range("binomial", "counts of", n, 0, infinity, false, "0 or more");
-  check_range("binomial", "probabilities", share, 0, 1, false, "from 0 to 1");
-  return sampled(
-      "binomial", shape, promote(count.dtype(), p.dtype()), generator, common_device("binomial", {&count, &p}),
-      [&](Stream& s, int64_t i) { return binomial_variable(s, std::floor(n[size_t(i)]), share[size_t(i)]); });
+  check_range("binomial", "counts of", count, 0, infinity, false, "0 or more");
+  check_range("binomial", "probabilities", p, 0, 1, false, "from 0 to 1");
+  Device const device = common_device("binomial", {&count, &p});
+  return sampled("binomial", shape, promote(count.dtype(), p.dtype()), generator, device, {.law = Law::binomial},
+                 {parameter(count, shape, device), parameter(p, shape, device)});
 }
 
 Tensor gamma(Tensor const& concentration, Generator& generator) {
   check_floating("gamma", concentration);
   no_gradient("gamma", {concentration});
-  auto const shapes = numbers_of(concentration, concentration.shape());
-  check_range("gamma", "concentrations of", shapes, 0, infinity, false, "0 or more");
+  check_range("gamma", "concentrations of", concentration, 0, infinity, false, "0 or more");
   double const least = concentration.dtype() == Dtype::f64 ? std::numeric_limits<double>::min()
                                                            : double(std::numeric_limits<float>::min());
   return sampled("gamma", concentration.shape(), concentration.dtype(), generator, concentration.device(),
-                 [&](Stream& s, int64_t i) {
-                   double const a = shapes[size_t(i)];
-                   return a == 0 ? 0 : std::max(least, std::exp(log_gamma_variable(s, a)));
-                 });
+                 {.law = Law::gamma, .c = least},
+                 {parameter(concentration, concentration.shape(), concentration.device())});
 }
 
 Tensor beta(Tensor const& a, Tensor const& b, Generator& generator) {
@@ -354,15 +207,11 @@ Tensor beta(Tensor const& a, Tensor const& b, Generator& generator) {
   check_floating("beta", b);
   no_gradient("beta", {a, b});
   Shape const shape = broadcast("beta", a.shape(), b.shape());
-  auto const first = numbers_of(a, shape), second = numbers_of(b, shape);
-  check_range("beta", "concentrations", first, 0, infinity, true, "above 0");
-  check_range("beta", "concentrations", second, 0, infinity, true, "above 0");
-  return sampled("beta", shape, promote(a.dtype(), b.dtype()), generator, common_device("beta", {&a, &b}),
-                 [&](Stream& s, int64_t i) {
-                   double const x = log_gamma_variable(s, first[size_t(i)]),
-                                y = log_gamma_variable(s, second[size_t(i)]);
-                   return 1 / (1 + std::exp(y - x));
-                 });
+  check_range("beta", "concentrations", a, 0, infinity, true, "above 0");
+  check_range("beta", "concentrations", b, 0, infinity, true, "above 0");
+  Device const device = common_device("beta", {&a, &b});
+  return sampled("beta", shape, promote(a.dtype(), b.dtype()), generator, device, {.law = Law::beta},
+                 {parameter(a, shape, device), parameter(b, shape, device)});
 }
 
 Tensor dirichlet(Tensor const& concentration, Generator& generator) {
@@ -371,12 +220,34 @@ Tensor dirichlet(Tensor const& concentration, Generator& generator) {
   check(concentration.rank() >= 1, "dirichlet", [] {
     return Complaint{"expected at least one axis, got a scalar", "pass [.., K]"};
   });
-  auto const shapes = numbers_of(concentration, concentration.shape());
-  check_range("dirichlet", "concentrations", shapes, 0, infinity, true, "above 0");
-  Tensor const logs = sampled("dirichlet", concentration.shape(), Dtype::f64, generator, concentration.device(),
-                              [&](Stream& s, int64_t i) { return log_gamma_variable(s, shapes[size_t(i)]); });
+  check_range("dirichlet", "concentrations", concentration, 0, infinity, true, "above 0");
+  Tensor const logs =
+      sampled("dirichlet", concentration.shape(), Dtype::f64, generator, concentration.device(),
+              {.law = Law::log_gamma}, {parameter(concentration, concentration.shape(), concentration.device())});
   return softmax(logs, -1).to(concentration.dtype());
 }
+
+namespace {
+
+/// On an accelerator: the processor's numbers, one after the other in each row's stream.
+Tensor device_multinomial(Tensor const& weights, int64_t count, bool replacement, Generator& generator) {
+  Device const device = weights.device();
+  int64_t const classes = weights.size(-1);
+  Tensor const w = parameter(weights, weights.shape(), device), counts = w > 0.0;
+  Shape shape = weights.shape();
+  if (!replacement) {
+    Tensor const clock = sampled("multinomial", shape, Dtype::f64, generator, device,
+                                 {.law = Law::exponential, .a = 1, .in_row = classes});
+    return argsort(where(counts, clock / where(counts, w, 1.0), infinity), -1).slice(-1, 0, count).contiguous();
+  }
+  shape[weights.rank() - 1] = count;
+  Tensor const u = sampled("multinomial", shape, Dtype::f64, generator, device,
+                           {.law = Law::uniform, .a = 0, .b = 1, .in_row = count});
+  Tensor const line = cumsum(w, -1), last = amax(where(counts, arange(classes, device), 0), {-1}, true);
+  return minimum(searchsorted(line, u * line.slice(-1, classes - 1, classes), {.right = true}), last);
+}
+
+}  // namespace
 
 Tensor multinomial(Tensor const& weights, int64_t count, bool replacement, Generator& generator) {
   check_floating("multinomial", weights);
@@ -385,11 +256,13 @@ Tensor multinomial(Tensor const& weights, int64_t count, bool replacement, Gener
                                  to_string(weights.shape()), count),
                      "give one weight for each class"};
   });
-  auto const w = numbers_of(weights, weights.shape());
-  check_range("multinomial", "weights of", w, 0, infinity, false, "0 or more");
+  if (!weights.device().is_cpu()) return device_multinomial(weights, count, replacement, generator);
+  check_range("multinomial", "weights of", weights, 0, infinity, false, "0 or more");
   int64_t const classes = weights.size(-1), rows = weights.numel() / classes;
+  Tensor const wide = parameter(weights, weights.shape(), weights.device());
+  double const* const w = wide.data<double>();
   for (int64_t r = 0; r < rows; ++r) {
-    auto const row = w.begin() + r * classes;
+    double const* const row = w + r * classes;
     int64_t const possible = classes - std::count(row, row + classes, 0.);
     check(possible >= (replacement ? 1 : count), "multinomial", [&] {
       return Complaint{fmt::format("row {} has {} weights above 0, too few for {} draws", r, possible, count),
@@ -404,7 +277,7 @@ Tensor multinomial(Tensor const& weights, int64_t count, bool replacement, Gener
     std::vector<double> line(static_cast<size_t>(classes));
     std::vector<int64_t> order(static_cast<size_t>(classes));
     for (int64_t r = begin; r < end; ++r) {
-      double const* const row = w.data() + r * classes;
+      double const* const row = w + r * classes;
       int64_t* const to = y.data<int64_t>() + r * count;
       Stream stream(draw, r);
       if (replacement) {

@@ -5,6 +5,7 @@
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/embedding.h>
+#include <heed/engine/ops/embedding_bag.h>
 #include <heed/engine/tape.h>
 
 #include <cmath>
@@ -20,10 +21,12 @@ Shape check_lookup(Tensor const& index, Tensor const& table) {
                                  name(index.dtype()), to_string(table.shape())),
                      "convert the index with .to(Dtype::i64), or reshape the table"};
   });
-  int64_t const rows = table.size(0);
-  Tensor const here = index.to(cpu);  // on other devices too a wrong row must not be read
-  int64_t const* const i = here.data<int64_t>();
-  for (int64_t k = 0, n = index.numel(); k < n; ++k)
+  int64_t const rows = table.size(0), n = index.numel();
+  check(rows > 0 || n == 0, "embedding", [&] {
+    return Complaint{fmt::format("a table of shape {} has no row", to_string(table.shape())), "give it one or more"};
+  });
+  int64_t const* const i = index.device().is_cpu() ? index.data<int64_t>() : nullptr;  // kernels elsewhere check theirs
+  for (int64_t k = 0; i && k < n; ++k)
     check(i[k] >= 0 && i[k] < rows, "embedding", [&] {
       return Complaint{fmt::format("index {} at position {} is outside a table of {} rows", i[k], k, rows),
                        fmt::format("use 0 to {}", rows - 1)};
@@ -64,12 +67,10 @@ Tensor embedding_adjoint(Tensor const& g, Tensor const& index, int64_t rows, int
 
 /// 1/(how often index names the same row), for each position.
 Tensor inverse_frequency(Tensor const& index, int64_t rows, Dtype dtype) {
-  std::vector<int64_t> count(size_t(rows), 0);
-  int64_t const* const i = index.data<int64_t>();
-  for (int64_t k = 0, n = index.numel(); k < n; ++k) ++count[size_t(i[k])];
-  std::vector<double> factor(size_t(index.numel()));
-  for (size_t k = 0; k < factor.size(); ++k) factor[k] = 1 / double(count[size_t(i[k])]);
-  return tensor(factor, index.shape()).to(dtype);
+  NoGrad const off;
+  Shape each = index.shape();
+  each.push_back(1);
+  return 1.0 / embedding(index, embedding_adjoint(ones(each, dtype, index.device()), index, rows, -1));
 }
 
 }  // namespace
@@ -88,7 +89,7 @@ Tensor embedding(Tensor const& index_in, Tensor const& table, EmbeddingOptions c
   dispatch_floating("embedding", from.dtype(), [&]<class T>(Type<T>) {
     kernels<EmbeddingKernels>(device, "embedding")
         .of<T>()
-        .forward(from.address<T>(), index.address<int64_t>(), y.address<T>(), index.numel(), from.size(1));
+        .forward(from.address<T>(), index.address<int64_t>(), y.address<T>(), index.numel(), rows, from.size(1));
   });
   if (tracked(from))
     record("embedding", y, {&from},
@@ -96,8 +97,7 @@ Tensor embedding(Tensor const& index_in, Tensor const& table, EmbeddingOptions c
                                                                                             Node const& node) {
              Tensor const& i = index.get(node);
              if (!by_frequency) return std::array{embedding_adjoint(g, i, rows, padding)};
-             Tensor const factor = inverse_frequency(i, rows, g.dtype()).unsqueeze(-1);
-             return std::array{embedding_adjoint(g * factor, i, rows, padding)};
+             return std::array{embedding_adjoint(g * inverse_frequency(i, rows, g.dtype()), i, rows, padding)};
            });
   return y;
 }
@@ -140,6 +140,13 @@ Bags bags_of(Tensor const& index, int64_t rows, EmbeddingBagOptions const& optio
   return bags;
 }
 
+/// The elements of the table at `winner` [B, C], counted row by row; 0 where it is -1.
+Tensor won(Tensor const& winner, Tensor const& table) {
+  Tensor const none = winner < 0;
+  Tensor const y = embedding(where(none, 0, winner), table.reshape({table.numel(), 1})).squeeze(-1);
+  return where(none, 0.0, y);
+}
+
 /// Each bag's largest elements, the first of equals; NaN wins.
 Tensor largest_of_bags(Bags const& bags, Tensor const& table) {
   int64_t const n = table.size(1), count = int64_t(bags.size.size());
@@ -154,9 +161,41 @@ Tensor largest_of_bags(Bags const& bags, Tensor const& table) {
         if (best < 0 || x[here] > x[best] || (std::isnan(x[here]) && !std::isnan(x[best]))) best = here;
       }
   });
-  Tensor const at = tensor(winner, {count, n}), none = at < 0.0;
-  Tensor const y = embedding(where(none, zeros_like(at), at), from.reshape({from.numel(), 1})).squeeze(-1);
-  return where(none, 0.0, y);
+  return won(tensor(winner, {count, n}), from);
+}
+
+/// On an accelerator, which is not asked for the bags: one more takes what is padding, or behind the last.
+Tensor device_bags(Tensor const& index, Tensor const& table, EmbeddingBagOptions const& options) {
+  Device const device = common_device("embedding_bag", {&index, &table});
+  bool const two = index.rank() == 2, has_end = !two && options.include_last_offset;
+  Tensor const starts =
+      two ? arange(index.size(0), device) * index.size(1) : options.offsets.to(Dtype::i64).to(device).contiguous();
+  int64_t const count = starts.numel() - has_end, columns = table.size(1), rows = table.size(0);
+  BagRuns const runs{index.address<int64_t>(),
+                     starts.address<int64_t>(),
+                     has_end ? starts.address<int64_t>() + count : nullptr,
+                     index.numel(),
+                     count,
+                     padding_row(options.padding_idx, rows)};
+  auto const& kernels = device_kernels<BagKernels>(device, "embedding_bag");
+  if (options.mode == BagMode::max) {
+    Tensor const winner({count, columns}, Dtype::i64, device), from = table.contiguous();
+    Observed const watch("embedding_bag", {&index, &from}, {&winner});
+    dispatch_floating("embedding_bag", table.dtype(), [&]<class T>(Type<T>) {
+      kernels.of<T>().largest(runs, from.address<T>(), rows, columns, winner.address<int64_t>());
+    });
+    return won(winner, from);
+  }
+  Tensor const bag({index.numel()}, Dtype::i64, device);
+  {
+    Observed const watch("embedding_bag", {&index}, {&bag});
+    kernels.bags(runs, bag.address<int64_t>());
+  }
+  auto const total = [&](Tensor const& x) { return embedding_adjoint(x, bag, count + 1, -1).slice(0, 0, count); };
+  Tensor picked = embedding(index.reshape({-1}), table, {.scale_grad_by_freq = options.scale_grad_by_freq});
+  if (options.per_sample_weights.defined()) picked = picked * options.per_sample_weights.reshape({-1, 1});
+  if (options.mode == BagMode::sum) return total(picked);
+  return total(picked) / clamp_min(total(ones({index.numel(), 1}, table.dtype(), device)), 1);
 }
 
 }  // namespace
@@ -187,6 +226,7 @@ Tensor embedding_bag(Tensor const& index_in, Tensor const& table, EmbeddingBagOp
                                  to_string(weights.shape())),
                      "weigh sums only, one weight for each index"};
   });
+  if (!common_device("embedding_bag", {&index, &table}).is_cpu()) return device_bags(index, table, options);
   Bags const bags = bags_of(index, table.size(0), options);
   int64_t const count = int64_t(bags.size.size());
   if (options.mode == BagMode::max) return largest_of_bags(bags, table);
@@ -201,7 +241,7 @@ Tensor embedding_bag(Tensor const& index_in, Tensor const& table, EmbeddingBagOp
 
 /// one_hot(index)·table
 Tensor naive::embedding(Tensor const& index, Tensor const& table) {
-  Tensor const one_hot = (index.unsqueeze(-1) == arange(table.size(0))).to(table.dtype());
+  Tensor const one_hot = (index.unsqueeze(-1) == arange(table.size(0), index.device())).to(table.dtype());
   return matmul(one_hot, table);
 }
 

@@ -6,7 +6,7 @@ inline namespace HEED_ISA_LEVEL {
 namespace {
 
 template <class T>
-void forward(T const* table, int64_t const* index, T* out, int64_t count, int64_t n) {
+void forward(T const* table, int64_t const* index, T* out, int64_t count, int64_t, int64_t n) {
   if (n == 0) return;
   parallel_for(count, row_grain(n), [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) __builtin_memcpy(out + i * n, table + index[i] * n, size_t(n) * sizeof(T));

@@ -1,5 +1,6 @@
 // Indexing: every operation turns its indices into places in memory (places.h), then reads or writes there.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops/along.h>
@@ -10,7 +11,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <unordered_map>
 
 namespace heed {
 namespace {
@@ -21,32 +21,56 @@ using detail::Where;
 
 bool is_index(Dtype dtype) { return !is_floating(dtype) && dtype != Dtype::boolean; }
 
-/// The index as i64.
-Tensor wide_index(char const* op, Tensor const& index) {
+DeviceIndexKernels const& on(char const* op, Device device) { return device_kernels<DeviceIndexKernels>(device, op); }
+
+/// The index as i64 on the device of what it indexes: one on the processor goes along, as in PyTorch.
+Tensor wide_index(char const* op, Tensor const& index, Device device) {
   check_defined(op, index);
   check(is_index(index.dtype()), op, [&] {
     return Complaint{fmt::format("expected an index of integers, got {}", name(index.dtype())),
                      "convert the index with .to(Dtype::i64)"};
   });
-  return index.detach().to(Dtype::i64);
+  Device const here = index.device();
+  check(here.is_cpu() || here == device, op, [&] {
+    return Complaint{fmt::format("a tensor on {} is indexed from {}", to_string(device), to_string(here)),
+                     "move the index with .to()"};
+  });
+  return index.detach().to(device).to(Dtype::i64);
 }
 
-/// Indices into an axis of `size` as i64, checked. An expanded index is checked once.
-Tensor checked_index(char const* op, Tensor const& index, int64_t size, int axis, bool negative) {
-  Tensor i = wide_index(op, index);
+/// Indices into an axis of `size` as i64 on `device`; those that are the processor's are checked, elsewhere kernels do
+/// it. An expanded index is checked once.
+Tensor checked_index(char const* op, Tensor const& index, int64_t size, int axis, bool negative, Device device) {
+  check_defined(op, index);
+  Tensor i = wide_index(op, index, index.device());
   for (int a = 0; a < i.rank(); ++a)
     if (i.strides()[a] == 0 && i.shape()[a] > 1) i = i.slice(a, 0, 1);
   i = i.contiguous();
-  check_inside(op, i.data<int64_t>(), i.numel(), negative ? -size : 0, size, axis);
-  return i.expand(index.shape());
+  if (i.device().is_cpu()) check_inside(op, i.data<int64_t>(), i.numel(), negative ? -size : 0, size, axis);
+  return wide_index(op, i, device).expand(index.shape());
+}
+
+/// The same for what reads the processor's indices with a check of its own.
+Tensor index_to_pick(char const* op, Tensor const& index, Tensor const& x, int axis) {
+  if (x.device().is_cpu()) return wide_index(op, index, cpu);
+  return checked_index(op, index, x.size(axis), axis, false, x.device());
 }
 
 // ---- nonzero --------------------------------------------------------------------------------------------------------
 
-/// Row-major positions of the elements other than 0, in order.
+/// Row-major positions of the elements other than 0, in order. Where they are counted on an accelerator, the host
+/// waits.
 Tensor positions(Tensor const& x) {
   Tensor const whole = x.detach().contiguous();
   int64_t const n = whole.numel();
+  if (Device const device = whole.device(); !device.is_cpu()) {
+    auto const& kernels = on("nonzero", device);
+    Tensor const before({kernels.tiles(n) + 1}, Dtype::i64, device);
+    kernels.count(whole.address(), x.dtype(), n, before.address<int64_t>());
+    Tensor const y({before.select(0, -1).item<int64_t>()}, Dtype::i64, device);
+    on("nonzero", device).positions(whole.address(), x.dtype(), n, before.address<int64_t>(), y.address<int64_t>());
+    return y;
+  }
   constexpr int64_t chunk = 32768;
   std::vector<int64_t> before(size_t((n + chunk - 1) / chunk) + 1);
   return dispatch(x.dtype(), [&]<class T>(Type<T>) {
@@ -74,6 +98,7 @@ Tensor positions(Tensor const& x) {
 struct Axis {
   int64_t size, step;
   Tensor index = {};
+  int of = 0;  // which axis of x
 };
 
 /// The axes that `indices` read of a tensor of `shape` and `strides`, and where they start.
@@ -110,20 +135,20 @@ void check_list(char const* op, Shape const& shape, std::vector<Index> const& in
 }
 
 void read_mask(char const* op, Reading& reading, Shape const& shape, Strides const& strides, int from,
-               Tensor const& mask) {
+               Tensor const& mask, Device device) {
   for (int a = 0; a < mask.rank(); ++a)
     check(mask.shape()[a] == shape[from + a], op, [&] {
       return Complaint{fmt::format("a mask of shape {} does not fit axis {} of shape {}", to_string(mask.shape()),
                                    from + a, to_string(shape)),
                        "give the mask the sizes of the axes that it selects from"};
     });
-  Tensor const at = nonzero(mask.rank() == 0 ? mask.unsqueeze(0) : mask);
+  Tensor const at = nonzero(mask.rank() == 0 ? mask.unsqueeze(0) : mask).to(device);
   if (mask.rank() == 0) reading.axes.push_back({1, 0, at.select(1, 0)});
   for (int a = 0; a < mask.rank(); ++a) reading.axes.push_back({shape[from + a], strides[from + a], at.select(1, a)});
 }
 
 Reading read_list(char const* op, Shape const& shape, Strides const& strides, std::vector<Index> const& indices,
-                  bool negative) {
+                  bool negative, Device device) {
   Reading reading;
   int taken = 0, axis = 0;
   for (Index const& index : indices) taken += axes_taken(index);
@@ -154,11 +179,11 @@ Reading read_list(char const* op, Shape const& shape, Strides const& strides, st
       whole(shape.rank() - taken);
     } else if (index.tensor().dtype() == Dtype::boolean) {
       reading.advanced = true;
-      read_mask(op, reading, shape, strides, axis, index.tensor());
+      read_mask(op, reading, shape, strides, axis, index.tensor(), device);
       axis += index.tensor().rank();
     } else {
       reading.advanced = true;
-      reading.axes.push_back({n, step, checked_index(op, index.tensor(), n, axis, negative)});
+      reading.axes.push_back({n, step, checked_index(op, index.tensor(), n, axis, negative, device), axis});
       ++axis;
     }
   }
@@ -174,10 +199,11 @@ struct Selection {
 
 /// NumPy's rule: the axes of the broadcast index tensors stand where the first of them stood if all stand together,
 /// else in front.
-Selection select_places(char const* op, Shape const& x, Strides const& strides, std::vector<Index> const& indices,
+Selection select_places(char const* op, Tensor const& of, Strides const& strides, std::vector<Index> const& indices,
                         bool negative = true) {
+  Shape const& x = of.shape();
   check_list(op, x, indices);
-  Reading const reading = read_list(op, x, strides, indices, negative);
+  Reading const reading = read_list(op, x, strides, indices, negative, of.device());
   Shape common;
   int first = -1, last = -1, count = 0;
   for (int a = 0; a < int(reading.axes.size()); ++a) {
@@ -205,7 +231,7 @@ Selection select_places(char const* op, Shape const& x, Strides const& strides, 
     steps.push_back(reading.axes[size_t(a)].step);
   }
   if (numel(s.shape) == 0) {
-    s.places.starts = empty({0}, Dtype::i64);
+    s.places.starts = Tensor({0}, Dtype::i64, of.device());
     return s;
   }
   Shape space = s.shape;
@@ -221,9 +247,9 @@ Selection select_places(char const* op, Shape const& x, Strides const& strides, 
     Strides const along = broadcast_strides(axis.index.shape(), axis.index.strides(), common);
     Strides table_steps = Dims::filled(space.rank(), 0);
     for (int a = 0; a < common.rank(); ++a) table_steps[front + a] = along[a];
-    tables.push_back({axis.index, table_steps, axis.step, axis.size});
+    tables.push_back({axis.index, table_steps, axis.step, axis.size, axis.of, negative});
   }
-  s.places.starts = detail::starts_of(space, steps, reading.base, tables);
+  s.places.starts = detail::starts_of(op, space, steps, reading.base, tables, of.device());
   return s;
 }
 
@@ -264,6 +290,12 @@ bool is_basic(std::vector<Index> const& indices) {
   return true;
 }
 
+/// `values` as x's type; a single one on the processor goes along to x's device.
+Tensor beside(Tensor const& x, Tensor const& values) {
+  Tensor const typed = values.to(x.dtype());
+  return typed.numel() == 1 && typed.device().is_cpu() ? typed.to(x.device()) : typed;
+}
+
 /// `values` as x's type and the selection's shape; leading axes of size 1 too many are dropped.
 Tensor fitted(char const* op, Tensor const& x, Tensor values, Shape const& shape) {
   check_defined(op, values);
@@ -273,7 +305,7 @@ Tensor fitted(char const* op, Tensor const& x, Tensor values, Shape const& shape
         fmt::format("values of shape {} do not fit the indexed shape {}", to_string(values.shape()), to_string(shape)),
         "make the values broadcast to what the indices select"};
   });
-  return values.to(x.dtype()).expand(shape);
+  return beside(x, values).expand(shape);
 }
 
 }  // namespace
@@ -294,21 +326,21 @@ Tensor Tensor::index(std::vector<Index> const& indices) const {
   check_defined("index", *this);
   check_list("index", shape(), indices);
   if (is_basic(indices)) return view_by(*this, indices);
-  Selection const s = select_places("index", shape(), strides(), indices);
+  Selection const s = select_places("index", *this, strides(), indices);
   return detail::pick("index", *this, s.shape, [&](Strides const& steps) {
-    return steps == strides() ? s.places : select_places("index", shape(), steps, indices).places;
+    return steps == strides() ? s.places : select_places("index", *this, steps, indices).places;
   });
 }
 
 Tensor index_put(Tensor const& x, std::vector<Index> const& indices, Tensor const& values, bool accumulate) {
   check_defined("index_put", x);
-  Selection const s = select_places("index_put", x.shape(), contiguous_strides(x.shape()), indices);
+  Selection const s = select_places("index_put", x, contiguous_strides(x.shape()), indices);
   return detail::put_at("index_put", x, s.places, fitted("index_put", x, values, s.shape), accumulate);
 }
 
 Tensor index_put(Tensor const& x, std::vector<Index> const& indices, Number value, bool accumulate) {
   check_defined("index_put", x);
-  return index_put(x, indices, scalar(value, x.dtype()), accumulate);
+  return index_put(x, indices, full({}, value, x.dtype(), x.device()), accumulate);
 }
 
 Tensor& Tensor::index_put_(std::vector<Index> const& indices, Tensor const& values, bool accumulate) {
@@ -319,20 +351,21 @@ Tensor& Tensor::index_put_(std::vector<Index> const& indices, Tensor const& valu
     assign_in_place("index_put_", *this, index_put(*this, indices, values, accumulate));
     return *this;
   }
-  Selection const s = select_places("index_put_", shape(), strides(), indices);
+  Selection const s = select_places("index_put_", *this, strides(), indices);
   Tensor from = fitted("index_put_", *this, values, s.shape).detach();
+  common_device("index_put_", {this, &from});
   if (from.body()->storage == body_->storage) from = from.clone();
   if (accumulate)
     detail::add_at(*this, s.places, from);
   else
-    detail::write(raw(), s.places, from);
+    detail::write(*this, s.places, from);
   storage().bump_version();
   return *this;
 }
 
 Tensor& Tensor::index_put_(std::vector<Index> const& indices, Number value, bool accumulate) {
   check_defined("index_put_", *this);
-  return index_put_(indices, scalar(value, dtype()), accumulate);
+  return index_put_(indices, full({}, value, dtype(), device()), accumulate);
 }
 
 // ---- along one axis -------------------------------------------------------------------------------------------------
@@ -362,12 +395,12 @@ int checked_along(char const* op, Tensor const& x, int axis, Tensor const& index
 Places places_along(char const* op, Tensor const& x, int axis, Tensor const& index) {
   axis = checked_along(op, x, axis, index);
   Shape const sizes = at_least_1d(x.shape());
-  Tensor const i = at_least_1d(checked_index(op, index, sizes[axis], axis, false));
-  if (i.numel() == 0) return {empty({0}, Dtype::i64)};
+  Tensor const i = at_least_1d(checked_index(op, index, sizes[axis], axis, false, x.device()));
+  if (i.numel() == 0) return {Tensor({0}, Dtype::i64, x.device())};
   Strides steps = contiguous_strides(sizes);
   int64_t const factor = steps[axis];
   steps[axis] = 0;
-  return {detail::starts_of(i.shape(), steps, 0, {{i, i.strides(), factor, sizes[axis]}})};
+  return {detail::starts_of(op, i.shape(), steps, 0, {{i, i.strides(), factor, sizes[axis], axis, false}}, x.device())};
 }
 
 /// The part of src that the index reaches, as x's type.
@@ -396,8 +429,8 @@ Tensor reached(char const* op, Tensor const& x, Tensor const& index, Tensor cons
 Tensor gather(Tensor const& x, int axis, Tensor const& index) {
   check_defined("gather", x);
   axis = checked_along("gather", x, axis, index);
-  Tensor from = at_least_1d(x), at = at_least_1d(wide_index("gather", index));
-  if (at.numel() == 0) return detail::pick_at("gather", x, index.shape(), {empty({0}, Dtype::i64)});
+  Tensor from = at_least_1d(x), at = at_least_1d(index_to_pick("gather", index, from, axis));
+  if (at.numel() == 0) return detail::pick_at("gather", x, index.shape(), {Tensor({0}, Dtype::i64, x.device())});
   for (int a = 0; a < from.rank(); ++a)
     if (a != axis && at.shape()[a] < from.shape()[a]) from = from.slice(a, 0, at.shape()[a]);
   Tensor const y = pick("gather", from, axis, at);
@@ -413,7 +446,7 @@ Tensor scatter(Tensor const& x, int axis, Tensor const& index, Tensor const& src
 Tensor scatter(Tensor const& x, int axis, Tensor const& index, Number value) {
   check_defined("scatter", x);
   Places const places = places_along("scatter", x, axis, index);
-  return detail::put_at("scatter", x, places, scalar(value, x.dtype()).expand(index.shape()), false);
+  return detail::put_at("scatter", x, places, full({}, value, x.dtype(), x.device()).expand(index.shape()), false);
 }
 
 Tensor scatter_add(Tensor const& x, int axis, Tensor const& index, Tensor const& src) {
@@ -449,22 +482,14 @@ Tensor combined(Tensor const& x, Places const& places, Tensor const& values, Com
 /// combined(…, Combine::prod) as a composition: the factors of each place side by side, filled up with ones.
 Tensor product_twin(Tensor const& x, Places const& places, Tensor const& values) {
   int64_t const n = places.starts.numel(), block = places.block;
-  int64_t const* const starts = places.starts.data<int64_t>();
-  std::vector<int64_t> slot, rank, first, count;
-  std::unordered_map<int64_t, int64_t> slots;
-  for (int64_t i = 0; i < n; ++i) {
-    auto const [it, fresh] = slots.try_emplace(starts[i], int64_t(first.size()));
-    if (fresh) {
-      first.push_back(starts[i]);
-      count.push_back(1);
-    }
-    slot.push_back(it->second);
-    rank.push_back(count[size_t(it->second)]++);
-  }
-  int64_t const places_used = int64_t(first.size()), most = *std::max_element(count.begin(), count.end());
-  Places const distinct{tensor(first, {places_used}), block};
+  auto const [used, slot, count] = unique(places.starts);
+  Tensor const order = argsort(slot, 0), first = cumsum(count, 0) - count;
+  Tensor const rank =
+      index_put(slot, {order}, arange(n, x.device()) - index_select(first, 0, index_select(slot, 0, order)));
+  int64_t const places_used = used.numel(), most = max(count).item<int64_t>() + 1;
+  Places const distinct{used, block, true};
   Tensor factors = ones({places_used, most, block}, x.dtype(), x.device());
-  factors = index_put(factors, {tensor(slot, {n}), tensor(rank, {n})}, values.reshape({n, block}));
+  factors = index_put(factors, {slot, rank + 1}, values.reshape({n, block}));
   factors = index_put(factors, {Slice{}, 0}, detail::pick_at("scatter_reduce", x, {places_used, block}, distinct));
   return detail::put_at("scatter_reduce", x, distinct, prod(factors, 1), false);
 }
@@ -494,17 +519,24 @@ std::array<Tensor, 2> combined_gradients(Tensor const& g, Tensor const& x, Tenso
 
 /// x with the values at its places multiplied in, or the largest or smallest of them; ties share the gradient.
 Tensor combined(Tensor const& x, Places const& places, Tensor const& values, Combine how) {
+  common_device("scatter_reduce", {&x, &values});
   Tensor y = x.detach().clone();
   Observed const watch("scatter_reduce", {&x, &values}, {&y});
-  dispatch(y.dtype(), [&]<class T>(Type<T>) {
-    T* const to = y.data<T>();
-    if (how == Combine::prod)
-      detail::combine(to, places, values, [](T a, T b) { return T(a * b); });
-    else if (how == Combine::amax)
-      detail::combine(to, places, values, [](T a, T b) { return is_nan(a) || a > b ? a : b; });
-    else
-      detail::combine(to, places, values, [](T a, T b) { return is_nan(a) || a < b ? a : b; });
-  });
+  if (!y.device().is_cpu())
+    detail::join_at(how == Combine::prod   ? AtPlace::product
+                    : how == Combine::amax ? AtPlace::largest
+                                           : AtPlace::smallest,
+                    y, places, values);
+  else
+    dispatch(y.dtype(), [&]<class T>(Type<T>) {
+      T* const to = y.data<T>();
+      if (how == Combine::prod)
+        detail::combine(to, places, values, [](T a, T b) { return T(a * b); });
+      else if (how == Combine::amax)
+        detail::combine(to, places, values, [](T a, T b) { return is_nan(a) || a > b ? a : b; });
+      else
+        detail::combine(to, places, values, [](T a, T b) { return is_nan(a) || a < b ? a : b; });
+    });
   if (tracked(x, values))
     record("scatter_reduce", y, {&x, &values},
            [x = Saved(x), values = Saved(values), y = SavedOutput(y), places, how](Tensor const& g, Node const& node) {
@@ -513,27 +545,16 @@ Tensor combined(Tensor const& x, Places const& places, Tensor const& values, Com
   return y;
 }
 
-Tensor identity(Combine how, Dtype dtype) {
-  Tensor value({}, dtype);
-  dispatch(dtype, [&]<class T>(Type<T>) { *value.data<T>() = identity_of<T>(how); });
-  return value;
+Tensor identity(Combine how, Tensor const& x) {
+  Tensor value({}, x.dtype());
+  dispatch(x.dtype(), [&]<class T>(Type<T>) { *value.data<T>() = identity_of<T>(how); });
+  return value.to(x.device());
 }
 
 /// sum / count, rounded down for integers
 Tensor mean_of(Tensor const& sum, Tensor const& count) {
   if (is_floating(sum.dtype())) return sum / count.to(sum.dtype());
-  Tensor y = sum.contiguous().clone();
-  dispatch(y.dtype(), [&]<class T>(Type<T>) {
-    if constexpr (std::is_integral_v<T>) {
-      T* const to = y.data<T>();
-      int64_t const* const n = count.data<int64_t>();
-      for (int64_t i = 0; i < y.numel(); ++i) {
-        int64_t const whole = int64_t(to[i]) / n[i];
-        to[i] = T(whole - (int64_t(to[i]) < whole * n[i]));
-      }
-    }
-  });
-  return y;
+  return floor_divide(sum, count).to(sum.dtype());
 }
 
 Tensor combine_at(char const* op, Tensor const& x, Places const& places, Tensor const& values, Combine how,
@@ -543,13 +564,14 @@ Tensor combine_at(char const* op, Tensor const& x, Places const& places, Tensor 
     return wide.to(x.dtype());
   }
   Tensor start = x;
-  if (!include_self) start = detail::put_at(op, x, places, identity(how, x.dtype()).expand(values.shape()), false);
+  if (!include_self) start = detail::put_at(op, x, places, identity(how, x).expand(values.shape()), false);
   if (how != Combine::sum && how != Combine::mean) return combined(start, places, values, how);
   Tensor const total = detail::put_at(op, start, places, values, true);
   if (how == Combine::sum) return total;
-  Tensor count = full(x.shape(), include_self, Dtype::i64);
-  detail::add_at(count, places, ones(values.shape(), Dtype::i64));
-  return mean_of(total, where(count == 0.0, ones({}, Dtype::i64), count));
+  Dtype const counts = is_floating(x.dtype()) ? Dtype::f64 : Dtype::i64;
+  Tensor const one = ones({}, counts, x.device()), count = full(x.shape(), include_self, counts, x.device());
+  detail::add_at(count, places, one.expand(values.shape()));
+  return mean_of(total, where(count == 0.0, one, count));
 }
 
 }  // namespace
@@ -586,7 +608,7 @@ struct OnAxis {
     x = at_least_1d(x_);
     std::vector<Index> list(size_t(axis), Slice{});
     list.emplace_back(at_least_1d(index));
-    selection = select_places(op, x.shape(), contiguous_strides(x.shape()), list, negative);
+    selection = select_places(op, x, contiguous_strides(x.shape()), list, negative);
   }
 
   /// The source, in the selected shape.
@@ -607,7 +629,7 @@ struct OnAxis {
 Tensor index_select(Tensor const& x, int axis, Tensor const& index) {
   check_defined("index_select", x);
   axis = checked_on("index_select", x, axis, index);
-  Tensor const from = at_least_1d(x), keys = at_least_1d(wide_index("index_select", index));
+  Tensor const from = at_least_1d(x), keys = at_least_1d(index_to_pick("index_select", index, from, axis));
   Shape shape = from.shape(), one = Dims::filled(shape.rank(), 1);
   shape[axis] = one[axis] = keys.numel();
   Tensor y = picked("index_select", from, axis, keys.reshape(one).expand(shape));
@@ -639,13 +661,13 @@ Tensor index_fill(Tensor const& x, int axis, Tensor const& index, Tensor const& 
     return Complaint{fmt::format("expected a value of rank 0, got shape {}", to_string(value.shape())),
                      "use index_copy for several values"};
   });
-  Tensor const values = value.to(x.dtype()).expand(on.selection.shape);
+  Tensor const values = beside(x, value).expand(on.selection.shape);
   return detail::put_at("index_fill", on.x, on.selection.places, values, false).reshape(x.shape());
 }
 
 Tensor index_fill(Tensor const& x, int axis, Tensor const& index, Number value) {
   check_defined("index_fill", x);
-  return index_fill(x, axis, index, scalar(value, x.dtype()));
+  return index_fill(x, axis, index, full({}, value, x.dtype(), x.device()));
 }
 
 Tensor index_reduce(Tensor const& x, int axis, Tensor const& index, Tensor const& source, Combine how,
@@ -660,8 +682,9 @@ Tensor index_reduce(Tensor const& x, int axis, Tensor const& index, Tensor const
 namespace {
 
 Places flat_places(char const* op, Tensor const& x, Tensor const& index) {
-  Tensor const i = checked_index(op, index, x.numel(), 0, true);
-  return {detail::starts_of(i.shape(), Dims::filled(i.rank(), 0), 0, {{i, i.strides(), 1, x.numel()}})};
+  Tensor const i = checked_index(op, index, x.numel(), 0, true, x.device());
+  return {detail::starts_of(op, i.shape(), Dims::filled(i.rank(), 0), 0, {{i, i.strides(), 1, x.numel(), 0, true}},
+                            x.device())};
 }
 
 }  // namespace
@@ -736,14 +759,14 @@ Tensor masked_fill(Tensor const& x, Tensor const& mask, Tensor const& value) {
     return Complaint{fmt::format("expected a value of rank 0, got shape {}", to_string(value.shape())),
                      "use where for several values"};
   });
-  return where(mask, value.to(x.dtype()), x);
+  return where(mask.to(x.device()), beside(x, value), x);
 }
 
 Tensor masked_select(Tensor const& x, Tensor const& mask) {
   check_defined("masked_select", x);
   check_mask("masked_select", mask);
   Shape const shape = broadcast("masked_select", x.shape(), mask.shape());
-  Places const places{positions(mask.expand(shape))};
+  Places const places{positions(mask.expand(shape)).to(x.device()), 1, true};
   return detail::pick_at("masked_select", x.expand(shape), places.starts.shape(), places);
 }
 
@@ -752,7 +775,7 @@ Tensor masked_scatter(Tensor const& x, Tensor const& mask, Tensor const& source)
   check_mask("masked_scatter", mask);
   check_defined("masked_scatter", source);
   Shape const shape = broadcast("masked_scatter", x.shape(), mask.shape());
-  Places const places{positions(mask.expand(shape))};
+  Places const places{positions(mask.expand(shape)).to(x.device()), 1, true};
   int64_t const n = places.starts.numel();
   check(source.numel() >= n && source.dtype() == x.dtype(), "masked_scatter", [&] {
     return Complaint{fmt::format("the mask has {} places for values of {}, the source {} of {}", n, name(x.dtype()),
@@ -768,7 +791,11 @@ Tensor nonzero(Tensor const& x) {
   int64_t const n = at.numel();
   int const rank = x.rank();
   if (rank == 1) return at.unsqueeze(1);
-  Tensor y({n, rank}, Dtype::i64);
+  Tensor y({n, rank}, Dtype::i64, x.device());
+  if (!y.device().is_cpu()) {
+    on("nonzero", y.device()).coordinates(at.address<int64_t>(), n, x.shape().data(), rank, y.address<int64_t>());
+    return y;
+  }
   int64_t* const to = y.data<int64_t>();
   parallel_for(n, 8192, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -795,20 +822,19 @@ Tensor one_hot(Tensor const& index, int64_t classes) {
     return Complaint{fmt::format("expected an index of integers, got {}", name(index.dtype())),
                      "convert the index with .to(Dtype::i64)"};
   });
-  Tensor const i = index.to(Dtype::i64).contiguous();
-  int64_t const* const values = i.data<int64_t>();
-  int64_t const n = i.numel();
+  int64_t const n = index.numel();
   check(classes > 0 || (classes == -1 && n > 0), "one_hot", [&] {
     return Complaint{
         fmt::format("expected 1 class or more, got {} for an index of shape {}", classes, to_string(index.shape())),
         "pass the number of classes; -1 takes the largest index plus one, where there is one"};
   });
-  if (classes == -1) classes = *std::max_element(values, values + n) + 1;
-  checked_index("one_hot", i, classes, i.rank(), false);
+  if (classes == -1) classes = max(index.to(Dtype::i64)).item<int64_t>() + 1;
   Shape shape = index.shape();
   shape.push_back(classes);
-  Tensor y = zeros(shape, Dtype::i64);
-  for (int64_t k = 0; k < n; ++k) y.data<int64_t>()[k * classes + values[k]] = 1;
+  Tensor const y = zeros(shape, Dtype::i64, index.device());
+  Places places = places_along("one_hot", y, -1, index.unsqueeze(-1));
+  places.distinct = true;
+  detail::write(y, places, ones({}, Dtype::i64, index.device()).expand(index.shape()));
   return y;
 }
 

@@ -55,25 +55,16 @@ Tensor self_information(Tensor const& t) {
 /// Elements x[n, index[n, i], i] of x [N, C, M] for index [N, M]; `index` lies in range.
 Tensor chosen(Tensor const& x, Tensor const& index) { return gather(x, 1, index.unsqueeze(1)).squeeze(1); }
 
-/// Targets with the ignored ones replaced by class 0, and 1 or 0 for those that count.
-struct Targets {
-  Tensor index, counted;
-};
-Targets checked_targets(char const* op, Tensor const& target, int64_t classes, int64_t ignore_index, Dtype dtype) {
-  Targets t{Tensor(target.shape(), Dtype::i64), Tensor(target.shape(), Dtype::boolean)};
+/// An Error for what the processor holds; kernels elsewhere check theirs.
+void check_classes(char const* op, Tensor const& target, int64_t classes, int64_t ignore_index) {
+  if (!target.device().is_cpu()) return;
   Tensor const whole = target.contiguous();
   int64_t const* const from = whole.data<int64_t>();
-  for (int64_t i = 0, n = target.numel(); i < n; ++i) {
-    bool const counts = from[i] != ignore_index;
-    check(!counts || (from[i] >= 0 && from[i] < classes), op, [&] {
+  for (int64_t i = 0, n = target.numel(); i < n; ++i)
+    check(from[i] == ignore_index || (from[i] >= 0 && from[i] < classes), op, [&] {
       return Complaint{fmt::format("target {} at position {} is outside the {} classes", from[i], i, classes),
                        fmt::format("use 0 to {}, or the ignored index {}", classes - 1, ignore_index)};
     });
-    t.index.data<int64_t>()[i] = counts ? from[i] : 0;
-    t.counted.data<bool>()[i] = counts;
-  }
-  t.counted = t.counted.to(dtype);
-  return t;
 }
 
 void check_class_weight(char const* op, Tensor const& weight, int64_t classes) {
@@ -85,7 +76,7 @@ void check_class_weight(char const* op, Tensor const& weight, int64_t classes) {
 
 /// weight[index], or 1.
 Tensor weights_of(Tensor const& weight, Tensor const& index, Dtype dtype) {
-  if (!weight.defined()) return ones(index.shape(), dtype);
+  if (!weight.defined()) return ones(index.shape(), dtype, index.device());
   return embedding(index, weight.to(dtype).unsqueeze(1)).squeeze(-1);
 }
 
@@ -144,8 +135,8 @@ Tensor binary_cross_entropy(Tensor const& input, Tensor const& target, Tensor co
   Tensor const x = input.to(dtype);
   if (!is_floating(dtype)) detail::unsupported_dtype("binary_cross_entropy", dtype, "a floating type");
   Tensor const y = target.to(dtype);
-  auto const are_probabilities = [](Tensor const& p) {
-    return sum((p.detach() >= 0.0) & (p.detach() <= 1.0)).item<int64_t>() == p.numel();
+  auto const are_probabilities = [](Tensor const& p) {  // an accelerator's are not looked at: the host would wait
+    return !p.device().is_cpu() || sum((p.detach() >= 0.0) & (p.detach() <= 1.0)).item<int64_t>() == p.numel();
   };
   check(are_probabilities(x), "binary_cross_entropy", [] {
     return Complaint{"expected probabilities from 0 to 1", "apply sigmoid first, or use the loss with logits"};
@@ -179,12 +170,13 @@ Tensor nll_loss(Tensor const& log_p, Tensor const& target, NllOptions const& opt
   });
   int64_t const classes = log_p.size(axis);
   check_class_weight("nll_loss", options.weight, classes);
-  auto const [index, counted] = checked_targets("nll_loss", target, classes, options.ignore_index, log_p.dtype());
+  check_classes("nll_loss", target, classes, options.ignore_index);
+  Tensor const counts = target != options.ignore_index, index = where(counts, target, 0);
   int64_t const rows = log_p.rank() > 1 ? log_p.size(0) : 1, inner = rows ? target.numel() / rows : 0;
-  Tensor const weight = weights_of(options.weight, index, log_p.dtype()) * counted;
+  Tensor const weight = where(counts, weights_of(options.weight, index, log_p.dtype()), 0.0);
   // An ignored element may be infinite.
   Tensor const value = chosen(log_p.reshape({rows, classes, inner}), index.reshape({rows, inner})).reshape(expected);
-  Tensor const losses = where(counted == 0.0, 0.0, -value * weight);
+  Tensor const losses = where(counts, -value * weight, 0.0);
   if (options.reduction != Reduction::mean) return reduced(losses, options.reduction);
   return sum(losses) / sum(weight);
 }
@@ -225,7 +217,7 @@ Tensor gaussian_nll_loss(Tensor const& input, Tensor const& target, Tensor const
                                  to_string(input.shape()), to_string(without_last), to_string(variance.shape())),
                      "give a variance for each element, for each row, or one for all"};
   });
-  check(sum(variance.detach() < 0.0).item<int64_t>() == 0, "gaussian_nll_loss", [] {
+  check(!variance.device().is_cpu() || sum(variance.detach() < 0.0).item<int64_t>() == 0, "gaussian_nll_loss", [] {
     return Complaint{"a variance is below 0", "pass variances, for example exp of what a model predicts"};
   });
   Tensor const v = at_least_straight("gaussian_nll_loss", lacks_last ? variance.unsqueeze(-1) : variance, options.eps);
@@ -321,6 +313,20 @@ Tensor as_rows(char const* op, Tensor const& x) {
   return x.reshape({x.rank() == 2 ? x.size(0) : 1, x.rank() == 0 ? 1 : x.size(-1)});
 }
 
+/// An Error where a list, up to its end, names what is no class.
+void check_list(Tensor const& list, Tensor const& ends) {
+  Tensor const whole = list.contiguous();
+  int64_t const rows = list.size(0), classes = list.size(1);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t j = 0; j < ends.data<int64_t>()[r]; ++j) {
+      int64_t const c = whole.data<int64_t>()[r * classes + j];
+      check(c >= 0 && c < classes, "multilabel_margin_loss", [&] {
+        return Complaint{fmt::format("target {} of row {} is outside the {} classes", c, r, classes),
+                         fmt::format("use 0 to {}, and -1 after the last", classes - 1)};
+      });
+    }
+}
+
 }  // namespace
 
 Tensor multi_margin_loss(Tensor const& input, Tensor const& target, MultiMarginOptions const& options) {
@@ -336,9 +342,8 @@ Tensor multi_margin_loss(Tensor const& input, Tensor const& target, MultiMarginO
         });
   check_class_weight("multi_margin_loss", options.weight, classes);
   // No index is ignored: an impossible one stands for it.
-  Tensor const index =
-      checked_targets("multi_margin_loss", target, classes, std::numeric_limits<int64_t>::min(), x.dtype())
-          .index.reshape({rows, 1});
+  check_classes("multi_margin_loss", target, classes, std::numeric_limits<int64_t>::min());
+  Tensor const index = target.reshape({rows, 1});
   Tensor const own = chosen(x.unsqueeze(-1), index);
   Tensor z = relu(x - own + options.margin);
   if (options.p == 2) z = square(z);
@@ -352,24 +357,16 @@ Tensor multilabel_margin_loss(Tensor const& input, Tensor const& target, Reducti
   check_same_shape("multilabel_margin_loss", input, target);
   if (target.dtype() != Dtype::i64) detail::unsupported_dtype("multilabel_margin_loss", target.dtype(), "i64 targets");
   Tensor const x = as_rows("multilabel_margin_loss", input);
-  Tensor const whole = target.contiguous();
   int64_t const rows = x.size(0), classes = x.size(1);
-  // Places of the listed targets, 0 behind the end of a list; whether there is one; what is no target of its row.
-  Tensor index = zeros({rows, classes}, Dtype::i64), listed = zeros({rows, classes}, Dtype::boolean),
-         others = full({rows, classes}, 1, Dtype::boolean);
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t j = 0; j < classes; ++j) {
-      int64_t const c = whole.data<int64_t>()[r * classes + j];
-      check(c >= -1 && c < classes, "multilabel_margin_loss", [&] {
-        return Complaint{fmt::format("target {} of row {} is outside the {} classes", c, r, classes),
-                         fmt::format("use 0 to {}, and -1 after the last", classes - 1)};
-      });
-      if (c < 0) break;
-      index.data<int64_t>()[r * classes + j] = r * classes + c;
-      listed.data<bool>()[r * classes + j] = true;
-      others.data<bool>()[r * classes + c] = false;
-    }
-  Tensor const own = embedding(index, x.reshape({rows * classes, 1})).squeeze(-1);
+  Tensor const list = target.reshape({rows, classes}), place = arange(classes, target.device());
+  // A list ends before its first -1.
+  Tensor const ends = where(list == -1, place, classes);
+  Tensor const end = classes ? amin(ends, {1}, true) : zeros({rows, 1}, Dtype::i64, target.device());
+  Tensor const listed = place < end;
+  if (target.device().is_cpu()) check_list(list, end);
+  // Whether a class is no target of its row.
+  Tensor const others = !any((list.unsqueeze(2) == place) & listed.unsqueeze(2), {1});
+  Tensor const own = gather(x, 1, where(listed, list, 0));
   Tensor const z = relu(x.unsqueeze(1) - own.unsqueeze(2) + 1.0);
   Tensor const losses =
       sum(where(listed.unsqueeze(2) & others.unsqueeze(1), z, 0.0), {1, 2}) / double(classes ? classes : 1);

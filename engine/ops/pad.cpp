@@ -81,7 +81,7 @@ Tensor pad_axis(Tensor const& x, int axis, Sides const& sides, PadMode mode) {
   });
   Tensor const from({n + sides.before + sides.after}, Dtype::i64);
   for (int64_t i = 0; i < from.numel(); ++i) from.data<int64_t>()[i] = source(mode, i - sides.before, n);
-  return index_select(x, axis, from);
+  return index_select(x, axis, from.to(x.device()));
 }
 
 }  // namespace

@@ -1,9 +1,13 @@
 // Elements read and written at their places (places.h). Where a place repeats, writes happen in the order of the
 // entries, for any number of threads.
+#include <fmt/format.h>
+#include <heed/engine/backend.h>
+#include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops/places.h>
 #include <heed/engine/tape.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -41,11 +45,27 @@ bool all_the_same(Tensor const& x) {
   return true;
 }
 
-void read(void const* from, Places const& places, Tensor const& y) {
+DeviceIndexKernels const& on(Device device) { return device_kernels<DeviceIndexKernels>(device, "index"); }
+
+IndexBlocks blocks_of(Places const& places, int64_t limit) {
+  return {places.starts.address<int64_t>(), places.starts.numel(), places.block, limit, places.distinct};
+}
+
+/// Elements of memory from y's first to its last.
+int64_t extent(Tensor const& y) {
+  int64_t apart = 0;
+  for (int a = 0; a < y.rank(); ++a) apart += (y.shape()[a] - 1) * std::abs(y.strides()[a]);
+  return apart + 1;
+}
+
+/// y = x's elements at the places.
+void read(Tensor const& x, Places const& places, Tensor const& y) {
+  if (!x.device().is_cpu())
+    return on(x.device()).read(blocks_of(places, 0), x.address(), y.address(), int(size_of(y.dtype())));
   int64_t const* const starts = places.starts.data<int64_t>();
   int64_t const n = places.starts.numel(), block = places.block;
   dispatch_size(size_of(y.dtype()), [&]<class E>(Type<E>) {
-    auto const* const source = static_cast<E const*>(from);
+    auto const* const source = static_cast<E const*>(x.raw());
     auto* const to = static_cast<E*>(y.raw());
     parallel_for(n, std::max(places_grain / block, int64_t{1}), [&](int64_t begin, int64_t end) {
       if (block == 1)
@@ -59,12 +79,20 @@ void read(void const* from, Places const& places, Tensor const& y) {
 
 }  // namespace
 
-void write(void* to, Places const& places, Tensor const& values) {
+void join_at(AtPlace how, Tensor const& y, Places const& places, Tensor const& values) {
+  if (places.starts.numel() == 0) return;
+  bool const one = all_the_same(values);
+  Tensor const from = one ? values : values.detach().contiguous();
+  on(y.device()).write(how, y.dtype(), blocks_of(places, extent(y)), from.address(), one, y.address());
+}
+
+void write(Tensor const& y, Places const& places, Tensor const& values) {
+  if (!y.device().is_cpu()) return join_at(AtPlace::last, y, places, values);
   bool const one = all_the_same(values);
   Tensor const from = one ? values : values.detach().contiguous();
   int64_t const block = places.block;
   dispatch_size(size_of(values.dtype()), [&]<class E>(Type<E>) {
-    auto* const target = static_cast<E*>(to);
+    auto* const target = static_cast<E*>(y.raw());
     auto const* const source = static_cast<E const*>(from.raw());
     if (one)
       in_order(places, [=](int64_t, int64_t start, int64_t at, int64_t count) {
@@ -80,6 +108,7 @@ void write(void* to, Places const& places, Tensor const& values) {
 }
 
 void add_at(Tensor const& y, Places const& places, Tensor const& values) {
+  if (!y.device().is_cpu()) return join_at(AtPlace::sum, y, places, values);
   dispatch(y.dtype(), [&]<class T>(Type<T>) {
     combine(y.data<T>(), places, values, [](T a, T b) {
       if constexpr (std::is_same_v<T, bool>)
@@ -94,18 +123,52 @@ namespace {
 
 /// Whether each entry is the last of its place: bool [n, 1].
 Tensor stays(Places const& places, Shape const& shape) {
+  if (Device const device = places.starts.device(); !device.is_cpu()) {
+    Tensor const last({places.starts.numel(), 1}, Dtype::boolean, device);
+    on(device).is_last(blocks_of(places, numel(shape)), last.address<bool>());
+    return last;
+  }
   Tensor const last(shape, Dtype::i64);  // read only where it was written
-  write(last.raw(), {places.starts, 1}, arange(places.starts.numel()));
+  write(last, {places.starts, 1}, arange(places.starts.numel()));
   Tensor owner({places.starts.numel(), 1}, Dtype::i64);
-  read(last.raw(), {places.starts, 1}, owner);
+  read(last, {places.starts, 1}, owner);
   return owner == arange(places.starts.numel()).unsqueeze(1);
 }
 
 }  // namespace
 
-Tensor starts_of(Shape const& space, Strides const& steps, int64_t base, std::vector<Table> const& tables) {
+IndexSpace index_space(char const* op, Shape const& space, Strides const& steps, int64_t base,
+                       std::vector<Table> const& tables) {
+  check(tables.size() <= size_t(IndexSpace::most_parts), op, [&] {
+    return Complaint{fmt::format("{} index tensors are more than the {} that an accelerator takes", tables.size(),
+                                 int(IndexSpace::most_parts)),
+                     "index in two steps"};
+  });
+  IndexSpace s{.space = {.rank = space.rank(), .numel = numel(space)}, .base = base, .parts = int(tables.size())};
+  for (int a = 0; a < space.rank(); ++a) {
+    s.space.shape[a] = space[a];
+    s.space.stride[0][a] = steps[a];
+  }
+  for (size_t t = 0; t < tables.size(); ++t) {
+    Table const& table = tables[t];
+    check(table.size > 0 || s.space.numel == 0, op, [&] {
+      return Complaint{fmt::format("axis {} of size 0 is indexed", table.axis), "an axis of size 0 has no element"};
+    });
+    s.part[t] = {table.index.address<int64_t>(),   {},         table.factor,
+                 table.negative ? -table.size : 0, table.size, table.axis};
+    for (int a = 0; a < space.rank(); ++a) s.part[t].steps[a] = table.steps[a];
+  }
+  return s;
+}
+
+Tensor starts_of(char const* op, Shape const& space, Strides const& steps, int64_t base,
+                 std::vector<Table> const& tables, Device device) {
   int64_t const n = numel(space);
-  Tensor y({n}, Dtype::i64);
+  Tensor y({n}, Dtype::i64, device);
+  if (!device.is_cpu()) {
+    on(device).starts(op, index_space(op, space, steps, base, tables), y.address<int64_t>());
+    return y;
+  }
   int64_t* const out = y.data<int64_t>();
   int const last = space.rank() - 1;
   int64_t const inner = last < 0 ? 1 : space[last], step = last < 0 ? 0 : steps[last];
@@ -140,9 +203,9 @@ Tensor pick_at(char const* op, Tensor const& x, Shape const& shape, Places const
 
 Tensor pick(char const* op, Tensor const& x, Shape const& shape, Where const& where) {
   Places const places = where(x.strides());
-  Tensor y(shape, x.dtype());
+  Tensor y(shape, x.dtype(), x.device());
   Observed const watch(op, {&x}, {&y});
-  read(x.raw(), places, y);
+  read(x, places, y);
   if (tracked(x))
     record(op, y, {&x},
            [op, shape = x.shape(), places = x.is_contiguous() ? places : where(contiguous_strides(x.shape()))](
@@ -165,12 +228,13 @@ Tensor spread(char const* op, Tensor const& g, Shape const& shape, Places const&
 Tensor put_at(char const* op, Tensor const& x, Places const& places, Tensor const& values, bool accumulate) {
   if (accumulate && is_half(x.dtype()))
     return put_at(op, x.to(Dtype::f32), places, values.to(Dtype::f32), true).to(x.dtype());
+  common_device(op, {&x, &values});
   Tensor y = x.detach().clone();
   Observed const watch(op, {&x, &values}, {&y});
   if (accumulate)
     add_at(y, places, values);
   else
-    write(y.raw(), places, values);
+    write(y, places, values);
   if (tracked(x, values))
     record(op, y, {&x, &values},
            [=, shape = values.shape()](Tensor const& g, Node const& node) -> std::array<Tensor, 2> {

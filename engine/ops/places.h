@@ -2,6 +2,7 @@
 #pragma once
 
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/index.h>
 #include <heed/engine/parallel.h>
 
 #include <algorithm>
@@ -12,20 +13,28 @@ namespace heed::detail {
 
 /// Blocks of elements: block i is starts[i], starts[i] + 1, … in memory. Blocks are the same or share no element.
 struct Places {
-  Tensor starts;  // i64 [n], from the address of a tensor's element [0, …, 0]
+  Tensor starts;  // i64 [n], from the address of a tensor's element [0, …, 0]; on that tensor's device
   int64_t block = 1;
+  bool distinct = false;  // known that no two blocks are the same
 };
 
 /// An index tensor's part in a place: steps[a] of it along axis a of the space, each index worth `factor` elements;
-/// negative indices count from `size`.
+/// negative indices count from `size`. The processor's are checked before; elsewhere kernels do it: `negative` says
+/// whether they may be, `axis` what they index.
 struct Table {
   Tensor index;  // i64
   Strides steps;
   int64_t factor, size;
+  int axis;
+  bool negative;
 };
 
-/// For every position of `space`, in row-major order: base + Σ position·step + Σ index·factor.
-Tensor starts_of(Shape const& space, Strides const& steps, int64_t base, std::vector<Table> const& tables);
+/// For every position of `space`, in row-major order: base + Σ position·step + Σ index·factor. On the tables' device.
+Tensor starts_of(char const* op, Shape const& space, Strides const& steps, int64_t base,
+                 std::vector<Table> const& tables, Device device);
+/// The same, as a kernel's argument.
+IndexSpace index_space(char const* op, Shape const& space, Strides const& steps, int64_t base,
+                       std::vector<Table> const& tables);
 
 /// Places in a tensor, given its strides.
 using Where = std::function<Places(Strides const&)>;
@@ -39,10 +48,12 @@ Tensor spread(char const* op, Tensor const& g, Shape const& shape, Places const&
 Tensor pick_at(char const* op, Tensor const& x, Shape const& shape, Places const& places);
 /// A contiguous copy of x with `values` written, or added, at the places.
 Tensor put_at(char const* op, Tensor const& x, Places const& places, Tensor const& values, bool accumulate);
-/// Writes values at places of memory: the last entry of a place stays.
-void write(void* to, Places const& places, Tensor const& values);
+/// Writes values at places of y, in place: the last entry of a place stays.
+void write(Tensor const& y, Places const& places, Tensor const& values);
 /// y += values at the places.
 void add_at(Tensor const& y, Places const& places, Tensor const& values);
+/// The same in a way of its own, on an accelerator.
+void join_at(AtPlace how, Tensor const& y, Places const& places, Tensor const& values);
 
 constexpr int64_t places_grain = 16384;  // elements a chunk: moving one costs about a nanosecond
 

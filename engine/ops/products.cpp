@@ -1,7 +1,10 @@
 // Products made of matmul: no kernel of their own but that of Euclidean distances.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
+#include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/distance.h>
 #include <heed/engine/ops/square.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
@@ -210,7 +213,7 @@ Tensor multi_dot(std::vector<Tensor> const& tensors) {
 
 Tensor matrix_power(Tensor const& x, int64_t n) {
   check_square("matrix_power", x);
-  if (n == 0) return where(zeros({}, Dtype::boolean), x, eye(x.size(-1), -1, x.dtype()));
+  if (n == 0) return where(zeros({}, Dtype::boolean), x, eye(x.size(-1), -1, x.dtype(), x.device()));
   Tensor base = n < 0 ? inv(x) : x, y;
   for (uint64_t rest = n < 0 ? -uint64_t(n) : uint64_t(n);;) {
     if (rest & 1) y = y.defined() ? matmul(y, base) : base;
@@ -266,10 +269,16 @@ void euclidean_row(T const* a, T const* b, T* y, int64_t columns, int64_t n) {
 /// Of equal leading axes.
 Tensor euclidean(Tensor const& a, Tensor const& b, Shape const& shape) {
   Tensor const left = a.contiguous(), right = b.contiguous();
-  Tensor y(shape, a.dtype());
+  Tensor y(shape, a.dtype(), common_device("cdist", {&a, &b}));
+  Observed const watch("cdist", {&left, &right}, {&y});
   int64_t const rows = a.size(-2), columns = b.size(-2), n = a.size(-1);
   if (y.numel() > 0)
     dispatch_floating("cdist", a.dtype(), [&]<class T>(Type<T>) {
+      if (!y.device().is_cpu())
+        return device_kernels<DistanceKernels>(y.device(), "cdist")
+            .of<T>()
+            .euclidean(left.address<T>(), right.address<T>(), y.address<T>(), y.numel() / (rows * columns), rows,
+                       columns, n);
       parallel_for(y.numel() / columns, std::max<int64_t>(1, 16384 / (columns * (n + 1))),
                    [&](int64_t begin, int64_t end) {
                      for (int64_t row = begin; row < end; ++row)
@@ -315,11 +324,8 @@ Tensor pdist(Tensor const& x, double p) {
   check_rank("pdist", "a matrix", x, 2);
   check_p("pdist", p);
   if (!is_floating(x.dtype())) detail::unsupported_dtype("pdist", x.dtype(), "a floating type");
-  std::vector<int64_t> first, second;
-  for (int64_t i = 0; i < x.size(0); ++i)
-    for (int64_t j = i + 1; j < x.size(0); ++j) first.push_back(i), second.push_back(j);
-  int64_t const pairs = int64_t(first.size());
-  return distance(embedding(tensor(first, {pairs}), x) - embedding(tensor(second, {pairs}), x), p);
+  Tensor const pairs = triu_indices(x.size(0), x.size(0), 1, x.device());
+  return distance(embedding(pairs.select(0, 0), x) - embedding(pairs.select(0, 1), x), p);
 }
 
 }  // namespace heed

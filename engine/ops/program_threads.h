@@ -29,26 +29,46 @@ struct ProgramView {
   uint16_t const* outputs = nullptr;
 };
 
+/// Primitives that programs mostly consist of.
+constexpr bool is_common(Primitive op) {
+  using P = Primitive;
+  for (P p : {P::neg, P::abs, P::sqrt, P::exp, P::log, P::tanh, P::sigmoid, P::floor, P::round, P::add, P::sub, P::mul,
+              P::div, P::max, P::min})
+    if (op == p) return true;
+  return false;
+}
+
+/// The others: long formulas, of which a kernel has one copy.
+template <class T>
+HEED_NOINLINE __device__ T rare_step(Primitive op, T x, T y) {
+  Lane<T> const a = x, b = y;
+  switch (op) {
+#define HEED_CASE(name, formula) \
+  case Primitive::name:          \
+    if constexpr (!is_common(Primitive::name)) return Lane<T>(formula).v;
+    HEED_UNARY_PRIMITIVES(HEED_CASE)
+    HEED_BINARY_PRIMITIVES(HEED_CASE)
+#undef HEED_CASE
+    default:
+      return b.v;
+  }
+}
+
 /// value[e] = op(x[e], y[e], z[e]) for n elements; loads apart.
 template <class T, int n>
 __device__ inline void take_step(Primitive op, T const (&x)[n], T const (&y)[n], T const (&z)[n], T (&value)[n]) {
   switch (op) {
-#define HEED_CASE(name, formula)     \
-  case Primitive::name:              \
-    for (int e = 0; e < n; ++e) {    \
-      Lane<T> const a = x[e];        \
-      value[e] = Lane<T>(formula).v; \
-    }                                \
+#define HEED_CASE(name, formula)                           \
+  case Primitive::name:                                    \
+    if constexpr (is_common(Primitive::name)) {            \
+      for (int e = 0; e < n; ++e) {                        \
+        [[maybe_unused]] Lane<T> const a = x[e], b = y[e]; \
+        value[e] = Lane<T>(formula).v;                     \
+      }                                                    \
+      return;                                              \
+    }                                                      \
     break;
     HEED_UNARY_PRIMITIVES(HEED_CASE)
-#undef HEED_CASE
-#define HEED_CASE(name, formula)        \
-  case Primitive::name:                 \
-    for (int e = 0; e < n; ++e) {       \
-      Lane<T> const a = x[e], b = y[e]; \
-      value[e] = Lane<T>(formula).v;    \
-    }                                   \
-    break;
     HEED_BINARY_PRIMITIVES(HEED_CASE)
 #undef HEED_CASE
 #define HEED_CASE(name, formula)            \
@@ -57,16 +77,21 @@ __device__ inline void take_step(Primitive op, T const (&x)[n], T const (&y)[n],
       Lane<T> const a = x[e], b = y[e];     \
       value[e] = (formula).b ? T(1) : T(0); \
     }                                       \
-    break;
+    return;
     HEED_COMPARE_PRIMITIVES(HEED_CASE)
 #undef HEED_CASE
     case Primitive::select:
       for (int e = 0; e < n; ++e) value[e] = x[e] != 0 ? y[e] : z[e];
-      break;
-    default:
+      return;
+    case Primitive::constant:
+    case Primitive::zero:
+    case Primitive::input:
+    case Primitive::load:
+    case Primitive::count:
       for (int e = 0; e < n; ++e) value[e] = 0;
-      break;
+      return;
   }
+  for (int e = 0; e < n; ++e) value[e] = rare_step(op, x[e], y[e]);
 }
 
 /// Rounded to the nearest integer, taken to the nearest place of a table's axis; NaN to its first.

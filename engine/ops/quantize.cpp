@@ -1,5 +1,6 @@
 // Weights of 8 bits for inference: rounding them, and the affine map that reads them.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -13,6 +14,11 @@
 
 namespace heed {
 
+namespace {
+/// A row of zeros, or of numbers too small to divide by, keeps a scale of 1, which it does not use.
+constexpr float least_scaled = 1e-36f;
+}  // namespace
+
 Int8Weight quantize_int8(Tensor const& weight_in) {
   check_defined("quantize_int8", weight_in);
   check(weight_in.rank() == 2 && is_floating(weight_in.dtype()), "quantize_int8", [&] {
@@ -23,6 +29,11 @@ Int8Weight quantize_int8(Tensor const& weight_in) {
   NoGrad const off;
   Tensor const weight = weight_in.detach().to(Dtype::f32).contiguous();
   int64_t const rows = weight.size(0), width = weight.size(1);
+  if (!weight.device().is_cpu()) {  // not looked at for infinities: the host would have to wait
+    Tensor const largest = width ? amax(abs(weight), {1}, true) : zeros({rows, 1}, Dtype::f32, weight.device());
+    Tensor const scale = where(largest >= least_scaled, largest / 127, 1.0);
+    return {round(weight / scale).to(Dtype::i8), scale.squeeze(1)};
+  }
   Int8Weight result{Tensor({rows, width}, Dtype::i8), Tensor({rows}, Dtype::f32)};
   for (int64_t r = 0; r < rows; ++r) {
     float const* const from = weight.data<float>() + r * width;
@@ -34,8 +45,7 @@ Int8Weight quantize_int8(Tensor const& weight_in) {
       });
       largest = std::max(largest, std::abs(from[i]));
     }
-    // A row of zeros, or of numbers too small to divide by, keeps a scale that it does not use.
-    float const scale = largest >= 1e-36f ? largest / 127 : 1;
+    float const scale = largest >= least_scaled ? largest / 127 : 1;
     result.scale.data<float>()[r] = scale;
     for (int64_t i = 0; i < width; ++i) to[i] = int8_t(std::nearbyint(from[i] / scale));
   }
@@ -68,14 +78,17 @@ Tensor linear_int8(Tensor const& x_in, Int8Weight const& weight, Tensor const& b
   Tensor const bias = bias_in.defined() ? bias_in.to(Dtype::f32).contiguous() : Tensor();
   Shape shape = x.shape();
   shape[shape.rank() - 1] = n;
-  Tensor y(shape, Dtype::f32);
+  Device const device = common_device("linear_int8", {&x, &w, &s, &bias});
+  Tensor y(shape, Dtype::f32, device);
   int64_t const m = n ? y.numel() / n : 0;
-  auto const& table = kernels<QuantizeKernels>();
-  float const* const b = bias.defined() ? bias.data<float>() : nullptr;
+  if (m > 8 && !device.is_cpu())
+    return linear(x, w.to(Dtype::f32) * s.unsqueeze(1), bias).to(x_in.dtype());  // the product bounds it
+  auto const& table = kernels<QuantizeKernels>(device, "linear_int8");
+  float const* const b = bias.defined() ? bias.address<float>() : nullptr;
   {
     Observed const watch("linear_int8", {&x, &w, &s, &bias}, {&y}, [&] { return 2. * double(m) * double(n * k); });
     if (m <= 8) {
-      table.few_rows(m, n, k, x.data<float>(), w.data<int8_t>(), s.data<float>(), b, y.data<float>());
+      table.few_rows(m, n, k, x.address<float>(), w.address<int8_t>(), s.address<float>(), b, y.address<float>());
     } else {
       // Blocks of the weight are widened into cache and go through the product of floats.
       int64_t const block =

@@ -12,7 +12,7 @@ struct QuantizeKernels {
   /// y have contiguous rows.
   void (*few_rows)(int64_t m, int64_t n, int64_t k, float const* x, int8_t const* w, float const* scale,
                    float const* bias, float* y);
-  /// to[i] = scale·w[i]
+  /// to[i] = scale·w[i]; the processor's alone
   void (*widen)(int64_t count, int8_t const* w, float scale, float* to);
 };
 

@@ -361,7 +361,7 @@ Tensor prod_along(Tensor const& x, int axis, bool keep) {
     record("prod", y, {&x}, [x = Saved(x), y = SavedOutput(y), axis, kept = p.kept](Tensor const& g, Node const& node) {
       Tensor const from = x.get(node), all = y.get(node);
       if (from.rank() == 0) return std::array{g};
-      if (ordinary(all)) return std::array{(g * all).reshape(kept) / from};
+      if (all.device().is_cpu() && ordinary(all)) return std::array{(g * all).reshape(kept) / from};
       return std::array{g.reshape(kept) * products_of_others(from, axis)};
     });
   return y;

@@ -1,5 +1,6 @@
 // scan(): linear recurrences over time.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
@@ -73,7 +74,7 @@ template <class T>
 ScanRows<T> rows_of(Tensor const& x, int64_t heads) {
   using Element = std::remove_const_t<T>;
   if (!x.defined()) return {};
-  return {x.data<Element>(), x.strides()[0], x.strides()[1], x.strides()[2], heads / x.size(1)};
+  return {x.address<Element>(), x.strides()[0], x.strides()[1], x.strides()[2], heads / x.size(1)};
 }
 
 /// q, k, v, decay, a, b, initial: rows contiguous, one type, no size 0.
@@ -94,6 +95,14 @@ Plan plan_of(Operands const& in, ScanOptions const& options) {
   // Steps cost fewer multiplications than chunks; chunks read a state that outgrows the first-level cache less often.
   bool const fits = q.size(3) <= 128 || steps < 16;
   bool const by_steps = options.mode == ScanMode::loop || (options.mode == ScanMode::automatic && fits);
+  if (!q.device().is_cpu()) {
+    // A block has 64 columns, or 32 where there are few blocks or rows are long; chunks are how often a state is saved,
+    // and steps are faster: the state stays in registers.
+    int64_t const whole = (v.size(3) + 63) / 64, half = (v.size(3) + 31) / 32;
+    bool const wide = q.size(3) <= 64 && all * whole >= 128;
+    int64_t const saved = std::min(options.chunk > 0 ? options.chunk : 64, steps);
+    return {heads, saved, wide ? whole : half, options.mode != ScanMode::chunked};
+  }
   return {heads, chunk, splits, by_steps};
 }
 
@@ -116,7 +125,7 @@ ScanArgs<T> arguments(Operands const& in, ScanOptions const& options, Plan const
           .decay = rows_of<T const>(decay, plan.heads),
           .a = rows_of<T const>(a, plan.heads),
           .b = rows_of<T const>(b, plan.heads),
-          .initial = initial.defined() ? initial.data<T>() : nullptr};
+          .initial = initial.defined() ? initial.address<T>() : nullptr};
 }
 
 /// Multiply-adds of one step of all heads, in units of D·E.
@@ -136,7 +145,7 @@ struct Gradient {
     bool const apart = x.is_contiguous();
     Shape whole{count, x.size(0), apart ? heads : x.size(2), apart ? x.size(2) : heads};
     if (x.rank() == 4) whole.push_back(x.size(3));
-    parts = Tensor(whole, x.dtype());
+    parts = Tensor(whole, x.dtype(), x.device());
     if (!apart) parts = parts.transpose(2, 3);
   }
   template <class T>
@@ -158,24 +167,25 @@ Operands gradients(Operands const& in, Tensor const& states, Tensor const& dout,
   auto const& [q, k, v, decay, a, b, initial] = in;
   Gradient const dq(q, plan.heads, plan.splits), dk(k, plan.heads, plan.splits), dv(v, plan.heads, 1),
       dd(decay, plan.heads, plan.splits), da(a, plan.heads, plan.splits), db(b, plan.heads, plan.splits);
-  Tensor const dinitial({q.size(0), plan.heads, q.size(3), v.size(3)}, q.dtype());
+  Tensor const dinitial({q.size(0), plan.heads, q.size(3), v.size(3)}, q.dtype(), q.device());
   Observed const watch("scan", {&q, &k, &v, &decay, &a, &b, &states, &dout, &dstate},
                        {&dq.parts, &dk.parts, &dv.parts, &dd.parts, &da.parts, &db.parts, &dinitial},
                        [&] { return 2 * (a.defined() ? 11 : 5) * state_elements(in, plan); });
   dispatch_floating("scan", q.dtype(), [&]<class T>(Type<T>) {
-    kernels<ScanKernels>().of<T>().backward(arguments<T>(in, options, plan),
-                                            {.states = states.data<T>(),
-                                             .dout = rows_of<T const>(dout, plan.heads),
-                                             .dstate = dstate.defined() ? dstate.data<T>() : nullptr,
-                                             .dq = dq.rows<T>(),
-                                             .dk = dk.rows<T>(),
-                                             .dv = dv.rows<T>(),
-                                             .ddecay = dd.rows<T>(),
-                                             .da = da.rows<T>(),
-                                             .db = db.rows<T>(),
-                                             .part = dq.part(),
-                                             .decay_part = dd.part(),
-                                             .dinitial = dinitial.data<T>()});
+    kernels<ScanKernels>(q.device(), "scan")
+        .of<T>()
+        .backward(arguments<T>(in, options, plan), {.states = states.address<T>(),
+                                                    .dout = rows_of<T const>(dout, plan.heads),
+                                                    .dstate = dstate.defined() ? dstate.address<T>() : nullptr,
+                                                    .dq = dq.rows<T>(),
+                                                    .dk = dk.rows<T>(),
+                                                    .dv = dv.rows<T>(),
+                                                    .ddecay = dd.rows<T>(),
+                                                    .da = da.rows<T>(),
+                                                    .db = db.rows<T>(),
+                                                    .part = dq.part(),
+                                                    .decay_part = dd.part(),
+                                                    .dinitial = dinitial.address<T>()});
   });
   return {dq.result(),
           dk.result(),
@@ -212,7 +222,9 @@ Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions cons
   int64_t const heads = heads_of(q, k, v, options);
   if (q.numel() == 0 || v.numel() == 0) return naive::scan(q, k, v, options);
   Operands in{q, k, v, options.decay, options.a, options.b, options.initial};
-  for (Tensor& t : in) t = rows_contiguous(t);
+  Device const device = common_device("scan", {&in[0], &in[1], &in[2], &in[3], &in[4], &in[5], &in[6]});
+  for (Tensor& t : in)
+    if (t.defined()) t = rows_contiguous(t.to(device));  // numbers may come from the processor
   if (in[6].defined()) in[6] = in[6].contiguous();
   Plan const plan = plan_of(in, options);
   int64_t const batch = q.size(0), steps = q.size(2), d = q.size(3), e = v.size(3);
@@ -222,16 +234,18 @@ Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions cons
   {
     NoGrad const off;
     // Memory [B, T, H, E], so that joining the heads afterwards is a view.
-    outputs = {Tensor({batch, steps, heads, e}, q.dtype()).transpose(1, 2), Tensor({batch, heads, d, e}, q.dtype())};
+    outputs = {Tensor({batch, steps, heads, e}, q.dtype(), device).transpose(1, 2),
+               Tensor({batch, heads, d, e}, q.dtype(), device)};
     outputs[0].body()->is_view = false;
-    if (recorded) states = Tensor({batch, heads, (steps + plan.chunk - 1) / plan.chunk, d, e}, q.dtype());
+    if (recorded) states = Tensor({batch, heads, (steps + plan.chunk - 1) / plan.chunk, d, e}, q.dtype(), device);
     Observed const watch("scan", {&in[0], &in[1], &in[2], &in[3], &in[4], &in[5], &in[6]},
                          {&outputs[0], &outputs[1], &states},
                          [&] { return 2 * (in[4].defined() ? 4 : 2) * state_elements(in, plan); });
     dispatch_floating("scan", q.dtype(), [&]<class T>(Type<T>) {
-      kernels<ScanKernels>().of<T>().forward(arguments<T>(in, options, plan), rows_of<T>(outputs[0], heads),
-                                             outputs[1].data<T>(), recorded ? states.data<T>() : nullptr,
-                                             plan.by_steps);
+      kernels<ScanKernels>(device, "scan")
+          .of<T>()
+          .forward(arguments<T>(in, options, plan), rows_of<T>(outputs[0], heads), outputs[1].address<T>(),
+                   recorded ? states.address<T>() : nullptr, plan.by_steps);
     });
   }
   if (recorded)

@@ -15,7 +15,7 @@ template <class T>
 struct ScanRows {
   T* data = nullptr;
   int64_t batch = 0, head = 0, row = 0, group = 1;
-  T* at(int64_t b, int64_t h) const { return data ? data + b * batch + h / group * head : nullptr; }
+  constexpr T* at(int64_t b, int64_t h) const { return data ? data + b * batch + h / group * head : nullptr; }
 };
 
 /// No size is 0. q, k, a, b [.., D], v [.., E], the logs of D_t [.., D] where `channels`, else [.., 1]. a and b come

@@ -235,7 +235,7 @@ Tensor apply_mod(RecordedMod const& mod, std::vector<Tensor> const& inputs) {
   for (ProgramValue const* load : loads) {
     Tensor const& table = mod.tables[size_t(load->table)];
     if (table.numel() == 0) {
-      operands.push_back(zeros({}, dtype));
+      operands.push_back(zeros({}, dtype, table.device()));
       continue;
     }
     Tensor place;
@@ -252,7 +252,7 @@ Tensor apply_mod(RecordedMod const& mod, std::vector<Tensor> const& inputs) {
             clamp(floor(nan_to_num(at, 0.) + 0.5), 0., double(sizes[size_t(axis)] - 1)).to(Dtype::i64);
         place = place.defined() ? place * sizes[size_t(axis)] + bounded : bounded;
       }
-      if (!place.defined()) place = zeros({}, Dtype::i64);
+      if (!place.defined()) place = zeros({}, Dtype::i64, table.device());
     }
     Tensor const flat = table.to(dtype).reshape({table.numel()});
     operands.push_back(index_select(flat, 0, place.reshape({place.numel()})).reshape(place.shape()));

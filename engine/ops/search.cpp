@@ -1,9 +1,11 @@
 // Places in sorted sequences, and counts by value.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/along.h>
+#include <heed/engine/ops/search.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -30,6 +32,8 @@ int64_t place_of(T v, T const* line, int64_t const* sorter, int64_t n, bool righ
   }
   return low;
 }
+
+DeviceSearchKernels const& on(char const* op, Device device) { return device_kernels<DeviceSearchKernels>(device, op); }
 
 /// The type that two operands are compared in.
 Dtype common(Tensor const& a, Tensor const& b) {
@@ -59,12 +63,24 @@ void check_sequence(char const* op, Tensor const& sorted, Tensor const& values, 
                                  name(sorter.dtype()), to_string(sorter.shape())),
                      "pass argsort of the sequences"};
   });
+  if (!sorter.device().is_cpu()) return;  // kernels check it
   int64_t const n = sorted.shape().back();
   for (int64_t at : sorter.to_vector<int64_t>())
     check(at >= 0 && at < n, op, [&] {
       return Complaint{fmt::format("the sorter names place {} in sequences of {}", at, n),
                        "pass argsort of the sequences"};
     });
+}
+
+/// On an accelerator: how many of `bins` (i64, contiguous) are 0, 1, … length − 1; all are.
+Tensor counted(Tensor const& bins, int64_t length) {
+  Tensor y({length}, Dtype::i64, bins.device());
+  on("bincount", bins.device()).count(bins.address<int64_t>(), bins.numel(), length, y.address<int64_t>());
+  return y;
+}
+/// The same where some do not count.
+Tensor counted(Tensor const& bins, Tensor const& count, int64_t length) {
+  return counted(where(count, bins, length).contiguous(), length + 1).slice(0, 0, length);
 }
 
 }  // namespace
@@ -74,10 +90,19 @@ Tensor searchsorted(Tensor const& sorted, Tensor const& values, SearchOptions co
   Dtype const dtype = common(sorted, values);
   Tensor const lines = sorted.detach().to(dtype).contiguous(), wanted = values.detach().to(dtype).contiguous();
   Tensor const order = options.sorter.defined() ? options.sorter.contiguous() : Tensor();
-  Tensor y(values.shape(), Dtype::i64);
-  int64_t* const to = y.data<int64_t>();
+  Device const device = common_device("searchsorted", {&lines, &wanted, &order});
+  Tensor y(values.shape(), Dtype::i64, device);
   int64_t const n = sorted.shape().back(), each = sorted.rank() == 1 ? y.numel() : values.shape().back();
   Observed const watch("searchsorted", {&lines, &wanted}, {&y});
+  if (!device.is_cpu()) {
+    Tensor const line = lines.to(device), value = wanted.to(device),
+                 sorter = order.defined() ? order.to(device) : order;
+    on("searchsorted", device)
+        .search(dtype, line.address(), sorter.defined() ? sorter.address<int64_t>() : nullptr, n, each, value.address(),
+                y.numel(), options.right, y.address<int64_t>());
+    return y;
+  }
+  int64_t* const to = y.data<int64_t>();
   dispatch_computed("searchsorted", dtype, [&]<class T>(Type<T>) {
     auto const *const line = static_cast<T const*>(lines.raw()), *const vs = static_cast<T const*>(wanted.raw());
     int64_t const* const sorter = order.defined() ? order.data<int64_t>() : nullptr;
@@ -122,12 +147,25 @@ Tensor bincount(Tensor const& x, Tensor const& weights, int64_t minlength) {
         "pass one weight an integer"};
   });
   no_gradient("bincount", {weights});
-  auto const values = x.to_vector<int64_t>();
-  int64_t length = minlength;
-  for (int64_t v : values) {
+  auto const not_negative = [](int64_t v) {
     check(v >= 0, "bincount", [&] {
       return Complaint{fmt::format("expected integers of 0 or more, got {}", v), "shift them"};
     });
+  };
+  int64_t length = minlength;
+  if (Device const device = common_device("bincount", {&x, &weights}); !device.is_cpu()) {
+    Tensor const wide = x.to(device).to(Dtype::i64).contiguous();
+    if (wide.numel() > 0) {
+      not_negative(min(wide).item<int64_t>());
+      length = std::max(length, max(wide).item<int64_t>() + 1);
+    }
+    if (!weights.defined()) return counted(wide, length);
+    Dtype const dtype = weights.dtype() == Dtype::f32 ? Dtype::f32 : Dtype::f64;
+    return index_add(zeros({length}, dtype, device), 0, wide, weights.detach().to(device).to(dtype));
+  }
+  auto const values = x.to_vector<int64_t>();
+  for (int64_t v : values) {
+    not_negative(v);
     length = std::max(length, v + 1);
   }
   if (!weights.defined()) {
@@ -153,7 +191,6 @@ Tensor histc(Tensor const& x, int64_t bins, double min, double max) {
   Tensor const flat = x.detach().contiguous();
   Tensor y = zeros({bins}, x.dtype(), x.device());
   dispatch_floating("histc", x.dtype(), [&]<class T>(Type<T>) {
-    T const* const xs = flat.data<T>();
     int64_t const n = flat.numel();
     T low = T(min), high = T(max);
     if (low == high && n > 0) {
@@ -165,6 +202,13 @@ Tensor histc(Tensor const& x, int64_t bins, double min, double max) {
       return Complaint{fmt::format("expected a finite range with min < max, got {} to {}", low, high),
                        "pass the range to count in"};
     });
+    if (!x.device().is_cpu()) {
+      Tensor const inside = (flat >= double(low)) & (flat <= double(high));
+      Tensor const share = (where(inside, flat, double(low)) - double(low)) * double(T(bins)) / double(high - low);
+      y = counted(clamp_max(share.to(Dtype::i64), bins - 1), inside, bins).to(x.dtype());
+      return;
+    }
+    T const* const xs = flat.data<T>();
     for (int64_t i = 0; i < n; ++i)
       if (xs[i] >= low && xs[i] <= high)
         y.data<T>()[std::min(int64_t((xs[i] - low) * T(bins) / (high - low)), bins - 1)] += 1;
@@ -215,13 +259,15 @@ Tensor even_edges(char const* op, Tensor const& values, int64_t bins, std::vecto
                      "pass the range to count in"};
   });
   if (low == high) low -= 0.5, high += 0.5;
-  return linspace(low, high, bins + 1, values.dtype());
+  return linspace(low, high, bins + 1, values.dtype()).to(values.device());
 }
 
 /// Counts of the columns' points in the cells between the edges.
 Tensor cells(std::vector<Tensor> const& columns, std::vector<Tensor> const& edges, HistogramOptions const& options) {
   Dtype const dtype = columns[0].dtype();
-  Tensor cell = zeros(columns[0].shape(), Dtype::i64), inside = ones(columns[0].shape(), Dtype::boolean);
+  Device const device = columns[0].device();
+  Tensor cell = zeros(columns[0].shape(), Dtype::i64, device),
+         inside = ones(columns[0].shape(), Dtype::boolean, device);
   Shape shape;
   for (size_t d = 0; d < columns.size(); ++d) {
     int64_t const bins = edges[d].numel() - 1;
@@ -230,9 +276,14 @@ Tensor cells(std::vector<Tensor> const& columns, std::vector<Tensor> const& edge
     cell = cell * bins + clamp(at, 0, bins - 1);
     shape.push_back(bins);
   }
-  Tensor const weight =
-      options.weight.defined() ? options.weight.detach().reshape(cell.shape()) : ones(cell.shape(), dtype);
-  Tensor y = index_add(zeros({numel(shape)}, dtype), 0, cell, where(inside, weight, 0.0)).reshape(shape);
+  Tensor y;
+  if (!device.is_cpu() && !options.weight.defined()) {
+    y = counted(cell, inside, numel(shape)).to(dtype).reshape(shape);
+  } else {
+    Tensor const weight =
+        options.weight.defined() ? options.weight.detach().reshape(cell.shape()) : ones(cell.shape(), dtype);
+    y = index_add(zeros({numel(shape)}, dtype, device), 0, cell, where(inside, weight, 0.0)).reshape(shape);
+  }
   if (!options.density) return y;
   y = y / sum(y);
   for (size_t d = 0; d < edges.size(); ++d) {
@@ -295,10 +346,16 @@ Tensor isin(Tensor const& elements, Tensor const& tests, bool invert) {
   check_defined("isin", elements);
   check_defined("isin", tests);
   Dtype const dtype = common(elements, tests);
-  Tensor const wanted = elements.detach().to(dtype).contiguous();
-  Tensor const known = sort(tests.detach().to(dtype).reshape({tests.numel()}), 0).values;
-  Tensor y(elements.shape(), Dtype::boolean);
+  Device const device = common_device("isin", {&elements, &tests});
+  Tensor const wanted = elements.detach().to(device).to(dtype).contiguous();
+  Tensor const known = sort(tests.detach().to(device).to(dtype).reshape({tests.numel()}), 0).values;
+  Tensor y(elements.shape(), Dtype::boolean, device);
   Observed const watch("isin", {&wanted, &known}, {&y});
+  if (!device.is_cpu()) {
+    on("isin", device)
+        .is_in(dtype, known.address(), known.numel(), wanted.address(), wanted.numel(), invert, y.address<bool>());
+    return y;
+  }
   dispatch_computed("isin", dtype, [&]<class T>(Type<T>) {
     auto const *const vs = static_cast<T const*>(wanted.raw()), *const line = static_cast<T const*>(known.raw());
     bool* const to = y.data<bool>();

@@ -1,10 +1,13 @@
 // Sorting and order statistics along one axis. Elements become unsigned keys of the same order, so that every type is
 // sorted by the same code; equal keys keep their places, NaN comes last.
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/error.h>
 #include <heed/engine/observe.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/along.h>
+#include <heed/engine/ops/places.h>
+#include <heed/engine/ops/sort.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 
@@ -105,22 +108,45 @@ Shape with_size(Along const& r, int64_t size) {
   return shape;
 }
 
-/// The element of every line that `place(line)` names, as x with size 1 along the axis, or without it.
-template <class Place>
-Indexed one_of_each(char const* op, Tensor const& x, int axis, bool keep, Place const& place) {
+// ---- on accelerators -----------------------------------------------------------------------------------------------
+
+DeviceSortKernels const& on(char const* op, Along const& r) {
+  return device_kernels<DeviceSortKernels>(r.x.device(), op);
+}
+Lines lines_of(Along const& r) { return {r.x.address(), r.x.dtype(), r.outer, r.n, r.inner}; }
+
+/// The places of the first `keep` elements of each line.
+Tensor order_of(char const* op, Along const& r, bool descending, int64_t keep) {
+  Tensor indices(with_size(r, keep), Dtype::i64, r.x.device());
+  on(op, r).sort(lines_of(r), descending, keep, indices.address<int64_t>());
+  return indices;
+}
+
+// ---- one element of a line -----------------------------------------------------------------------------------------
+
+/// The element of every line that `place(line)` names, as x with size 1 along the axis, or without it; on accelerators
+/// device_places(r) names them all.
+template <class Place, class DevicePlaces>
+Indexed one_of_each(char const* op, Tensor const& x, int axis, bool keep, Place const& place,
+                    DevicePlaces const& device_places) {
   check_defined(op, x);
   Along const r = along(op, computed(x), axis);
   check_line(op, r);
   check_not_empty(op, x, r.n == 0 && r.outer * r.inner > 0);
-  Tensor indices(with_size(r, 1), Dtype::i64);
+  Tensor indices;
   Observed const watch(op, {&r.x}, {&indices});
-  int64_t* const to = indices.data<int64_t>();
-  dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
-    each_line<T>(r, false, [&](auto& line, int64_t at, auto& spare) {
-      if (!line.empty()) to[at] = int64_t(place(Type<T>{}, line, spare));
+  if (r.x.device().is_cpu()) {
+    indices = Tensor(with_size(r, 1), Dtype::i64);
+    int64_t* const to = indices.data<int64_t>();
+    dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
+      each_line<T>(r, false, [&](auto& line, int64_t at, auto& spare) {
+        if (!line.empty()) to[at] = int64_t(place(Type<T>{}, line, spare));
+      });
     });
-  });
-  Tensor const values = pick(op, x, axis, indices);
+  } else {
+    indices = device_places(r);
+  }
+  Tensor const values = pick(op, x, axis, indices, true);
   if (keep || x.rank() == 0) return {values, indices};
   return {values.squeeze(r.axis), indices.squeeze(r.axis)};
 }
@@ -177,8 +203,10 @@ Tensor argsort(Tensor const& x, int axis, bool descending) {
   check_defined("argsort", x);
   Along const r = along("argsort", computed(x), axis);
   check_line("argsort", r);
-  Tensor indices(x.shape(), Dtype::i64);
+  Tensor indices;
   Observed const watch("argsort", {&r.x}, {&indices});
+  if (!x.device().is_cpu()) return indices = order_of("argsort", r, descending, r.n);
+  indices = Tensor(x.shape(), Dtype::i64);
   int64_t* const to = indices.data<int64_t>();
   dispatch_computed("argsort", r.x.dtype(), [&]<class T>(Type<T>) {
     each_line<T>(r, descending, [&](auto& line, int64_t at, auto& spare) {
@@ -192,7 +220,7 @@ Tensor argsort(Tensor const& x, int axis, bool descending) {
 
 Indexed sort(Tensor const& x, int axis, bool descending) {
   Tensor const indices = argsort(x, axis, descending);
-  return {pick("sort", x, axis, indices), indices};
+  return {pick("sort", x, axis, indices, true), indices};
 }
 
 Tensor msort(Tensor const& x) { return sort(x, 0).values; }
@@ -224,8 +252,12 @@ Indexed topk(Tensor const& x, int64_t k, int axis, bool largest, bool sorted) {
   Along const r = along("topk", computed(x), axis);
   check_line("topk", r);
   check_count("topk", k, 0, r);
-  Tensor indices(with_size(r, k), Dtype::i64);
+  Tensor indices(with_size(r, k), Dtype::i64, x.device());
   if (k == 0 || indices.numel() == 0) return {pick("topk", x, axis, indices), indices};
+  if (!x.device().is_cpu()) {
+    indices = order_of("topk", r, largest, k);
+    return {pick("topk", x, axis, indices, true), indices};
+  }
   int64_t* const to = indices.data<int64_t>();
   auto const write = [&](auto& line, int64_t at) {
     if (sorted) std::sort(line.begin(), line.begin() + ptrdiff_t(k));
@@ -256,20 +288,46 @@ Indexed topk(Tensor const& x, int64_t k, int axis, bool largest, bool sorted) {
 Indexed kthvalue(Tensor const& x, int64_t k, int axis, bool keep) {
   check_not_bool("kthvalue", x);
   check_count("kthvalue", k, 1, along("kthvalue", x, axis));
-  return one_of_each("kthvalue", x, axis, keep, [k](auto, auto& line, auto&) { return nth(line, size_t(k - 1)); });
+  return one_of_each(
+      "kthvalue", x, axis, keep, [k](auto, auto& line, auto&) { return nth(line, size_t(k - 1)); },
+      [k](Along const& r) {
+        Tensor const first = order_of("kthvalue", r, false, k);
+        return first.rank() == 0 ? first : first.slice(r.axis, k - 1, k).contiguous();
+      });
 }
 
-Indexed median(Tensor const& x, int axis, bool keep) {
-  check_not_bool("median", x);
-  return one_of_each("median", x, axis, keep, MedianPlace{false});
+namespace {
+
+/// f(kernels, lines, their order, places)
+template <class F>
+Tensor from_sorted(char const* op, Along const& r, F const& f) {
+  Tensor const order = order_of(op, r, false, r.n);
+  Tensor at(with_size(r, 1), Dtype::i64, r.x.device());
+  f(on(op, r), lines_of(r), order.address<int64_t>(), at.address<int64_t>());
+  return at;
 }
 
-Indexed nanmedian(Tensor const& x, int axis, bool keep) {
-  check_not_bool("nanmedian", x);
-  return one_of_each("nanmedian", x, axis, keep, MedianPlace{true});
+Indexed middle(char const* op, Tensor const& x, int axis, bool keep, bool skip_nan) {
+  check_not_bool(op, x);
+  return one_of_each(op, x, axis, keep, MedianPlace{skip_nan}, [=](Along const& r) {
+    return from_sorted(op, r, [=](DeviceSortKernels const& kernels, Lines const& lines, auto* order, auto* at) {
+      kernels.median(lines, order, skip_nan, at);
+    });
+  });
 }
 
-Indexed mode(Tensor const& x, int axis, bool keep) { return one_of_each("mode", x, axis, keep, ModePlace{}); }
+}  // namespace
+
+Indexed median(Tensor const& x, int axis, bool keep) { return middle("median", x, axis, keep, false); }
+Indexed nanmedian(Tensor const& x, int axis, bool keep) { return middle("nanmedian", x, axis, keep, true); }
+
+Indexed mode(Tensor const& x, int axis, bool keep) {
+  return one_of_each("mode", x, axis, keep, ModePlace{}, [](Along const& r) {
+    return from_sorted("mode", r, [](DeviceSortKernels const& kernels, Lines const& lines, auto* order, auto* at) {
+      kernels.mode(lines, order, at);
+    });
+  });
+}
 
 // ---- equal elements -------------------------------------------------------------------------------------------------
 
@@ -277,9 +335,11 @@ namespace {
 
 /// What is equal in a list of n: a number for each element, counted from 0 in order of appearance in `order`.
 struct Groups {
-  std::vector<int64_t> first;  // member of each group
+  Tensor first;  // member of each group
   Tensor inverse, counts;
 };
+
+Tensor list(std::vector<int64_t> const& values) { return tensor(values, {int64_t(values.size())}); }
 
 /// equal(i, j): whether element order[i] equals order[j = i − 1].
 template <class Equal>
@@ -287,16 +347,29 @@ Groups group(std::vector<int64_t> const& order, Equal const& equal) {
   int64_t const n = int64_t(order.size());
   Groups g;
   g.inverse = Tensor({n}, Dtype::i64);
-  std::vector<int64_t> counts;
+  std::vector<int64_t> first, counts;
   for (int64_t i = 0; i < n; ++i) {
     if (i == 0 || !equal(order[size_t(i)], order[size_t(i - 1)])) {
-      g.first.push_back(order[size_t(i)]);
+      first.push_back(order[size_t(i)]);
       counts.push_back(0);
     }
     g.inverse.data<int64_t>()[order[size_t(i)]] = int64_t(counts.size()) - 1;
     ++counts.back();
   }
-  g.counts = tensor(counts, {int64_t(counts.size())});
+  g.first = list(first), g.counts = list(counts);
+  return g;
+}
+
+/// The same of element order[r], or r, where head[r] says that it is the first of its group. The host waits for their
+/// number.
+Groups group(Tensor const& order, Tensor const& head) {
+  Tensor const starts = nonzero(head).squeeze(1), number = cumsum(head, 0) - 1;
+  Tensor const last = full({1}, head.numel(), Dtype::i64, head.device());
+  Groups g{starts, number, diff(starts, 1, 0, {}, last)};
+  if (!order.defined()) return g;
+  g.first = index_select(order, 0, starts);
+  g.inverse = Tensor(order.shape(), Dtype::i64, order.device());
+  detail::write(g.inverse, {order, 1, true}, number);
   return g;
 }
 
@@ -306,30 +379,54 @@ std::vector<int64_t> in_order(int64_t n) {
   return order;
 }
 
+Groups group_elements(char const* op, Tensor const& flat, bool sorted) {
+  Tensor const all = computed(flat).contiguous();
+  if (!flat.device().is_cpu()) {
+    Along const r = along(op, all, 0);
+    Tensor const order = sorted ? argsort(flat, 0) : Tensor(), head(flat.shape(), Dtype::boolean, flat.device());
+    on(op, r).heads(lines_of(r), sorted ? order.address<int64_t>() : nullptr, head.address<bool>());
+    return group(order, head);
+  }
+  auto const order = sorted ? argsort(flat, 0).to_vector<int64_t>() : in_order(flat.numel());
+  return dispatch_computed(op, all.dtype(), [&]<class T>(Type<T>) {
+    auto const* const xs = static_cast<T const*>(all.raw());
+    return group(order, [=](int64_t i, int64_t j) { return xs[i] == xs[j]; });
+  });
+}
+
 Unique unique_elements(char const* op, Tensor const& x, bool sorted) {
   check_defined(op, x);
   no_gradient(op, {x});
   Tensor const flat = x.detach().reshape({x.numel()});
-  auto const order = sorted ? argsort(flat, 0).to_vector<int64_t>() : in_order(flat.numel());
-  Tensor const all = computed(flat).contiguous();
-  Groups const g = dispatch_computed(op, all.dtype(), [&]<class T>(Type<T>) {
-    auto const* const xs = static_cast<T const*>(all.raw());
-    return group(order, [=](int64_t i, int64_t j) { return xs[i] == xs[j]; });
-  });
-  return {pick(op, flat, 0, tensor(g.first, {int64_t(g.first.size())})), g.inverse.reshape(x.shape()), g.counts};
+  Groups const g = group_elements(op, flat, sorted);
+  return {pick(op, flat, 0, g.first), g.inverse.reshape(x.shape()), g.counts};
 }
 
-Unique unique_slices(char const* op, Tensor const& x, int axis, bool sorted) {
-  check_defined(op, x);
-  Along const r = along(op, computed(x), axis);
-  no_gradient(op, {x});
-  check(r.n == 0 || r.outer * r.inner > 0, op, [&] {
-    return Complaint{
-        fmt::format("axis {} of shape {} holds {} slices without elements", r.axis, to_string(x.shape()), r.n),
-        "name the axis of size 0, or none"};
-  });
+/// On an accelerator by stable sorts, one for each element of a slice, the last first.
+Groups group_rows(Tensor const& slices, bool sorted) {
+  int64_t const n = slices.size(0), width = slices.size(1);
+  Tensor order;
+  if (sorted) {
+    // What follows a NaN, which equals nothing, does not count.
+    Tensor const nan = (slices != slices).to(Dtype::i64);
+    Tensor const counts = where(cumsum(nan, 1) == nan, slices, zeros({}, slices.dtype(), slices.device()));
+    order = arange(n, slices.device());
+    for (int64_t c = width - 1; c >= 0; --c)
+      order = index_select(order, 0, argsort(index_select(counts.select(1, c), 0, order), 0));
+  }
+  Tensor const rows = sorted ? index_select(slices, 0, order) : slices;
+  Tensor const first = ones({std::min(n, int64_t{1})}, Dtype::boolean, slices.device());
+  Tensor const differ =
+      any(rows.slice(0, std::min(n, int64_t{1}), n) != rows.slice(0, 0, std::max(n - 1, int64_t{0})), Dims{1});
+  return group(order, cat({first, differ}, 0));
+}
+
+Groups group_slices(char const* op, Along const& r, bool sorted) {
+  if (!r.x.device().is_cpu())
+    return group_rows(r.x.reshape({r.outer, r.n, r.inner}).permute({1, 0, 2}).reshape({r.n, r.outer * r.inner}),
+                      sorted);
   auto order = in_order(r.n);
-  Groups const g = dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
+  return dispatch_computed(op, r.x.dtype(), [&]<class T>(Type<T>) {
     auto const* const xs = static_cast<T const*>(r.x.raw());
     /// The first difference of slices i and j: negative, zero or positive as i is less, equal or greater.
     auto const compare = [&](int64_t i, int64_t j) {
@@ -344,13 +441,24 @@ Unique unique_slices(char const* op, Tensor const& x, int axis, bool sorted) {
     if (sorted) std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return compare(i, j) < 0; });
     return group(order, [&](int64_t i, int64_t j) { return compare(i, j) == 0; });
   });
-  int64_t const groups = int64_t(g.first.size());
+}
+
+Unique unique_slices(char const* op, Tensor const& x, int axis, bool sorted) {
+  check_defined(op, x);
+  Along const r = along(op, computed(x), axis);
+  no_gradient(op, {x});
+  check(r.n == 0 || r.outer * r.inner > 0, op, [&] {
+    return Complaint{
+        fmt::format("axis {} of shape {} holds {} slices without elements", r.axis, to_string(x.shape()), r.n),
+        "name the axis of size 0, or none"};
+  });
+  Groups const g = group_slices(op, r, sorted);
+  int64_t const groups = g.first.numel();
   Shape wanted = x.shape(), ones = Dims::filled(x.rank(), 1);
   if (x.rank() == 0) return {x.detach(), g.inverse, g.counts};
   wanted[r.axis] = groups;
   ones[r.axis] = groups;
-  Tensor const places = tensor(g.first, ones).expand(wanted);
-  return {pick("unique", x.detach(), axis, places), g.inverse, g.counts};
+  return {pick(op, x.detach(), axis, g.first.reshape(ones).expand(wanted)), g.inverse, g.counts};
 }
 
 }  // namespace

@@ -187,6 +187,12 @@ Tensor renorm(Tensor const& x, double p, int axis, double most) {
 
 namespace {
 
+void check_share(char const* op, double q) {
+  check(q >= 0 && q <= 1, op, [&] {
+    return Complaint{fmt::format("expected q in [0, 1], got {}", q), "divide percentages by 100"};
+  });
+}
+
 /// For line l of `sorted` [lines, n] and quantile i the rank q_i·(m − 1), m the elements that count: all of them, the
 /// numbers among them if `skip_nan`, and one NaN makes the rank n − 1, where NaN stands. In the arithmetic of x's type.
 Tensor ranks(Tensor const& sorted, Tensor const& q, bool skip_nan) {
@@ -205,10 +211,8 @@ Tensor quantiles(char const* op, Tensor const& x, Tensor const& q, QuantileOptio
                                  to_string(q.shape())),
                      "pass a number, or a list of them in the type of x"};
   });
-  for (double each : q.to_vector<double>())
-    check(each >= 0 && each <= 1, op, [&] {
-      return Complaint{fmt::format("expected q in [0, 1], got {}", each), "divide percentages by 100"};
-    });
+  // An accelerator's kernels find ranks that are not there.
+  for (double each : q.device().is_cpu() ? q.to_vector<double>() : std::vector<double>()) check_share(op, each);
   check_not_empty(op, x, x.numel() == 0);
   Dims const axes = options.axis ? Dims{*options.axis} : all_axes(x);
   Tensor const joined = join_axes(op, x, axes);
@@ -254,11 +258,13 @@ Tensor nanquantile(Tensor const& x, Tensor const& q, QuantileOptions const& opti
 }
 Tensor quantile(Tensor const& x, double q, QuantileOptions const& options) {
   check_defined("quantile", x);
-  return quantile(x, scalar(q, x.dtype()), options);
+  check_share("quantile", q);
+  return quantile(x, full({}, q, x.dtype(), x.device()), options);
 }
 Tensor nanquantile(Tensor const& x, double q, QuantileOptions const& options) {
   check_defined("nanquantile", x);
-  return nanquantile(x, scalar(q, x.dtype()), options);
+  check_share("nanquantile", q);
+  return nanquantile(x, full({}, q, x.dtype(), x.device()), options);
 }
 
 // ---- differences and integrals --------------------------------------------------------------------------------------

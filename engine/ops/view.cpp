@@ -263,7 +263,7 @@ std::pair<int64_t, int64_t> extent(Shape const& shape, Strides const& strides) {
 /// that elements may be read often or never.
 void record_strided(char const* op, Tensor& y, Tensor const& x, Strides const& strides, int64_t start) {
   record(op, y, {&x}, [op, shape = x.shape(), to = y.shape(), strides, start](Tensor const& g, Node const&) {
-    return std::array{detail::spread(op, g, shape, {detail::starts_of(to, strides, start, {})})};
+    return std::array{detail::spread(op, g, shape, {detail::starts_of(op, to, strides, start, {}, g.device())})};
   });
 }
 

@@ -12,13 +12,14 @@ namespace {
 using namespace heed;
 
 struct GenerateCommand {
-  std::string checkpoint, prompt = "\n";
+  std::string checkpoint, prompt = "\n", device = "cpu";
   int64_t tokens = 500, top_k = 0, seed = 1;
   double temperature = 0.8;
 };
 
 void run(GenerateCommand const& c) {
   Trained const t = load_trained(c.checkpoint);
+  nn::to(*t.model, parse_device(c.device));
   nn::eval(*t.model);
   Generator generator{uint64_t(c.seed)};
   auto const prompt = t.vocabulary.encode(c.prompt);
@@ -42,6 +43,8 @@ void add_generate(CLI::App& app) {
       ->capture_default_str();
   generate->add_option("--top-k", c->top_k, "Draw among the k likeliest characters; 0: all")->capture_default_str();
   generate->add_option("--seed", c->seed, "Of the draws")->capture_default_str();
+  generate->add_option("--device", c->device, "cpu, cuda or cuda:1; heed-lab devices lists what is there")
+      ->capture_default_str();
   generate->footer("Example: heed-lab generate runs/lab --prompt 'The licence' --tokens 300");
   generate->callback([c] { run(*c); });
 }

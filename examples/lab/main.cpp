@@ -1,10 +1,26 @@
 // heed-lab: train a small transformer on a text, let it write, and see what its attention depends on.
 #include <fmt/format.h>
+#include <heed/engine/device.h>
 #include <heed/engine/error.h>
 
 #include <exception>
 
 #include "run.h"
+
+namespace {
+
+void add_devices(CLI::App& app) {
+  CLI::App* const devices = app.add_subcommand("devices", "List where tensors can live here, and of CUDA why not");
+  devices->callback([] {
+    for (heed::DeviceEntry const& entry : heed::devices()) {
+      std::string const memory = entry.memory ? fmt::format(", {:.1f} GiB", double(entry.memory) / (1 << 30)) : "";
+      fmt::print("{:<8}{}\n", to_string(entry.device),
+                 entry.available ? entry.name + memory : "not available: " + entry.why);
+    }
+  });
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   try {
@@ -14,6 +30,7 @@ int main(int argc, char** argv) {
     lab::add_train(app, argc, argv);
     lab::add_generate(app);
     lab::add_inspect(app);
+    add_devices(app);
     try {
       app.parse(argc, argv);
     } catch (CLI::RuntimeError const& stop) {

@@ -65,7 +65,8 @@ Trained load_trained(std::string const& given) {
 }
 
 Tensor batch_loss(nn::GPT const& model, optim::Batch const& batch) {
-  return cross_entropy(model(batch.inputs), batch.targets);
+  Device const device = model.token_embedding.weight.device();
+  return cross_entropy(model(batch.inputs.to(device)), batch.targets.to(device));
 }
 
 double validation_loss(nn::GPT const& model, optim::TokenDataset const& data) {

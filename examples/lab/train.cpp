@@ -1,5 +1,6 @@
 // heed-lab train
 #include <fmt/format.h>
+#include <heed/engine/backend.h>
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
 #include <heed/engine/parallel.h>
@@ -19,7 +20,7 @@ namespace {
 using namespace heed;
 
 struct TrainCommand {
-  std::string preset = "quick", text, directory = "runs/lab", profile;
+  std::string preset = "quick", text, directory = "runs/lab", profile, device = "cpu";
   bool resume = false;
   int64_t threads = 0, stop_at = 0;
   Settings settings;
@@ -54,6 +55,12 @@ std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
                                                s.settings.training.validation_share);
 }
 
+/// The model where it is trained, and after that the optimiser, whose moments lie beside the weights.
+void place(Session& s, TrainCommand const& command) {
+  nn::to(*s.model, parse_device(command.device));
+  s.optimizer = make_optimizer(*s.model, s.settings.training);
+}
+
 /// Weights, gradients and AdamW's two moments must fit in memory: a model that does not is refused before it is made.
 void check_memory(nn::GPTConfig const& c) {
   double const dim = double(c.dim), hidden = c.hidden ? double(c.hidden) : 4 * dim;
@@ -83,7 +90,7 @@ Session start(TrainCommand const& command) {
   heed::seed(seed);
   s.model = std::make_unique<nn::GPT>(s.settings.model);
   s.settings.model = s.model->config;
-  s.optimizer = make_optimizer(*s.model, s.settings.training);
+  place(s, command);
   s.batches = Generator(seed ^ 0x6261746368657321);
   return s;
 }
@@ -105,7 +112,7 @@ Session resume(TrainCommand const& command, CLI::App const& app) {
   s.vocabulary = std::move(t.vocabulary);
   s.data = make_data(s);
   s.model = std::move(t.model);
-  s.optimizer = make_optimizer(*s.model, s.settings.training);
+  place(s, command);
   s.state = t.checkpoint.get_training(*s.optimizer);
   s.batches = t.checkpoint.get_generator("batches");
   default_generator() = t.checkpoint.get_generator("default");
@@ -184,6 +191,8 @@ void run(TrainCommand const& command, CLI::App const& app) {
         fmt::format("expected --threads and --stop-at of 0 or more, got {} and {}", command.threads, command.stop_at),
         "pass 0 for all processors, and for no early stop"};
   });
+  Device const device = parse_device(command.device);
+  if (!device.is_cpu()) backend(device).use(device.index);  // found out now where it is not there
   if (command.threads > 0) set_thread_count(int(command.threads));
   RunFiles const files(command.directory);
   Session s = command.resume ? resume(command, app) : start(command);
@@ -194,7 +203,7 @@ void run(TrainCommand const& command, CLI::App const& app) {
 
   fmt::print(stderr, "{} parameters, {} characters ({} for training), vocabulary {}, {} threads, {} kernels\n",
              nn::count_parameters(*s.model), s.text.content.size(), s.data->training_tokens(), s.vocabulary.size(),
-             thread_count(), name(isa()));
+             thread_count(), device.is_cpu() ? std::string(name(isa())) : to_string(device));
   if (command.resume)
     fmt::print(stderr, "{} {}\n", s.state.step >= t.steps ? "nothing is left to do after step" : "resuming after step",
                s.state.step);
@@ -266,6 +275,8 @@ void add_train(CLI::App& app, int argc, char const* const* argv) {
       ->capture_default_str();
   train->add_flag("--resume", command->resume, "Continue the run in --out with the same bits as if it had not stopped");
   train->add_option("--stop-at", command->stop_at, "Stop after this step with a checkpoint, as Ctrl-C does; 0: do not")
+      ->capture_default_str();
+  train->add_option("--device", command->device, "cpu, cuda or cuda:1; heed-lab devices lists what is there")
       ->capture_default_str();
   train->add_option("--threads", command->threads, "Processors to use; 0: all. Results do not depend on it")
       ->capture_default_str();

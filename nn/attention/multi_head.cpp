@@ -45,8 +45,8 @@ void KeyValueCache::append(Tensor const& k, Tensor const& v) {
                      "make the cache longer, or drop old positions"};
   });
   if (!keys.defined()) {
-    keys = Tensor({k.size(0), k.size(1), capacity, k.size(3)}, k.dtype());
-    values = Tensor({v.size(0), v.size(1), capacity, v.size(3)}, v.dtype());
+    keys = Tensor({k.size(0), k.size(1), capacity, k.size(3)}, k.dtype(), k.device());
+    values = Tensor({v.size(0), v.size(1), capacity, v.size(3)}, v.dtype(), v.device());
   }
   keys.slice(2, length, length + t).copy_(k);
   values.slice(2, length, length + t).copy_(v);

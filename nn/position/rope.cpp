@@ -23,7 +23,8 @@ Tensor rope(Tensor const& x, int64_t offset, double base) {
       sines[size_t(p * half + i)] = std::sin(angle);
     }
   }
-  Tensor const c = tensor(cosines, {t, half}).to(x.dtype()), s = tensor(sines, {t, half}).to(x.dtype());
+  auto const there = [&](std::vector<double> const& of) { return tensor(of, {t, half}).to(x.dtype()).to(x.device()); };
+  Tensor const c = there(cosines), s = there(sines);
   Tensor const a = x.slice(3, 0, half), b = x.slice(3, half, 2 * half);
   return cat({a * c - b * s, b * c + a * s}, 3);
 }

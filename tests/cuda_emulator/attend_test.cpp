@@ -11,7 +11,12 @@
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 extern AttendKernels const device_attend_kernels;
+extern AttendRowsKernels const device_attend_rows_kernels;
+namespace attention {
+template <class T>
+void row_thresholds(AttendArgs<T> const& a, RowThreshold kind, double parameter, T* threshold, int64_t most_scores);
 }
+}  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed
 
 using namespace heed;
@@ -293,6 +298,103 @@ TEST_CASE_TEMPLATE("attend on a device: recorded scores and masks", T, float, do
   x = {1, 1, 1, 40, 40, 8, 8, no_limit, 0};
   x.score = [](auto s, auto) { return 1. / (1. + exp(-s)); }, x.direct = true, x.dropout = 0.1;
   compare<T>(x, largest);
+}
+
+/// Sums over keys and queries of what the score makes of scores, and their gradients; thresholds of every kind.
+template <class T, class At, class Back, class Threshold>
+std::vector<std::vector<double>> run_rows(Inputs<T> const& in, AttendRowsTable<T> const& kernels, At const& at,
+                                          Back const& back, Threshold const& threshold) {
+  Case const& x = in.x;
+  AttendArgs<T> a = in.args(at);
+  a.v = a.k, a.v_batch = a.k_batch, a.v_head = a.k_head, a.v_row = a.k_row, a.dv = a.d;
+  ModTables<T> const tables(recorded(x.score.get())->tables);
+  auto const table_views = views<T>(tables, at);
+  Program const& program = *recorded(x.score.get())->program;
+  a.score = {&program, table_views.data()};
+  std::vector<std::vector<double>> all;
+  auto const keep = [&](T const* from, int64_t n) {
+    std::vector<T> values(static_cast<size_t>(n));
+    back(values, from);
+    all.emplace_back(values.begin(), values.end());
+  };
+  int64_t const heads = x.batch * x.heads;
+  for (bool over_queries : {false, true}) {
+    int64_t const n = heads * (over_queries ? x.tk : x.tq);
+    std::vector<T> const slope = Numbers(uint64_t(n)).vector<T>(n);
+    T* const sums = at(std::vector<T>(size_t(n)));
+    kernels.sum(a, over_queries, sums);
+    keep(sums, n);
+    AttendGradArgs<T> g{};
+    g.dq = at(in.vq), g.dq_strides = {in.q.batch, in.q.head, in.q.row};
+    g.dk = at(in.vk), g.dk_strides = {in.k.batch, in.k.head, in.k.row};
+    auto const slopes = program.read_gradient(std::vector<bool>(tables.tensors.size(), true));
+    g.slope = {slopes.get(), table_views.data()};
+    AttendSink sink{at(std::vector<double>(size_t(AttendSink::most_parts * tables.tensors[0].numel()))),
+                    tables.tensors[0].numel(),
+                    {},
+                    {}};
+    for (int axis = 0; axis < 3; ++axis)
+      sink.size[axis] = table_views[0].size[axis], sink.stride[axis] = table_views[0].stride[axis];
+    g.sinks = &sink, g.sink_count = 1;
+    kernels.sum_backward(a, over_queries, at(slope), g);
+    keep(g.dq, in.q.numel);
+    keep(g.dk, in.k.numel);
+    std::vector<double> parts(size_t(AttendSink::most_parts * sink.numel)), sum(size_t(sink.numel));
+    back(parts, static_cast<double const*>(sink.sum));
+    for (size_t i = 0; i < parts.size(); ++i) sum[i % sum.size()] += parts[i];
+    all.push_back(sum);
+  }
+  for (auto [kind, parameter] : {std::pair{RowThreshold::entmax, 1.5},
+                                 {RowThreshold::entmax, 2.},
+                                 {RowThreshold::entmax, 1.2},
+                                 {RowThreshold::largest, 1.},
+                                 {RowThreshold::largest, 7.},
+                                 {RowThreshold::below_largest, 3.}}) {
+    T* const to = at(std::vector<T>(size_t(heads * x.tq)));
+    threshold(a, kind, parameter, to);
+    keep(to, heads * x.tq);
+  }
+  return all;
+}
+
+TEST_CASE_TEMPLATE("attend on a device: sums of scores and thresholds of rows", T, float, double) {
+  Largest largest{sizeof(T) == 4 ? "attend f32, rows" : "attend f64, rows"};
+  Case x{2, 4, 2, 41, 70, 12, 12, 60, 0, Masked::pairs, 0.3};
+  x.score = relative_bias(table({4, 21}, 0.3)) | soft_cap(3);
+  Case wide{1, 1, 1, 3, 300, 40, 40};
+  wide.score = relative_bias(table({1, 21}, 0.3));
+  for (Case const& c : {x, wide}) {
+    Inputs<T> const in(c);
+    std::vector<std::shared_ptr<void>> kept;
+    auto const host = [&]<class U>(std::vector<U> const& from) {
+      auto copy = std::make_shared<std::vector<U>>(from);
+      kept.push_back(copy);
+      return copy->data();
+    };
+    auto const device = [&]<class U>(std::vector<U> const& from) {
+      auto copy = std::make_shared<DeviceArray<U>>(from);
+      kept.push_back(copy);
+      return copy->data();
+    };
+    auto const here = []<class U>(std::vector<U>& to, U const* from) { to.assign(from, from + to.size()); };
+    auto const there = []<class U>(std::vector<U>& to, U const* from) {
+      check_device(rt::copy_to_host(to.data(), from, to.size() * sizeof(U), current_stream()), "test");
+      check_device(rt::synchronize(current_stream()), "test");
+    };
+    auto const& mine = kernels<AttendRowsKernels>().template of<T>();
+    auto const want = run_rows<T>(in, mine, host, here, mine.threshold);
+    for (int64_t most : {0, 2 * 32 * 70, 1 << 20}) {  // a tile at a time, two of them, all
+      auto const got = run_rows<T>(in, device_attend_rows_kernels.of<T>(), device, there,
+                                   [&](auto&&... arguments) { attention::row_thresholds<T>(arguments..., most); });
+      REQUIRE(got.size() == want.size());
+      for (size_t k = 0; k < got.size(); ++k) {
+        CAPTURE(k);
+        double const error = relative_error(got[k], want[k]);
+        largest.note(error);
+        CHECK(error < (sizeof(T) == 4 ? 5e-5 : 1e-12));
+      }
+    }
+  }
 }
 
 TEST_CASE("attend on a device: the same bits again, in any order") {

@@ -8,7 +8,7 @@ namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 extern GemmKernels const device_gemm_kernels;
 extern MatrixUnitKernels const device_matrix_unit_kernels;
-}
+}  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed
 
 using namespace heed;
@@ -56,8 +56,7 @@ double error_of(Case const& x, GemmTable<T> const& table = device_gemm_kernels.o
   kernels<GemmKernels>().template of<T>().gemm_batched(args(a.data(), b.data(), wanted.data(), bias.data()), x.batch,
                                                        a_step, b_step, c_step);
   DeviceArray<T> const da(a), db(b), dc(c), dbias(bias);
-  table.gemm_batched(args(da.data(), db.data(), dc.data(), dbias.data()), x.batch, a_step, b_step,
-                                           c_step);
+  table.gemm_batched(args(da.data(), db.data(), dc.data(), dbias.data()), x.batch, a_step, b_step, c_step);
   std::vector<T> const got = dc.host();
   for (size_t i = 0; i < got.size(); ++i)  // what lies between the rows stays
     if (int64_t(i) % c_row >= x.n) REQUIRE(got[i] == c[i]);
@@ -165,7 +164,8 @@ TEST_CASE_TEMPLATE("16-bit operands on matrix units", E, bfloat16, float16) {
       CAPTURE(int(a));
       CAPTURE(int(b));
       CHECK(error({37, 21, 67, a, b, 1, 0, true, true}) < rounded_apart);
-      CHECK(error({40, 72, 208, a, b}) < rounded_apart);  // aligned; more tiles of k than stages, and the stages go round
+      CHECK(error({40, 72, 208, a, b}) <
+            rounded_apart);  // aligned; more tiles of k than stages, and the stages go round
     }
   for (Case const& x : {Case{1, 1, 1}, Case{2, 3, 0, Layout::rows, Layout::rows, 1, 0, true},
                         Case{16, 8, 16, Layout::rows, Layout::columns, 5, 0, true, true, true},

@@ -425,8 +425,8 @@ void check_embedding() {
     There<T> const table_there(table), g_there(g, 1), out(g.size()), slope(table.size());
     There<int64_t> const index_there(index);
     std::vector<T> expected(g.size()), dtable(table.size());
-    cpu.forward(table.data(), index.data(), expected.data(), s.count, s.n);
-    device.forward(table_there.data(), index_there.data(), out.data(), s.count, s.n);
+    cpu.forward(table.data(), index.data(), expected.data(), s.count, s.table_rows, s.n);
+    device.forward(table_there.data(), index_there.data(), out.data(), s.count, s.table_rows, s.n);
     CHECK(same_bits(out.back(), expected));
     cpu.backward(g.data(), index.data(), s.padding, dtable.data(), s.count, s.table_rows, s.n);
     device.backward(g_there.data(), index_there.data(), s.padding, slope.data(), s.count, s.table_rows, s.n);

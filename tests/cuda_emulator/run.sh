@@ -17,14 +17,20 @@ cuda_mutation_test  120 _plain,_asan,_race
 cuda_rows_test      200 ,_race
 cuda_gemm_test      200 ,_race
 cuda_attend_test    200 ,_race
+cuda_attend_half_test 100 ,_race
+cuda_scan_test      200 ,_race
 cuda_conv_test      200 ,_race
 cuda_runtime_test    60 ,_race
-cuda_conv_test      200 ,_race
+ops_index_test      200 _race -tc=*accelerator*
+ops_sort_test       200 _race -tc=*accelerator*
 ops_reduce_test     200 _race -tc=an?emulated*
 ops_pointwise_test  200 _race -tc=an?emulated*
 ops_neural_test     200 _race -tc=an?emulated*
 ops_product_test    200 _race -tc=an?emulated*
+ops_losses_test     200 _race -tc=an?emulated*
+ops_device_test     200 _race
 ops_attend_test     200 _race -tc=an?emulated*
+ops_scan_test       200 _race -tc=an?emulated*
 ops_conv_test       200 _race -tc=an?emulated*
 ops_pool_test       200 _race -tc=an?emulated*
 ops_resample_test   200 _race -tc=an?emulated*

@@ -198,7 +198,7 @@ void modified_cases() {
        [](Tensors const& x) { return AttendOptions{.score = relative_bias(x[4]) | soft_cap(2) | alibi(x[3])}; }},
       {"two reads of one table, nested in a read",
        [](Tensors const& x) {
-         Tensor const table = x[4], order = tensor({1.f, 0.f, 3.f, 2.f, 4.f});
+         Tensor const table = x[4], order = tensor({1.f, 0.f, 3.f, 2.f, 4.f}).to(table.device());
          return AttendOptions{.score = [&](auto s, auto at) {
            return s * read(table, {at.h, read(order, {fmod(at.i, 5.)})}) + exp(read(table, {at.h, at.j}));
          }};
@@ -221,15 +221,17 @@ void modified_cases() {
       {"not in these blocks",
        [](Tensors const& x) {
          Tensor const blocked = tensor({{1.f, 0.f, 1.f}, {0.f, 0.f, 1.f}, {0.f, 1.f, 0.f}}).reshape({1, 1, 3, 3}) > 0.0;
-         return AttendOptions{.score = relative_bias(x[4]), .sees = ~blocks(blocked, 20)};
+         return AttendOptions{.score = relative_bias(x[4]), .sees = ~blocks(blocked.to(x[0].device()), 20)};
        }},
       {"lengths",
        [](Tensors const& x) {
-         return AttendOptions{.score = relative_bias(x[4]), .sees = lengths(arange(x[0].size(0)) + int64_t{2})};
+         return AttendOptions{.score = relative_bias(x[4]),
+                              .sees = lengths((arange(x[0].size(0)) + int64_t{2}).to(x[0].device()))};
        }},
       {"prefix",
        [](Tensors const& x) {
-         return AttendOptions{.score = relative_bias(x[4]), .sees = prefix(arange(x[0].size(0)) + int64_t{2})};
+         return AttendOptions{.score = relative_bias(x[4]),
+                              .sees = prefix((arange(x[0].size(0)) + int64_t{2}).to(x[0].device()))};
        }},
       {"sigmoid weights",
        [](Tensors const& x) {
@@ -259,7 +261,9 @@ void modified_cases() {
 void normaliser_cases() {
   ModVariant const variants[] = {
       {"softmax-1",
-       [](Tensors const& x) { return AttendOptions{.causal = true, .sink = zeros({x[0].size(1)}, x[0].dtype())}; }},
+       [](Tensors const& x) {
+         return AttendOptions{.causal = true, .sink = zeros({x[0].size(1)}, x[0].dtype(), x[0].device())};
+       }},
       {"learned sink", [](Tensors const& x) { return AttendOptions{.left = 5, .right = 2, .sink = x[3]}; }},
       {"sparsemax", [](Tensors const& x) { return AttendOptions{.causal = true, .score = alibi(x[3]), .entmax = 2}; }},
       {"entmax 1.5", [](Tensors const& x) { return AttendOptions{.score = relative_bias(x[4]), .entmax = 1.5}; }},
@@ -515,7 +519,10 @@ void mixing_cases() {
       .inputs = {real()},
       .shapes = {{{3, 3}}, {{2, 4, 4}}, {{1, 1}}, {{0, 2, 2}}},
       // Rows of a softmax with a strong diagonal, as landmarks give.
-      .op = [](Tensors const& x) { return Tensors{newton_schulz_pinv(softmax(x[0] + eye(x[0].size(-1)) * 4.0), 14)}; },
+      .op =
+          [](Tensors const& x) {
+            return Tensors{newton_schulz_pinv(softmax(x[0] + eye(x[0].size(-1)).to(x[0].device()) * 4.0), 14)};
+          },
       .twin = [](Tensors const& x) { return Tensors{inv(softmax(x[0] + eye(x[0].size(-1)) * 4.0))}; }};
   inverse.f32 = 1e-4, inverse.f64 = 1e-9, inverse.gradient_f32 = 1e-2;
   inverse.bad = {{[] {

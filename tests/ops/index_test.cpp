@@ -6,6 +6,7 @@
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
 #include <heed/tests/support/elements.h>
+#include <heed/tests/support/emulated.h>
 #include <heed/tests/support/op_suite.h>
 
 #include <algorithm>
@@ -726,4 +727,102 @@ TEST_CASE("nonzero, where, one_hot") {
   CHECK_FALSE(error_of([] { one_hot(empty({0}, Dtype::i64)); }).empty());
   CHECK_FALSE(error_of([] { one_hot(ones({2})); }).empty());
   CHECK_FALSE(error_of([] { nonzero(Tensor()); }).empty());
+}
+
+TEST_CASE("on an accelerator: repeated indices of every type give the processor's bits") {
+  Device const device = emulated_device();
+  Generator generator(5);
+  struct Size {
+    int64_t entries, rows, width;
+  };
+  // Entries that one block sorts, and more than that; rows that one digit tells apart, and that two do.
+  for (auto const [entries, rows, width] : {Size{700, 90, 3}, {2500, 40, 1}, {5000, 1000, 1}})
+    for (Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::f16, Dtype::i64, Dtype::i32, Dtype::i16, Dtype::i8, Dtype::u8,
+                        Dtype::boolean}) {
+      if (entries == 5000 && dtype != Dtype::f32 && dtype != Dtype::u8) continue;
+      INFO(std::string(name(dtype)), " ", entries);
+      Tensor const x = randint(0, 3, {rows, width}, generator).to(dtype), at = randint(0, rows, {entries}, generator);
+      Tensor const v = (rand({entries, width}, Dtype::f32, generator) * 7.0 - 2.0).to(dtype);
+      auto const same = [&](std::function<Tensor(Tensor const&, Tensor const&, Tensor const&)> const& f) {
+        CHECK(same_bits(f(x.to(device), at.to(device), v.to(device)).to(cpu), f(x, at, v)));
+      };
+      same([](auto& x, auto& i, auto& v) { return index_add(x, 0, i, v); });
+      same([](auto& x, auto& i, auto& v) { return index_copy(x, 0, i, v); });
+      same([](auto& x, auto& i, auto& v) { return index_reduce(x, 0, i, v, Combine::amax); });
+      same([](auto& x, auto& i, auto& v) { return index_reduce(x, 0, i, v, Combine::amin, false); });
+      same([](auto& x, auto& i, auto& v) { return index_reduce(x, 0, i, v, Combine::prod); });
+      same([](auto& x, auto& i, auto& v) { return index_reduce(x, 0, i, v, Combine::mean); });
+      same([](auto& x, auto& i, auto&) { return index_fill(index_select(x, 0, i), 0, i.slice(0, 0, 9), 1); });
+      same([](auto& x, auto& i, auto& v) {
+        Tensor y = x.clone(), view = y.t();
+        view.index_put_({Slice{}, i}, v.t(), true);
+        return y;
+      });
+      same([](auto& x, auto&, auto&) { return nonzero(x); });
+      same([](auto& x, auto&, auto&) { return where(x)[0]; });
+    }
+  Tensor const at = ids({2, 0, 3, 2});
+  CHECK(same_bits(one_hot(at.to(device), 5).to(cpu), one_hot(at, 5)));
+  Tensor const many = randint(0, 2, {9001}, generator);
+  CHECK(same_bits(nonzero(many.to(device)).to(cpu), nonzero(many)));
+  CHECK(nonzero(zeros({0, 2}).to(device)).shape() == Shape{0, 2});
+  CHECK(emulator_complaints() == "");
+}
+
+TEST_CASE("on an accelerator: a wrong index is reported when the host waits; one on the processor at once") {
+  Device const device = emulated_device();
+  Tensor const x = ones({3, 4}).to(device), v = ones({1, 4}).to(device), wrong = ids({3}), there = wrong.to(device);
+  struct Call {
+    std::string says;
+    std::function<Tensor(Tensor const&)> of;
+  };
+  for (Call const& call : {Call{"index: ", [&](Tensor const& i) { return x.index({i}); }},
+                           {"index_select: ", [&](Tensor const& i) { return index_select(x, 0, i); }},
+                           {"gather: ", [&](Tensor const& i) { return gather(x, 0, i.unsqueeze(0)); }},
+                           {"scatter: ", [&](Tensor const& i) { return scatter(x, 0, i.unsqueeze(0), 1); }},
+                           {"index_add: ", [&](Tensor const& i) { return index_add(x, 0, i, v); }},
+                           {"index_put: ", [&](Tensor const& i) { return index_put(x, {i}, v); }}}) {
+    Tensor y;
+    std::string const at_once = error_of([&] { call.of(wrong); });
+    CHECK(at_once.find(call.says) == 0);
+    CHECK(error_of([&] { y = call.of(there); }) == "");
+    std::string const said = error_of([&] { y.to(cpu); });
+    CHECK(said.find(call.says) == 0);
+    CHECK(said.find("index 3") != said.npos);
+    CHECK(said.find("axis 0") != said.npos);
+    CHECK(error_of([&] { x.to(cpu); }) == "");
+  }
+  CHECK(error_of([&] { take(x, ids({-13}).to(device)).to(cpu); }).find("use -12 to 11") != std::string::npos);
+  CHECK(take(x, ids({-12}).to(device)).item() == 1);
+  CHECK(error_of([&] { index_select(zeros({0, 2}).to(device), 0, there); }).find("size 0") != std::string::npos);
+  CHECK(error_of([&] { index_select(ones({3}), 0, there); }).find("index_select") == 0);
+  CHECK(emulator_complaints() == "");
+}
+
+TEST_CASE("on an accelerator: second derivatives") {
+  Tensor const at = ids({1, 0, 1, 1}), v = tensor({{0.5f, -2}, {0, 3}, {1.5f, 0}, {0, 1}});
+  auto const both = [](Device device, Tensor const& x, std::function<Tensor(Tensor const&)> const& f) {
+    Tensor const leaf = x.to(device).detach().clone().requires_grad_();
+    Tensor const y = f(leaf), g = grad({sum(y * y * y)}, {leaf}, {}, {.create_graph = true})[0];
+    return grad({sum(g * g)}, {leaf})[0].to(cpu);
+  };
+  std::vector<std::function<Tensor(Tensor const&)>> const calls{
+      [&](Tensor const& x) {
+        return index_reduce(ones({2, 2}).to(x.device()), 0, at, x, Combine::prod);
+      },
+      [&](Tensor const& x) {
+        return index_reduce(ones({2, 2}).to(x.device()), 0, at, x, Combine::amax);
+      },
+      [&](Tensor const& x) { return index_put(x, {at}, x * 2.0, true); },
+      [&](Tensor const& x) { return index_copy(x, 0, at, x * x); },
+      [&](Tensor const& x) { return gather(x * x, 0, at.unsqueeze(1)); },
+      [&](Tensor const& x) { return masked_scatter(x, x > 1.0, x * x); },
+      [&](Tensor const& x) { return sort(x * x, 0).values; },
+      [&](Tensor const& x) { return cumprod(x, 0); },
+      [&](Tensor const& x) { return logcumsumexp(x, 0); }};
+  for (size_t k = 0; k < calls.size(); ++k) {
+    INFO(k);
+    CHECK(differs(both(emulated_device(), v, calls[k]), both(cpu, v, calls[k]), 1e-5) == "");
+  }
+  CHECK(emulator_complaints() == "");
 }

@@ -68,7 +68,8 @@ OpSuite const& suite() {
       OpCase& c = add(
           name,
           [f](Tensors const& x) {
-            return Tensors{f(x[0], x[0].defined() ? pattern(x[0].shape()) : ones({1}, Dtype::boolean))};
+            return Tensors{
+                f(x[0], x[0].defined() ? pattern(x[0].shape()).to(x[0].device()) : ones({1}, Dtype::boolean))};
           },
           [value](Tensors const& x) { return Tensors{lines(x[0], value)}; }, in);
       std::string const full = c.name;

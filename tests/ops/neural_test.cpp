@@ -4,6 +4,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
+#include <heed/tests/support/emulated.h>
 #include <heed/tests/support/op_suite.h>
 
 #include <algorithm>
@@ -352,7 +353,7 @@ void norm_cases() {
          .inputs = inputs,
          .shapes = shapes,
          .op = [=](Tensors const& x) -> Tensors {
-           Tensor const mean = numbers({x[0].size(1)}, 3, x[0].dtype()), var = square(mean) + 0.5;
+           Tensor const mean = numbers({x[0].size(1)}, 3, x[0].dtype()).to(x[0].device()), var = square(mean) + 0.5;
            return {instance ? instance_norm(x[0], mean, var, x[1], x[2], evaluation)
                             : batch_norm(x[0], mean, var, x[1], x[2], evaluation)};
          },
@@ -540,7 +541,7 @@ void embedding_cases() {
                    .shapes = {{{6}, {4, 5}}, {{3}, {4, 1}}, {{1}, {4, 17}}, {{9}, {4, 33}}},
                    .op = [=](Tensors const& x) -> Tensors {
                      EmbeddingBagOptions o{.mode = mode, .include_last_offset = !two};
-                     if (!two) o.offsets = offsets(x[0].numel());
+                     if (!two) o.offsets = offsets(x[0].numel()).to(x[0].device());
                      if (padding) o.padding_idx = -3;
                      if (weights) o.per_sample_weights = x[2];
                      return {embedding_bag(x[0], x[1], o)};
@@ -783,4 +784,24 @@ TEST_CASE("16-bit types: computed in f32, rounded at the end, with gradients of 
       CHECK(differs(d.to(Dtype::f32), grad({sum(want)}, {wide})[0], 0.03) == "");
     }
   }
+}
+
+TEST_CASE("indices on an accelerator: the next that waits for it says which was outside") {
+  Device const device = emulated_device();
+  auto const ids = [&](std::vector<int64_t> const& v) { return tensor(v, {int64_t(v.size())}).to(device); };
+  Tensor const table = ones({5, 3}).to(device), logits = zeros({2, 4}).to(device);
+  for (int64_t wrong : {-1, 5, 1 << 20}) {
+    Tensor const y = embedding(ids({4, wrong, 0}), table);
+    CHECK(y.shape() == Shape{3, 3});
+    std::string const said = error_of([&] { y.to(cpu); });
+    CHECK(said.find("embedding") == 0);
+    CHECK(said.find("index " + std::to_string(wrong)) != said.npos);
+    CHECK(said.find("use 0 to 4") != said.npos);
+    CHECK(error_of([&] { y.to(cpu); }) == "");  // once
+  }
+  Tensor const loss = cross_entropy(logits, ids({1, 4}));
+  CHECK(error_of([&] { loss.item(); }).find("cross_entropy: a kernel that was queued earlier met index 4") == 0);
+  CHECK(cross_entropy(logits, ids({1, -100})).item() == doctest::Approx(std::log(4.)));
+  CHECK_FALSE(error_of([&] { embedding(ids({0}), zeros({0, 3}).to(device)); }).empty());
+  CHECK(emulator_complaints() == "");
 }

@@ -441,7 +441,7 @@ void composed_cases() {
     add(
         "matrix_power " + std::to_string(n), {{{2, 2}}, {{2, 3, 3}}, {{0, 0}}, {{1, 1}}},
         [=](Tensors const& x) {
-          Tensor const one = (arange(x[0].size(-1)).unsqueeze(1) == arange(x[0].size(-1))).to(x[0].dtype());
+          Tensor const one = eye(x[0].size(-1), -1, x[0].dtype(), x[0].device());
           return Tensors{n < 0 ? matmul(matmul(x[0] + one * 3.0, x[0] + one * 3.0), matrix_power(x[0] + one * 3.0, n)) +
                                      x[0]
                                : matrix_power(x[0], n)};

@@ -116,13 +116,13 @@ double quantile_of(std::vector<double> v, double q, QuantileInterpolation how) {
 Tensor pierced(Tensor const& x) {
   std::vector<double> hole;
   for (int64_t i = 0; i < x.numel(); ++i) hole.push_back(i % 3 != 1);
-  return x * tensor(hole, x.shape()).to(x.dtype());
+  return x * tensor(hole, x.shape()).to(x.dtype()).to(x.device());
 }
 /// x with NaN in every fourth place.
 Tensor spoilt(Tensor const& x) {
   std::vector<double> hole;
   for (int64_t i = 0; i < x.numel(); ++i) hole.push_back(i % 4 == 1);
-  return where(tensor(hole, x.shape()) != 0.0, nan_, x);
+  return where(tensor(hole, x.shape()).to(x.device()) != 0.0, nan_, x);
 }
 
 OpCase& reduction(std::string name, std::function<Tensor(Tensor const&)> f, std::vector<int> axes, bool keep,
@@ -633,7 +633,7 @@ void more_cases() {
                     .shapes = {{{3, 4}, {4}}, {{2, 9}, {9}}},
                     .op =
                         [](Tensors const& x) {
-                          Tensor const often = arange(1, x[0].size(1) + 1);
+                          Tensor const often = arange(1, x[0].size(1) + 1).to(x[0].device());
                           return Tensors{cov(x[0]), cov(x[0], {.correction = 0, .fweights = often, .aweights = x[1]}),
                                          cov(x[0].select(0, 0), {.aweights = x[1]})};
                         },

@@ -680,7 +680,7 @@ void more_shape_cases() {
   rearrangement(
       "repeat_interleave counts",
       [](Tensor const& x) {
-        return repeat_interleave(x, tensor(Counts{2, 0, 1}, {3}), 1);
+        return repeat_interleave(x, tensor(Counts{2, 0, 1}, {3}).to(x.device()), 1);
       },
       three,
       [](Tensor const& x) {

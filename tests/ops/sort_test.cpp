@@ -4,6 +4,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
+#include <heed/tests/support/emulated.h>
 #include <heed/tests/support/op_suite.h>
 
 #include <algorithm>
@@ -95,7 +96,7 @@ OpCase scan(std::string const& name, Tensor (*f)(Tensor const&, int), std::funct
 Tensor pierced(Tensor const& x) {
   Line hole;
   for (int64_t i = 0; i < x.numel(); ++i) hole.push_back(i % 3 != 1);
-  return x * tensor(hole, x.shape()).to(x.dtype());
+  return x * tensor(hole, x.shape()).to(x.dtype()).to(x.device());
 }
 
 std::vector<OpCase> scans() {
@@ -214,8 +215,8 @@ std::vector<OpCase> scans() {
                 .shapes = {{{4, 5}, {4}, {5}}, {{3, 3}, {3}, {3}}},
                 .op =
                     [](Tensors const& x) {
-                      Tensor const rows = x[1] * 0.1 + arange(x[1].size(0)).to(x[1].dtype());
-                      Tensor const columns = x[2] * 0.1 + arange(x[2].size(0)).to(x[2].dtype());
+                      Tensor const rows = x[1] * 0.1 + arange(x[1].size(0), x[1].device()).to(x[1].dtype());
+                      Tensor const columns = x[2] * 0.1 + arange(x[2].size(0), x[2].device()).to(x[2].dtype());
                       Tensors y = gradient(x[0], 0.5);
                       for (Tensor const& more : gradient(x[0], {rows, columns}, {.edge_order = 2})) y.push_back(more);
                       y.push_back(gradient(x[0], {columns}, {.axes = Dims{-1}})[0]);
@@ -493,7 +494,7 @@ std::vector<OpCase> searches() {
               .op =
                   [](Tensors const& x) {
                     Tensor const v = x[0].detach(), w = x[1].detach();
-                    Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype());
+                    Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype()).to(v.device());
                     auto const [even, ends] = histogram(v, 4, {.range = {-1, 1}});
                     return Tensors{even, ends, histogram(v, edges, {.weight = w}).first,
                                    histogram(v, edges, {.density = true}).first * sum(histogram(v, edges).first)};
@@ -530,7 +531,7 @@ std::vector<OpCase> searches() {
                .op =
                    [](Tensors const& x) {
                      Tensor const v = x[0].detach();
-                     Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype());
+                     Tensor const edges = tensor({-1.5f, -1, 0.25f, 2}).to(v.dtype()).to(v.device());
                      auto const [counts, ends] = histogramdd(v, std::vector<int64_t>{4, 2}, {.range = {-1, 1, -2, 2}});
                      return Tensors{counts, ends[0], ends[1], histogramdd(v, std::vector{edges, ends[1]}).first};
                    },
@@ -762,4 +763,127 @@ TEST_CASE("types meet: values and sequences, weights and counts") {
   CHECK(isin(arange(3), row({1.0, 0.5})).to_vector<int>() == std::vector<int>{0, 1, 0});
   CHECK(bincount(arange(2), ones({2}, Dtype::f32)).dtype() == Dtype::f32);
   CHECK(bincount(arange(2), ones({2}, Dtype::i32)).dtype() == Dtype::f64);
+}
+
+namespace {
+
+/// Numbers with repetitions, in `dtype`.
+Tensor repeating(Shape const& shape, Dtype dtype) {
+  Line values;
+  for (int64_t i = 0; i < numel(shape); ++i) values.push_back(double(i * 7919 % 1999 - 1000) / 16);
+  return tensor(values, shape).to(dtype);
+}
+/// The same with NaN, infinities and both zeros.
+Tensor special(Shape const& shape, Dtype dtype) {
+  Line values = repeating(shape, dtype).to_vector<double>();
+  for (size_t i = 5; i < values.size(); i += 97) values[i] = std::vector{nan_, inf, -inf, 0., -0.}[i % 5];
+  return tensor(values, shape).to(dtype);
+}
+
+using Results = std::vector<Tensor>;
+void same_there(Tensor const& x, std::function<Results(Tensor const&)> const& f) {
+  auto const want = f(x), got = f(x.to(emulated_device()));
+  REQUIRE(got.size() == want.size());
+  for (size_t k = 0; k < got.size(); ++k) {
+    INFO(k);
+    CHECK(got[k].device() == emulated_device());
+    CHECK(same_bits(got[k].to(cpu), want[k]));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("on an accelerator: lines of every length and type are ordered as on the processor") {
+  // What a block sorts, several lines at once or one; what more blocks sort, by digits or in tournaments of one and of
+  // two rounds.
+  std::vector<Shape> const shapes{{1},       {7, 3},     {3, 2},    {2, 2048},    {2, 2049},
+                                  {2049, 2}, {2, 20000}, {3, 5, 2}, {1, 2500, 2}, {300, 1}};
+  for (Shape const& shape : shapes)
+    for (Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::f16, Dtype::i64, Dtype::i32, Dtype::i16, Dtype::i8, Dtype::u8,
+                        Dtype::boolean}) {
+      bool const wide = dtype == Dtype::f32 || dtype == Dtype::f64 || dtype == Dtype::i8;
+      if (numel(shape) > 3000 && (!wide || (numel(shape) > 10000 && dtype != Dtype::f32))) continue;
+      INFO(to_string(shape), " ", std::string(name(dtype)));
+      Tensor const x = is_floating(dtype) ? special(shape, dtype) : repeating(shape, dtype);
+      int const axis = shape.rank() == 3 ? 1 : shape[0] > 2000 ? 0 : -1;
+      int64_t const n = x.size(axis);
+      same_there(x, [&](Tensor const& t) {
+        Results all{argsort(t, axis), argsort(t, axis, true)};
+        if (dtype == Dtype::boolean) return all;
+        auto const [values, places] = topk(t, std::min<int64_t>(n, 9), axis);
+        auto const [most, at] = topk(t, std::max<int64_t>(n / 40, 1), axis, false);
+        auto const middle = median(t, axis), number = nanmedian(t, axis), often = mode(t, axis),
+                   second = kthvalue(t, std::min<int64_t>(n, 2), axis);
+        for (Tensor const& y : {values, places, most, at, middle.values, middle.indices, number.values, number.indices,
+                                often.values, often.indices, second.values, second.indices})
+          all.push_back(y);
+        return all;
+      });
+    }
+  CHECK(emulator_complaints() == "");
+}
+
+TEST_CASE("on an accelerator: long scans in both directions") {
+  for (Shape const& shape : {Shape{1, 33, 1}, {3, 2048, 1}, {2, 2049, 1}, {1, 30000, 1}, {1, 700, 3}, {2, 129, 2}}) {
+    INFO(to_string(shape));
+    for (Dtype dtype : {Dtype::f32, Dtype::f64}) {
+      Tensor const x = repeating(shape, dtype) / 64.0, near = 1.0 + x / 100000.0;
+      auto const close = [&](std::function<Tensor(Tensor const&)> const& f, Tensor const& x) {
+        Tensor here = x.detach().clone().requires_grad_(), there = x.to(emulated_device()).requires_grad_();
+        Tensor const want = f(here), got = f(there);
+        double const error = dtype == Dtype::f32 ? 1e-6 : 1e-13;
+        CHECK(differs(got.to(cpu), want, error) == "");
+        sum(want * want).backward();
+        sum(got * got).backward();
+        CHECK(differs(there.grad().to(cpu), here.grad(), 30 * error * (1 + max(abs(here.grad())).item())) == "");
+      };
+      close([](Tensor const& t) { return cumsum(t, 1); }, x);
+      close([](Tensor const& t) { return cumprod(t, 1); }, near);
+      close([](Tensor const& t) { return logcumsumexp(t, 1); }, x);
+      same_there(special(shape, dtype), [](Tensor const& t) {
+        return Results{cummax(t, 1).indices, cummin(t, 1).indices};
+      });
+    }
+    same_there(repeating(shape, Dtype::i32), [](Tensor const& t) {
+      return Results{cumsum(t, 1), cumprod(t, 1), cummax(t, 1).values, cummin(t, 1).indices};
+    });
+  }
+  for (Tensor const& x : {row({-inf, -inf, 1, 0, inf, 2, inf}), row({0, nan_, 1})})
+    CHECK(differs(logcumsumexp(x.to(emulated_device()), 0).to(cpu), logcumsumexp(x, 0), 1e-6) == "");
+  CHECK(emulator_complaints() == "");
+}
+
+TEST_CASE("on an accelerator: what is equal, what is there, how often") {
+  Device const device = emulated_device();
+  for (Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::bf16, Dtype::i64, Dtype::u8, Dtype::boolean}) {
+    INFO(std::string(name(dtype)));
+    Tensor const x = is_floating(dtype) ? special({700}, dtype) : repeating({700}, dtype);
+    auto const parts = [](Unique const& u) { return Results{u.values, u.inverse, u.counts}; };
+    same_there(x, [&](Tensor const& t) { return parts(unique(t)); });
+    same_there(sort(x).values, [&](Tensor const& t) { return parts(unique_consecutive(t)); });
+    same_there(x.slice(0, 0, 80).reshape({40, 2}) * Tensor(full({}, 1, dtype)),
+               [&](Tensor const& t) { return parts(unique(t, 0)); });
+    same_there(x.slice(0, 0, 80).reshape({2, 40}), [&](Tensor const& t) { return parts(unique_consecutive(t, 1)); });
+    same_there(x, [&](Tensor const& t) {
+      Tensor const line = sort(t.slice(0, 0, 90)).values;
+      return Results{isin(t, line), isin(t, line, true), searchsorted(line, t), bucketize(t, line, true)};
+    });
+  }
+  Tensor const rows = row({1, nan_, 2, 1, nan_, 1, 0, 5, 4, 1, nan_, 2}).reshape({4, 3});
+  same_there(rows, [](Tensor const& t) {
+    auto const [values, inverse, counts] = unique(t, 0);
+    return Results{values, inverse, counts};
+  });
+  Tensor const whole = repeating({3000}, Dtype::f32).to(Dtype::i64) + 70;
+  same_there(whole, [](Tensor const& t) {
+    return Results{bincount(t), bincount(t, {}, 9000), bincount(t, (t * 3).to(Dtype::f32))};
+  });
+  CHECK_FALSE(error_of([&] { bincount(row({-1}, Dtype::i64).to(device)); }).empty());
+  same_there(repeating({3000}, Dtype::f32), [](Tensor const& t) {
+    return Results{histc(t, 7), histc(t, 5, -1, 1), histogram(t, 11).first, histogram(t, 3, {.density = true}).first};
+  });
+  Tensor const there = ones({3}).to(device), wrong = arange(1, 4).to(device);
+  Tensor const y = searchsorted(there, there, {.right = true, .sorter = wrong});
+  CHECK(error_of([&] { y.to(cpu); }).find("searchsorted: a kernel that was queued earlier met index 3") == 0);
+  CHECK(emulator_complaints() == "");
 }

@@ -28,6 +28,7 @@ check "find_package refuses a version that is not there" too_new
 
 by_subdirectory() {
   cmake "${generator[@]}" -S tests/consumer -B "$work/subdirectory" -DCMAKE_BUILD_TYPE=Release -DCONSUMER_HEED_SOURCE="$source" \
+    -DHEED_LOWEST_LEVEL=ON \
     -DCMAKE_CXX_COMPILER_LAUNCHER="$(command -v ccache)" >/dev/null &&
     cmake --build "$work/subdirectory" --parallel "$jobs" --target consumer && "$work/subdirectory/consumer"
 }

@@ -43,6 +43,7 @@ void check_emulated(OpCase const& c) {
     int64_t elements = 0;
     for (Shape const& shape : shapes) elements += numel(shape);
     if (elements > most_elements) continue;
+    CAPTURE(c.name);
     CAPTURE(shapes_text(shapes));
     auto const here = draw(c, shapes, Dtype::f32, c.differentiable);
     std::vector<Tensor> there;

@@ -214,6 +214,7 @@ class Builder {
     Function const& function = functions_.at(written[at]);
     if (at - 1 != function.results.size() || written.size() - at - 1 != function.parameters.size())
       fail(line, "a call with other arguments than the function takes");
+    auto const names = kernel_.local;  // a call inside has parameters and results of the same names
     auto const alias = [&](std::string const& formal, std::string const& given) {
       kernel_.local[declaration(formal).name] = kernel_.local.at(given);
     };
@@ -225,6 +226,7 @@ class Builder {
     labels_["return" + scope_] = int(kernel_.code.size());
     scope_ = outer;
     blocks_ = around;
+    kernel_.local = names;
   }
 
   /// At the commas outside of braces and brackets.

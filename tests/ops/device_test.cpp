@@ -1,5 +1,7 @@
-// Integers, truth values and random numbers on an emulated accelerator: the processor's bits.
+// What the records of operations leave out on an emulated accelerator: integers and truth values of every type, tensors
+// made there, wrong classes, second derivatives.
 #include <doctest/doctest.h>
+#include <heed/engine/backward.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/tests/support/emulated.h>
@@ -74,6 +76,10 @@ TEST_CASE("integers of every width have the processor's bits on an accelerator")
   Tensor const least = full({2}, std::numeric_limits<int64_t>::min(), Dtype::i64), minus = full({2}, -1, Dtype::i64);
   same("least / -1", {least, minus}, [](auto const& x) { return floor_divide(x[0], x[1]); });
   same("least % -1", {least, minus}, [](auto const& x) { return remainder(x[0], x[1]); });
+  same("by nothing", {minus}, [](auto const& x) {
+    // The processor has an Error for it.
+    return x[0].device() == cpu ? zeros_like(x[0]) : floor_divide(x[0], zeros_like(x[0]));
+  });
   same("least, -1", {least, minus}, [](auto const& x) { return lcm(x[0], x[1]); });
 }
 
@@ -152,4 +158,84 @@ TEST_CASE("tensors are made on an accelerator") {
   drawn("randint", [](Generator& g, Device d) { return randint(-5, 1000, {3, 67}, g, d); });
   drawn("randint of all", [](Generator& g, Device d) { return randint(INT64_MIN, INT64_MAX, {67}, g, d); });
   drawn("randperm", [](Generator& g, Device d) { return randperm(67, g, d); });
+  Shape const some{3, 41};
+  for (Dtype const dtype : {Dtype::f16, Dtype::f32, Dtype::f64}) {
+    drawn("uniform", [&](Generator& g, Device d) { return uniform(some, -2, 3, dtype, g, d); });
+    drawn("log_normal", [&](Generator& g, Device d) { return log_normal(some, 0, 0.5, dtype, g, d); });
+    drawn("exponential", [&](Generator& g, Device d) { return exponential(some, 2, dtype, g, d); });
+    drawn("geometric", [&](Generator& g, Device d) { return geometric(some, 0.2, dtype, g, d); });
+    drawn("gumbel", [&](Generator& g, Device d) { return gumbel(some, dtype, g, d); });
+    drawn("bernoulli", [&](Generator& g, Device d) { return bernoulli(some, 0.3, dtype, g, d); });
+  }
+  drawn("normal", [&](Generator& g, Device d) { return normal(some, 1, 2, Dtype::f64, g, d); });
+  for (double const low : {-9., -0.3, 2., -5.})
+    drawn("truncated_normal",
+          [&](Generator& g, Device d) { return truncated_normal(some, 0, 1, low, low + 1.5, Dtype::f64, g, d); });
+  drawn("laplace", [&](Generator& g, Device d) { return laplace(some, 1, 2, Dtype::f64, g, d); });
+  drawn("cauchy", [&](Generator& g, Device d) { return cauchy(some, 1, 2, Dtype::f64, g, d); });
+  Tensor const size = linspace(0.05, 40, 123, Dtype::f64).reshape(some), share = linspace(0, 1, 41, Dtype::f64);
+  drawn("bernoulli of each", [&](Generator& g, Device d) { return bernoulli(share.to(d), g); });
+  drawn("poisson", [&](Generator& g, Device d) { return poisson(size.to(d), g); });
+  drawn("binomial", [&](Generator& g, Device d) { return binomial(size.to(d), share.to(d), g); });
+  drawn("gamma", [&](Generator& g, Device d) { return gamma(size.to(d), g); });
+  drawn("beta", [&](Generator& g, Device d) { return beta(size.to(d), share.to(d) + 0.1, g); });
+  drawn("dirichlet", [&](Generator& g, Device d) { return dirichlet(size.to(d), g); });
+  drawn("categorical", [&](Generator& g, Device d) { return categorical(size.to(d), g); });
+  for (bool again : {false, true})
+    drawn("multinomial", [&](Generator& g, Device d) { return multinomial(size.to(d), 7, again, g); });
+  drawn("gumbel_softmax", [&](Generator& g, Device d) { return gumbel_softmax(size.to(d), {.generator = &g}); });
+  drawn("dropout", [&](Generator& g, Device d) { return dropout(size.to(d), 0.3, g); });
+  drawn("alpha_dropout", [&](Generator& g, Device d) { return alpha_dropout(size.to(d), 0.3, g); });
+  drawn("rrelu", [&](Generator& g, Device d) { return rrelu(size.to(d) - 20, 0.1, 0.4, true, g); });
+}
+
+TEST_CASE("classes outside of those that there are become an Error when the host next waits") {
+  Device const there = test::emulated_device();
+  Tensor const log_p = log_softmax(randn({2, 3}).to(there)), wrong = full({2}, 3, Dtype::i64, there);
+  auto const complains = [&](std::string const& op, auto const& f) {
+    CAPTURE(op);
+    std::string problem;
+    try {
+      f().to(cpu);
+    } catch (Error const& e) {
+      problem = e.what();
+    }
+    CHECK(problem.find("index 3") != std::string::npos);
+    CHECK(log_p.to(cpu).shape() == Shape{2, 3});  // the device goes on
+  };
+  complains("nll_loss", [&] { return nll_loss(log_p, wrong); });
+  complains("multi_margin_loss", [&] { return multi_margin_loss(log_p, wrong); });
+  complains("multilabel_margin_loss", [&] {
+    return multilabel_margin_loss(log_p, full({2, 3}, 3, Dtype::i64, there));
+  });
+  complains("embedding_bag", [&] { return embedding_bag(wrong.unsqueeze(0), log_p, {.mode = BagMode::max}); });
+  complains("ctc_loss", [&] { return ctc_loss(log_p.unsqueeze(1), wrong, {2}, {2}); });
+  CHECK(nll_loss(log_p, full({2}, -100, Dtype::i64, there), {.reduction = Reduction::sum}).item() == 0);
+}
+
+TEST_CASE("second derivatives on an accelerator") {
+  Device const there = test::emulated_device();
+  seed(2);
+  std::vector<int64_t> const targets{1, 2, 1};
+  Tensor const symbols = tensor(targets, {3});
+  auto const twice = [&](std::string const& name, Tensor const& x, auto const& f) {
+    CAPTURE(name);
+    std::vector<Tensor> results;
+    for (Device const device : {cpu, there}) {
+      Tensor leaf = x.to(device).clone();
+      leaf.requires_grad_();
+      Tensor const slope = grad({sum(square(f(leaf)))}, {leaf}, {}, {.create_graph = true})[0];
+      results.push_back(grad({sum(square(slope))}, {leaf})[0].to(cpu));
+    }
+    CHECK(allclose(results[1], results[0], 1e-9, 1e-9));
+  };
+  twice("ctc_loss", log_softmax(randn({5, 1, 3}, Dtype::f64)),
+        [&](Tensor const& x) { return ctc_loss(x, symbols.to(x.device()), {5}, {3}); });
+  twice("legendre", randn({7}, Dtype::f64),
+        [&](Tensor const& x) { return legendre_polynomial_p(x, arange(7).to(x.device())); });
+  twice("bessel", randn({7}, Dtype::f64), [](Tensor const& x) { return bessel_j1(x); });
+  twice("cdist", randn({4, 3}, Dtype::f64), [](Tensor const& x) { return cdist(x, x * 2.0 + 1.0); });
+  twice("linear_cross_entropy", randn({3, 3}, Dtype::f64),
+        [&](Tensor const& x) { return linear_cross_entropy(x, symbols.to(x.device()), x.t().contiguous(), {}); });
+  twice("unfold", randn({9}, Dtype::f64), [](Tensor const& x) { return unfold(square(x), 0, 4, 2); });
 }
