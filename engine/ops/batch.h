@@ -7,9 +7,7 @@
 #include <heed/engine/tensor.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <limits>
 
 namespace heed {
 
@@ -21,19 +19,12 @@ void for_each_matrix(int64_t count, double work, F f) {
   });
 }
 
-/// The same where f returns 0, or a number that says what is wrong; then the first such matrix is the Error that
-/// describe(i, number) gives.
-template <class F, class Describe>
-void for_each_matrix_or_fail(char const* op, int64_t count, double work, F f, Describe describe) {
-  std::atomic<int64_t> first{std::numeric_limits<int64_t>::max()};
-  for_each_matrix(count, work, [&](int64_t i) {
-    if (f(i) == 0) return;
-    int64_t seen = first.load();
-    while (i < seen && !first.compare_exchange_weak(seen, i)) {
-    }
-  });
-  int64_t const bad = first.load();
-  if (bad != std::numeric_limits<int64_t>::max()) fail(op, describe(bad));
+/// The first matrix of which wrong [count] is not 0 is the Error that describe(i, wrong) gives.
+template <class Describe>
+void check_matrices(char const* op, Tensor const& wrong, Describe describe) {
+  auto const found = wrong.to_vector<int64_t>();
+  for (size_t i = 0; i < found.size(); ++i)
+    if (found[i] != 0) fail(op, describe(int64_t(i), found[i]));
 }
 
 /// "batch element 3 of [2, 2]", or "the matrix" where there is no batch.

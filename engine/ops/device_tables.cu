@@ -26,6 +26,7 @@ void const* device_table(std::string_view name) {
       {"distribution_kernels", &device_distribution_kernels},
       {"embedding_kernels", &device_embedding_kernels},
       {"exact_reduce_kernels", &device_exact_reduce_kernels},
+      {"factor_kernels", &device_factor_kernels},
       {"fourier_transforms", &device_fourier_transforms},
       {"gemm_kernels", &device_gemm_kernels},
       {"index_kernels", &device_index_kernels},

@@ -14,6 +14,7 @@
 #include <heed/engine/ops/distributions.h>
 #include <heed/engine/ops/embedding.h>
 #include <heed/engine/ops/embedding_bag.h>
+#include <heed/engine/ops/factor.h>
 #include <heed/engine/ops/fourier.h>
 #include <heed/engine/ops/index.h>
 #include <heed/engine/ops/integer.h>
@@ -51,6 +52,7 @@ extern DistanceKernels const device_distance_kernels;
 extern DistributionKernels const device_distribution_kernels;
 extern EmbeddingKernels const device_embedding_kernels;
 extern ExactReduceKernels const device_exact_reduce_kernels;
+extern FactorKernels const device_factor_kernels;
 extern FourierTransforms const device_fourier_transforms;
 extern GemmKernels const device_gemm_kernels;
 extern DeviceIndexKernels const device_index_kernels;

@@ -1,12 +1,16 @@
 // Cholesky, LU, QR and triangular systems: blocks of columns by plain loops, the rest by the matrix product's kernel.
+#include <heed/engine/backend.h>
+#include <heed/engine/ops/batch.h>
 #include <heed/engine/ops/factor.h>
+#include <heed/engine/ops/factor_spectral.h>
 #include <heed/engine/ops/matmul.h>
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-namespace heed::factor {
+namespace heed {
+namespace factor {
 namespace {
 
 constexpr int64_t block = 48;
@@ -53,8 +57,7 @@ int64_t cholesky_block(T* a, int64_t n, int64_t from, int64_t to) {
   return 0;
 }
 
-}  // namespace
-
+/// As the kernels of the table below, of one matrix each.
 template <class T>
 int64_t cholesky(T* a, int64_t n) {
   for (int64_t from = 0; from < n; from += block) {
@@ -89,7 +92,7 @@ void lu(T* a, int64_t m, int64_t n, int32_t* pivots) {
       int64_t best = j;
       for (int64_t i = j + 1; i < m; ++i)
         if (std::abs(a[i * n + j]) > std::abs(a[best * n + j])) best = i;
-      pivots[j] = int32_t(best);
+      pivots[j] = int32_t(best + 1);
       if (best != j) std::swap_ranges(a + j * n, a + (j + 1) * n, a + best * n);
       T const pivot = a[j * n + j];
       if (pivot == 0) continue;
@@ -180,15 +183,121 @@ void apply_reflections(T const* a, int64_t n, T const* tau, int64_t count, T* q,
   }
 }
 
-template int64_t cholesky(float*, int64_t);
-template int64_t cholesky(double*, int64_t);
-template void lu(float*, int64_t, int64_t, int32_t*);
-template void lu(double*, int64_t, int64_t, int32_t*);
-template void solve_triangular(float const*, int64_t, int64_t, bool, bool, float*, int64_t, int64_t);
-template void solve_triangular(double const*, int64_t, int64_t, bool, bool, double*, int64_t, int64_t);
-template void qr(float*, float*, int64_t, int64_t);
-template void qr(double*, double*, int64_t, int64_t);
-template void apply_reflections(float const*, int64_t, float const*, int64_t, float*, int64_t, int64_t);
-template void apply_reflections(double const*, int64_t, double const*, int64_t, double*, int64_t, int64_t);
+/// In tiles, which cache holds.
+void transpose(double const* from, int64_t n, double* to) {
+  constexpr int64_t tile = 16;
+  for (int64_t r = 0; r < n; r += tile)
+    for (int64_t c = 0; c < n; c += tile)
+      for (int64_t i = r; i < std::min(n, r + tile); ++i)
+        for (int64_t j = c; j < std::min(n, c + tile); ++j) to[i * n + j] = from[j * n + i];
+}
 
-}  // namespace heed::factor
+int64_t eigh(double const* x, bool upper, double* values, double* vectors, int64_t n) {
+  Tensor const work({n, n}, Dtype::f64);
+  double* const a = work.data<double>();
+  for (int64_t r = 0; r < n; ++r) {
+    for (int64_t c = r; c < n; ++c) a[r * n + c] = upper ? x[r * n + c] : x[c * n + r];
+    if (!all_finite(a + r * n + r, n - r)) return FactorKernels::not_finite;
+    std::fill_n(a + r * n, r, 0.0);
+  }
+  if (!kernels<SpectralKernels>().eigh(a, values, n, vectors != nullptr)) return FactorKernels::not_converged;
+  if (vectors) transpose(a, n, vectors);
+  return 0;
+}
+
+template <class T>
+bool singular(T const* a, int64_t n) {
+  for (int64_t j = 0; j < n; ++j)
+    if (a[j * n + j] == 0) return true;
+  return false;
+}
+
+template <class T>
+constexpr FactorKernelsOf<T> here{
+    .cholesky =
+        [](T* a, int64_t* wrong, int64_t count, int64_t n) {
+          for_each_matrix(count, double(n * n) * double(n) / 3,
+                          [&](int64_t i) { wrong[i] = cholesky(a + i * n * n, n); });
+        },
+    .lu =
+        [](T* a, int32_t* pivots, int64_t count, int64_t m, int64_t n) {
+          int64_t const k = std::min(m, n);
+          for_each_matrix(count, double(m * n) * double(k),
+                          [&](int64_t i) { lu(a + i * m * n, m, n, pivots + i * k); });
+        },
+    .lu_solve =
+        [](T const* a, int32_t const* pivots, T* b, int64_t* wrong, int64_t count, int64_t n, int64_t k) {
+          for_each_matrix(count, 2 * double(n * n) * double(k), [&](int64_t i) {
+            T const* const m = a + i * n * n;
+            T* const x = b + i * n * k;
+            wrong[i] = singular(m, n);
+            if (wrong[i]) return (void)std::fill_n(x, n * k, std::numeric_limits<T>::infinity());
+            for (int64_t j = 0; j < n; ++j)
+              if (int64_t const with = pivots[i * n + j] - 1; with != j)
+                std::swap_ranges(x + j * k, x + (j + 1) * k, x + with * k);
+            solve_triangular(m, n, 1, false, true, x, n, k);
+            solve_triangular(m, n, 1, true, false, x, n, k);
+          });
+        },
+    .permutation =
+        [](int32_t const* pivots, T* p, int64_t* wrong, int64_t count, int64_t m, int64_t k) {
+          for (int64_t b = 0; b < count; ++b) {
+            wrong[b] = bad_exchange(pivots + b * k, k, m);
+            if (wrong[b]) continue;
+            for (int64_t i = 0; i < m; ++i) p[(b * m + row_of(pivots + b * k, k, i)) * m + i] = 1;
+          }
+        },
+    .determinant =
+        [](T const* a, int32_t const* pivots, T* value, T* sign, T* logarithm, int64_t count, int64_t n) {
+          for (int64_t i = 0; i < count; ++i) {
+            Determinant<T> const d(a + i * n * n, pivots + i * n, n);
+            value[i] = d.value, sign[i] = d.sign, logarithm[i] = T(d.logarithm);
+          }
+        },
+    .solve_triangular =
+        [](T const* a, bool upper, bool unit, T* b, int64_t count, int64_t n, int64_t k) {
+          for_each_matrix(count, double(n * n) * double(k),
+                          [&](int64_t i) { solve_triangular(a + i * n * n, n, 1, upper, unit, b + i * n * k, n, k); });
+        },
+    .qr =
+        [](T* a, T* tau, int64_t count, int64_t m, int64_t n) {
+          int64_t const k = std::min(m, n);
+          for_each_matrix(count, 4 * double(m * n) * double(k),
+                          [&](int64_t i) { qr(a + i * m * n, tau + i * k, m, n); });
+        },
+    .apply_reflections =
+        [](T const* a, T const* tau, T* q, int64_t count, int64_t m, int64_t n, int64_t columns) {
+          int64_t const k = std::min(m, n);
+          for_each_matrix(count, 4 * double(m * columns) * double(k), [&](int64_t i) {
+            apply_reflections(a + i * m * n, n, tau + i * k, k, q + i * m * columns, m, columns);
+          });
+        },
+};
+
+void eigh(double const* x, bool upper, double* values, double* vectors, int64_t* wrong, int64_t count, int64_t n) {
+  for_each_matrix(count, 20 * double(n * n) * double(n), [&](int64_t i) {
+    wrong[i] = eigh(x + i * n * n, upper, values + i * n, vectors ? vectors + i * n * n : nullptr, n);
+  });
+}
+
+void svd(double const* a, double* u, double* values, double* v, int64_t* wrong, int64_t count, int64_t m, int64_t n) {
+  for_each_matrix(count, 20 * double(m * n) * double(n), [&](int64_t i) {
+    double const* const from = a + i * m * n;
+    wrong[i] = !all_finite(from, m * n) ? FactorKernels::not_finite
+               : kernels<SpectralKernels>().svd(from, u ? u + i * m * n : nullptr, values + i * n,
+                                                u ? v + i * n * n : nullptr, m, n)
+                   ? 0
+                   : FactorKernels::not_converged;
+  });
+}
+
+constexpr FactorKernels on_processor{{here<float>, here<double>}, eigh, svd};
+
+}  // namespace
+}  // namespace factor
+
+FactorKernels const& factor_kernels(Device device, std::string_view op) {
+  return device.is_cpu() ? factor::on_processor : device_kernels<FactorKernels>(device, op);
+}
+
+}  // namespace heed

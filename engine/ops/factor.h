@@ -1,44 +1,84 @@
-// Factorisations of one matrix, in place. Matrices are row-major without gaps; orders of summation depend on sizes
-// alone.
+// Factorisations of matrices, in place. Matrices are row-major without gaps and lie end to end; orders of summation
+// depend on sizes alone.
 #pragma once
 
-#include <heed/engine/ops/factor_spectral.h>
+#include <heed/engine/device.h>
+#include <heed/engine/isa.h>
 
+#include <cmath>
 #include <cstdint>
+#include <string_view>
 
-namespace heed::factor {
+namespace heed {
 
-/// The lower triangle of a [n, n] becomes its Cholesky factor, the rest zero. Returns 0, or k where the leading minor
-/// of order k is not positive.
+/// Of `count` matrices. wrong [count] says for each 0, or what went wrong.
 template <class T>
-int64_t cholesky(T* a, int64_t n);
+struct FactorKernelsOf {
+  /// The lower triangle of a [n, n] becomes its Cholesky factor, the rest zero; wrong where the leading minor of that
+  /// order is not positive.
+  void (*cholesky)(T* a, int64_t* wrong, int64_t count, int64_t n);
+  /// a [m, n] becomes U and, below, L; row i was exchanged with row pivots[i] ≥ i, both counted from 1.
+  void (*lu)(T* a, int32_t* pivots, int64_t count, int64_t m, int64_t n);
+  /// b [n, k] becomes x⁻¹·b by the factors of x; infinite, and wrong, where a pivot is exactly 0.
+  void (*lu_solve)(T const* a, int32_t const* pivots, T* b, int64_t* wrong, int64_t count, int64_t n, int64_t k);
+  /// p [m, m], all 0, becomes the permutation of k exchanges with x = p·L·U; wrong: the exchange with a row that there
+  /// is not, counted from 1.
+  void (*permutation)(int32_t const* pivots, T* p, int64_t* wrong, int64_t count, int64_t m, int64_t k);
+  /// Of x by its factors: value, and its sign and the logarithm of its size.
+  void (*determinant)(T const* a, int32_t const* pivots, T* value, T* sign, T* logarithm, int64_t count, int64_t n);
+  /// b [n, k] becomes a⁻¹·b for a triangular a [n, n].
+  void (*solve_triangular)(T const* a, bool upper, bool unit, T* b, int64_t count, int64_t n, int64_t k);
+  /// a [m, n] becomes R and, below, the reflections v of Hᵢ = 1 − tauᵢ·v·vᵀ, vᵢ = 1, with LAPACK's signs.
+  void (*qr)(T* a, T* tau, int64_t count, int64_t m, int64_t n);
+  /// q [m, columns] becomes H₁·H₂·…·q for the reflections below the diagonal of a [m, n].
+  void (*apply_reflections)(T const* a, T const* tau, T* q, int64_t count, int64_t m, int64_t n, int64_t columns);
+};
 
-/// a [m, n] becomes U and, below, L; row i was swapped with pivots[i] ≥ i, counted from 0.
-template <class T>
-void lu(T* a, int64_t m, int64_t n, int32_t* pivots);
+struct FactorKernels : PerType<FactorKernelsOf> {
+  static constexpr int64_t not_finite = 1, not_converged = 2;
+  /// Symmetric x [n, n], of which one triangle is read: values ascending, vectors, if given, in columns.
+  void (*eigh)(double const* x, bool upper, double* values, double* vectors, int64_t* wrong, int64_t count, int64_t n);
+  /// a [m, n], m ≥ n: u [m, n] in columns and v [n, n] in rows, both or none given; values descending.
+  void (*svd)(double const* a, double* u, double* values, double* v, int64_t* wrong, int64_t count, int64_t m,
+              int64_t n);
+};
+inline char const* kernels_name(FactorKernels const*) { return "factor_kernels"; }
 
-/// b [n, k] becomes a⁻¹·b for a triangular a [n, n] with these strides.
-template <class T>
-void solve_triangular(T const* a, int64_t row, int64_t column, bool upper, bool unit, T* b, int64_t n, int64_t k);
+/// Those for tensors on `device`.
+FactorKernels const& factor_kernels(Device device, std::string_view op);
 
-/// a [m, n] becomes R and, below, the reflections v of Hᵢ = 1 − tauᵢ·v·vᵀ, vᵢ = 1, with LAPACK's signs.
-template <class T>
-void qr(T* a, T* tau, int64_t m, int64_t n);
+namespace factor {
 
-/// q [m, columns] becomes H₁·…·H_count·q for reflections below the diagonal of a [m, n].
-template <class T>
-void apply_reflections(T const* a, int64_t n, T const* tau, int64_t count, T* q, int64_t m, int64_t columns);
-
-/// Symmetric a [n, n], of which the upper triangle is read and the rest is finite: its eigenvectors in rows if
-/// `vectors`, else rubbish; values ascending. False where the iteration does not converge.
-inline bool eigh(double* a, double* values, int64_t n, bool vectors) {
-  return kernels<SpectralKernels>().eigh(a, values, n, vectors);
+/// Which row of a matrix comes from row i of p⁻¹·x, for k exchanges with rows counted from 1.
+constexpr int64_t row_of(int32_t const* pivots, int64_t k, int64_t i) {
+  while (k-- > 0) {
+    int64_t const with = pivots[k] - 1;
+    i = i == k ? with : i == with ? k : i;
+  }
+  return i;
 }
 
-/// a [m, n], m ≥ n: u [m, n] in columns and v [n, n] in rows, both or none given; values descending. False where the
-/// iteration does not converge.
-inline bool svd(double const* a, double* u, double* values, double* v, int64_t m, int64_t n) {
-  return kernels<SpectralKernels>().svd(a, u, values, v, m, n);
+/// The first of k exchanges, counted from 1, with a row outside of m; 0: there is none.
+constexpr int64_t bad_exchange(int32_t const* pivots, int64_t k, int64_t m) {
+  for (int64_t i = 0; i < k; ++i)
+    if (pivots[i] < 1 || pivots[i] > m) return i + 1;
+  return 0;
 }
 
-}  // namespace heed::factor
+template <class T>
+struct Determinant {
+  T value = 1, sign = 1;
+  double logarithm = 0;
+  constexpr Determinant(T const* a, int32_t const* pivots, int64_t n) {
+    for (int64_t j = 0; j < n; ++j) {
+      T const pivot = pivots[j] == j + 1 ? a[j * n + j] : -a[j * n + j];
+      value *= pivot;
+      sign = pivot == 0 ? T(0) : pivot != pivot ? pivot : std::copysign(sign, sign * pivot);
+      logarithm += std::log(std::abs(double(pivot)));
+      if (pivot == 0) break;
+    }
+  }
+};
+
+}  // namespace factor
+}  // namespace heed

@@ -8,8 +8,6 @@
 #include <heed/engine/ops/square.h>
 #include <heed/engine/tape.h>
 
-#include <vector>
-
 namespace heed {
 namespace {
 
@@ -21,18 +19,17 @@ Tensor lower_factor(Tensor const& x) {
   Tensor y = whole.detach().clone();
   int64_t const n = x.size(-1), count = numel(lead_of(x));
   Observed const watch("cholesky", {&whole}, {&y});
-  if (y.numel() > 0)
+  if (y.numel() > 0) {
+    Tensor const wrong({count}, Dtype::i64, x.device());
     dispatch_floating("cholesky", x.dtype(), [&]<class T>(Type<T>) {
-      std::vector<int64_t> minors(static_cast<size_t>(count));
-      for_each_matrix_or_fail(
-          "cholesky", count, double(n * n) * double(n) / 3,
-          [&](int64_t i) { return minors[size_t(i)] = factor::cholesky(y.data<T>() + i * n * n, n); },
-          [&](int64_t i) {
-            return Complaint{fmt::format("{} is not positive definite: its leading minor of order {} is not positive",
-                                         matrix_name(lead_of(x), i), minors[size_t(i)]),
-                             "add a small multiple of the identity, or use eigh"};
-          });
+      factor_kernels(x.device(), "cholesky").of<T>().cholesky(y.address<T>(), wrong.address<int64_t>(), count, n);
     });
+    check_matrices("cholesky", wrong, [&](int64_t i, int64_t minor) {
+      return Complaint{fmt::format("{} is not positive definite: its leading minor of order {} is not positive",
+                                   matrix_name(lead_of(x), i), minor),
+                       "add a small multiple of the identity, or use eigh"};
+    });
+  }
   if (tracked(x))
     record("cholesky", y, {&x}, [y = SavedOutput(y)](Tensor const& g, Node const& node) {
       // L⁻ᵀ·½(Φ + Φᵀ)·L⁻¹, Φ = the lower half of Lᵀ·g (Murray, 2016)
@@ -67,7 +64,7 @@ Tensor cholesky_solve(Tensor const& b, Tensor const& factor, bool upper) {
 Tensor cholesky_inverse(Tensor const& factor, bool upper) {
   check_square("cholesky_inverse", factor);
   check_matrix("cholesky_inverse", factor);
-  return cholesky_solve(eye(factor.size(-1), -1, factor.dtype()), factor, upper);
+  return cholesky_solve(eye(factor.size(-1), -1, factor.dtype(), factor.device()), factor, upper);
 }
 
 Tensor solve_triangular(Tensor const& a, Tensor const& b, Triangle options) {
@@ -83,15 +80,16 @@ Tensor solve_triangular(Tensor const& a, Tensor const& b, Triangle options) {
     return solve_triangular(a.t(), b.t(), {.upper = !options.upper, .unitriangular = options.unitriangular}).t();
   int64_t const n = a.size(-1), k = b.size(-1);
   Shape const lead = broadcast_lead("solve_triangular", a, b);
+  Device const device = common_device("solve_triangular", {&a, &b});
   Tensor const matrices = a.detach().expand(with_matrix(lead, n, n)).contiguous();
   Tensor y = b.detach().expand(with_matrix(lead, n, k)).clone();
   Observed const watch("solve_triangular", {&matrices, &b}, {&y});
   if (y.numel() > 0)
     dispatch_floating("solve_triangular", a.dtype(), [&]<class T>(Type<T>) {
-      for_each_matrix(numel(lead), double(n * n) * double(k), [&](int64_t i) {
-        factor::solve_triangular(matrices.data<T>() + i * n * n, n, 1, options.upper, options.unitriangular,
-                                 y.data<T>() + i * n * k, n, k);
-      });
+      factor_kernels(device, "solve_triangular")
+          .of<T>()
+          .solve_triangular(matrices.address<T>(), options.upper, options.unitriangular, y.address<T>(), numel(lead), n,
+                            k);
     });
   if (tracked(a, b))
     record("solve_triangular", y, {&a, &b},

@@ -8,7 +8,7 @@
 #include <heed/engine/ops/square.h>
 #include <heed/engine/tape.h>
 
-#include <vector>
+#include <algorithm>
 
 namespace heed {
 namespace {
@@ -36,9 +36,24 @@ Tensor wide_gradient(Tensor const& x, Tensor const& q, Tensor const& r, Tensor c
 Tensor reflect(Tensor const& x, Tensor const& tau, int64_t i, Tensor const& y) {
   int64_t const m = x.size(-2);
   Tensor const below = x.slice(-1, i, i + 1).slice(-2, i + 1, m), rows = y.slice(-2, i, m);
-  Tensor const v = cat({ones(with_matrix(lead_of(x), 1, 1), x.dtype()), below}, -2);
+  Tensor const v = cat({ones(with_matrix(lead_of(x), 1, 1), x.dtype(), x.device()), below}, -2);
   Tensor const reflected = rows - tau.slice(-1, i, i + 1).unsqueeze(-1) * matmul(v, matmul(v.t(), rows));
   return i == 0 ? reflected : cat({y.slice(-2, 0, i), reflected}, -2);
+}
+
+/// x [.., M, N] becomes R and reflections; returns their tau.
+Tensor packed_qr(char const* op, Tensor const& x) {
+  int64_t const m = x.size(-2), n = x.size(-1);
+  Shape shape = lead_of(x);
+  int64_t const count = numel(shape);
+  shape.push_back(std::min(m, n));
+  Tensor const tau(shape, x.dtype(), x.device());
+  Observed const watch(op, {}, {&x, &tau});
+  if (tau.numel() > 0)
+    dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
+      factor_kernels(x.device(), op).of<T>().qr(x.address<T>(), tau.address<T>(), count, m, n);
+    });
+  return tau;
 }
 
 }  // namespace
@@ -47,27 +62,20 @@ Qr qr(Tensor const& x, QrMode mode) {
   check_matrix("qr", x);
   int64_t const m = x.size(-2), n = x.size(-1), k = std::min(m, n), columns = mode == QrMode::complete ? m : k;
   Shape const lead = lead_of(x);
-  Tensor const packed = x.detach().clone();
-  std::array<Tensor, 2> y{Tensor(with_matrix(lead, m, columns), x.dtype()),
-                          zeros(with_matrix(lead, columns, n), x.dtype(), x.device())};
-  Observed const watch("qr", {&x}, {&y[0], &y[1]});
-  dispatch_floating("qr", x.dtype(), [&]<class T>(Type<T>) {
-    for_each_matrix(numel(lead), 4 * double(m * n) * double(k), [&](int64_t i) {
-      T *const a = packed.data<T>() + i * m * n, *const q = y[0].data<T>() + i * m * columns;
-      T* const r = y[1].data<T>() + i * columns * n;
-      std::vector<T> tau(static_cast<size_t>(k));
-      factor::qr(a, tau.data(), m, n);
-      for (int64_t row = 0; row < k; ++row) std::copy_n(a + row * n + row, n - row, r + row * n + row);
-      if (mode == QrMode::r) return;
-      std::fill_n(q, m * columns, T(0));
-      for (int64_t row = 0; row < columns; ++row) q[row * columns + row] = 1;
-      factor::apply_reflections(a, n, tau.data(), k, q, m, columns);
-    });
-  });
+  Tensor const packed = x.detach().clone(), tau = packed_qr("qr", packed);
+  std::array<Tensor, 2> y{Tensor(), triu(corner(packed, columns, n))};
   if (mode == QrMode::r) {
     no_gradient("qr with QrMode::r", {x});
     return {{}, y[1]};
   }
+  y[0] = eye(m, columns, x.dtype(), x.device()).expand(with_matrix(lead, m, columns)).clone();
+  Observed const watch("qr", {&packed, &tau}, {&y[0]});
+  if (y[0].numel() > 0)
+    dispatch_floating("qr", x.dtype(), [&]<class T>(Type<T>) {
+      factor_kernels(x.device(), "qr")
+          .of<T>()
+          .apply_reflections(packed.address<T>(), tau.address<T>(), y[0].address<T>(), numel(lead), m, n, columns);
+    });
   if (tracked(x)) {
     check(mode == QrMode::reduced || m <= n, "qr", [&] {
       return Complaint{fmt::format("the complete factor of shape {} has no gradient", to_string(x.shape())),
@@ -96,7 +104,7 @@ Tensor householder_product(Tensor const& x, Tensor const& tau) {
                            "pass what a QR factorisation gave"};
         });
   // Chosen against x, so that without reflections the result still depends on it, with gradient 0.
-  Tensor y = where(zeros({}, Dtype::boolean), x, corner(eye(m, -1, x.dtype()), m, n));
+  Tensor y = where(zeros({}, Dtype::boolean, x.device()), x, corner(eye(m, -1, x.dtype(), x.device()), m, n));
   for (int64_t i = tau.size(-1); i-- > 0;) y = reflect(x, tau, i, y);
   return y;
 }
@@ -104,15 +112,7 @@ Tensor householder_product(Tensor const& x, Tensor const& tau) {
 std::pair<Tensor, Tensor> geqrf(Tensor const& x) {
   check_matrix("geqrf", x);
   no_gradient("geqrf", {x});
-  int64_t const m = x.size(-2), n = x.size(-1), k = std::min(m, n);
-  Shape shape = lead_of(x);
-  int64_t const count = numel(shape);
-  shape.push_back(k);
-  Tensor const packed = x.detach().clone(), tau(shape, x.dtype());
-  dispatch_floating("geqrf", x.dtype(), [&]<class T>(Type<T>) {
-    for_each_matrix(count, 4 * double(m * n) * double(k),
-                    [&](int64_t i) { factor::qr(packed.data<T>() + i * m * n, tau.data<T>() + i * k, m, n); });
-  });
+  Tensor const packed = x.detach().clone(), tau = packed_qr("geqrf", packed);
   return {packed, tau};
 }
 

@@ -8,16 +8,15 @@
 #include <heed/engine/ops/square.h>
 #include <heed/engine/tape.h>
 
+#include <algorithm>
 #include <limits>
-#include <numeric>
-#include <vector>
 
 namespace heed {
 namespace {
 
 Tensor unit_lower(Tensor const& packed) {
   int64_t const m = packed.size(-2), k = std::min(m, packed.size(-1));
-  return tril(packed.slice(-1, 0, k), -1) + corner(eye(m, -1, packed.dtype()), m, k);
+  return tril(packed.slice(-1, 0, k), -1) + corner(eye(m, -1, packed.dtype(), packed.device()), m, k);
 }
 
 Tensor upper_part(Tensor const& packed) {
@@ -30,22 +29,35 @@ Tensor permutation(Tensor const& pivots, int64_t m, Dtype dtype) {
   int64_t const k = pivots.size(-1);
   Shape lead = pivots.shape();
   lead.erase(lead.rank() - 1);
-  Tensor const p = zeros(with_matrix(lead, m, m), dtype);
+  Tensor const p = zeros(with_matrix(lead, m, m), dtype, pivots.device());
+  if (p.numel() == 0) return p;
+  Tensor const wrong({numel(lead)}, Dtype::i64, pivots.device());
   dispatch_floating("lu_unpack", dtype, [&]<class T>(Type<T>) {
-    std::vector<int64_t> rows(static_cast<size_t>(m));
-    for (int64_t b = 0; b < numel(lead); ++b) {
-      std::iota(rows.begin(), rows.end(), 0);
-      for (int64_t i = 0; i < k; ++i) {
-        int64_t const with = from.data<int32_t>()[b * k + i] - 1;
-        check(with >= 0 && with < m, "lu_unpack", [&] {
-          return Complaint{fmt::format("pivot {} is outside 1 to {}", with + 1, m), "pass the pivots of lu_factor"};
-        });
-        std::swap(rows[size_t(i)], rows[size_t(with)]);
-      }
-      for (int64_t i = 0; i < m; ++i) p.data<T>()[(b * m + rows[size_t(i)]) * m + i] = 1;
-    }
+    factor_kernels(pivots.device(), "lu_unpack")
+        .of<T>()
+        .permutation(from.address<int32_t>(), p.address<T>(), wrong.address<int64_t>(), numel(lead), m, k);
+  });
+  check_matrices("lu_unpack", wrong, [&](int64_t i, int64_t exchange) {
+    return Complaint{
+        fmt::format("pivot {} is outside 1 to {}", from.to_vector<int64_t>()[size_t(i * k + exchange - 1)], m),
+        "pass the pivots of lu_factor"};
   });
   return p;
+}
+
+/// x [.., M, N] becomes its factors; returns the exchanges.
+Tensor packed_lu(char const* op, Tensor const& x) {
+  int64_t const m = x.size(-2), n = x.size(-1);
+  Shape rows = lead_of(x);
+  int64_t const count = numel(rows);
+  rows.push_back(std::min(m, n));
+  Tensor const pivots(rows, Dtype::i32, x.device());
+  Observed const watch(op, {}, {&x, &pivots});
+  if (pivots.numel() > 0)
+    dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
+      factor_kernels(x.device(), op).of<T>().lu(x.address<T>(), pivots.address<int32_t>(), count, m, n);
+    });
+  return pivots;
 }
 
 /// Of x = L·U of any shape with respect to x; gl and gu are the gradients below and on or above the diagonal.
@@ -73,20 +85,9 @@ Tensor lu_gradient(Tensor const& packed, Tensor const& g) {
 
 LuFactor lu_factor(Tensor const& x) {
   check_matrix("lu_factor", x);
-  int64_t const m = x.size(-2), n = x.size(-1), k = std::min(m, n);
-  Shape const lead = lead_of(x);
-  Shape rows = lead;
-  rows.push_back(k);
+  int64_t const m = x.size(-2);
   Tensor packed = x.detach().clone();
-  Tensor const pivots(rows, Dtype::i32);
-  Observed const watch("lu_factor", {&x}, {&packed, &pivots});
-  dispatch_floating("lu_factor", x.dtype(), [&]<class T>(Type<T>) {
-    for_each_matrix(numel(lead), double(m * n) * double(k), [&](int64_t i) {
-      int32_t* const swaps = pivots.data<int32_t>() + i * k;
-      factor::lu(packed.data<T>() + i * m * n, m, n, swaps);
-      for (int64_t j = 0; j < k; ++j) ++swaps[j];
-    });
-  });
+  Tensor const pivots = packed_lu("lu_factor", packed);
   if (tracked(x))
     record("lu_factor", packed, {&x}, [packed = SavedOutput(packed), pivots, m](Tensor const& g, Node const& node) {
       Tensor const factors = packed.get(node);
@@ -136,37 +137,27 @@ namespace {
 /// a⁻¹·b, matrices of equal leading axes; a singular a gives infinities if `lenient`.
 Tensor solved(char const* op, Tensor const& a, Tensor const& b, bool lenient) {
   int64_t const n = a.size(-1), k = b.size(-1), count = numel(lead_of(a));
+  Device const device = common_device(op, {&a, &b});
   Tensor const packed = a.detach().clone(), y = b.detach().clone();
   if (n == 0 || count == 0) return y;
-  Observed const watch(op, {&a, &b}, {&y});
+  Tensor const pivots = packed_lu(op, packed), wrong({count}, Dtype::i64, device);
+  Observed const watch(op, {&packed}, {&y});
   dispatch_floating(op, a.dtype(), [&]<class T>(Type<T>) {
-    for_each_matrix_or_fail(
-        op, count, double(n * n) * double(n + k),
-        [&](int64_t i) -> int64_t {
-          T *const m = packed.data<T>() + i * n * n, *const x = y.data<T>() + i * n * k;
-          std::vector<int32_t> pivots(static_cast<size_t>(n));
-          factor::lu(m, n, n, pivots.data());
-          for (int64_t j = 0; j < n; ++j)
-            if (m[j * n + j] == 0) {
-              std::fill_n(x, n * k, std::numeric_limits<T>::infinity());
-              return lenient ? 0 : j + 1;
-            }
-          for (int64_t j = 0; j < n; ++j)
-            if (pivots[size_t(j)] != j) std::swap_ranges(x + j * k, x + (j + 1) * k, x + pivots[size_t(j)] * k);
-          factor::solve_triangular(m, n, 1, false, true, x, n, k);
-          factor::solve_triangular(m, n, 1, true, false, x, n, k);
-          return 0;
-        },
-        [&](int64_t i) {
-          return Complaint{fmt::format("{} is singular: a pivot is exactly 0", matrix_name(lead_of(a), i)),
-                           "use pinv or lstsq, or add a small multiple of the identity"};
-        });
+    factor_kernels(device, op)
+        .of<T>()
+        .lu_solve(packed.address<T>(), pivots.address<int32_t>(), y.address<T>(), wrong.address<int64_t>(), count, n,
+                  k);
   });
+  if (!lenient)
+    check_matrices(op, wrong, [&](int64_t i, int64_t) {
+      return Complaint{fmt::format("{} is singular: a pivot is exactly 0", matrix_name(lead_of(a), i)),
+                       "use pinv or lstsq, or add a small multiple of the identity"};
+    });
   return y;
 }
 
 Tensor inverse(char const* op, Tensor const& x, bool lenient) {
-  Tensor y = solved(op, x, eye(x.size(-1), -1, x.dtype()).expand(x.shape()), lenient);
+  Tensor y = solved(op, x, eye(x.size(-1), -1, x.dtype(), x.device()).expand(x.shape()), lenient);
   if (tracked(x))
     record(op, y, {&x}, [y = SavedOutput(y)](Tensor const& g, Node const& node) {
       Tensor const transposed = y.get(node).t();
@@ -230,28 +221,17 @@ struct Determinants {
 Determinants determinants(char const* op, Tensor const& x) {
   Shape const lead = lead_of(x);
   int64_t const n = x.size(-1);
-  Determinants const d{Tensor(lead, x.dtype()), Tensor(lead, x.dtype()), Tensor(lead, x.dtype())};
-  Tensor const packed = x.detach().clone();
-  Observed const watch(op, {&x}, {&d.value, &d.sign, &d.logarithm});
-  dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
-    for_each_matrix(numel(lead), double(n * n) * double(n), [&](int64_t i) {
-      T* const a = packed.data<T>() + i * n * n;
-      std::vector<int32_t> pivots(static_cast<size_t>(n));
-      factor::lu(a, n, n, pivots.data());
-      T value = 1, sign = 1;
-      double logarithm = 0;
-      for (int64_t j = 0; j < n; ++j) {
-        T const pivot = pivots[size_t(j)] == j ? a[j * n + j] : -a[j * n + j];
-        value *= pivot;
-        sign = pivot == 0 ? T(0) : std::isnan(pivot) ? pivot : std::copysign(sign, sign * pivot);
-        logarithm += std::log(std::abs(double(pivot)));
-        if (pivot == 0) break;
-      }
-      d.value.data<T>()[i] = value;
-      d.sign.data<T>()[i] = sign;
-      d.logarithm.data<T>()[i] = T(logarithm);
+  Determinants const d{Tensor(lead, x.dtype(), x.device()), Tensor(lead, x.dtype(), x.device()),
+                       Tensor(lead, x.dtype(), x.device())};
+  Tensor const packed = x.detach().clone(), pivots = packed_lu(op, packed);
+  Observed const watch(op, {&packed}, {&d.value, &d.sign, &d.logarithm});
+  if (d.value.numel() > 0)
+    dispatch_floating(op, x.dtype(), [&]<class T>(Type<T>) {
+      factor_kernels(x.device(), op)
+          .of<T>()
+          .determinant(packed.address<T>(), pivots.address<int32_t>(), d.value.address<T>(), d.sign.address<T>(),
+                       d.logarithm.address<T>(), numel(lead), n);
     });
-  });
   return d;
 }
 
@@ -263,14 +243,14 @@ Tensor cofactors_by_svd(Tensor const& x) {
   int64_t const n = x.size(-1);
   // Row i of a square of copies of s, its diagonal replaced by ones.
   Tensor const copies = f.s.unsqueeze(-2).expand(x.shape());
-  Tensor const others = prod(where(arange(n).unsqueeze(1) == arange(n), 1.0, copies), -1);
+  Tensor const others = prod(where(arange(n, x.device()).unsqueeze(1) == arange(n, x.device()), 1.0, copies), -1);
   return wide(det(matmul(f.u, f.vh))) * matmul(f.u * others.unsqueeze(-2), f.vh);
 }
 
 /// The same by Faddeev and LeVerrier's recursion: a polynomial in x, so that all its derivatives exist.
 Tensor cofactors_by_polynomial(Tensor const& x) {
   int64_t const n = x.size(-1);
-  Tensor const one = eye(n, -1, x.dtype());
+  Tensor const one = eye(n, -1, x.dtype(), x.device());
   Tensor m = one.expand(x.shape());
   for (int64_t k = 1; k < n; ++k) {
     Tensor const product = matmul(x, m);

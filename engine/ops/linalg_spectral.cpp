@@ -9,68 +9,43 @@
 #include <heed/engine/tape.h>
 
 #include <algorithm>
-#include <vector>
 
 namespace heed {
 namespace {
 
-constexpr int64_t not_finite = 1, not_converged = 2;
-
-/// f(i) for every matrix of x; f says what went wrong by one of the numbers above.
-template <class F>
-void spectra(char const* op, Tensor const& x, F f) {
-  int64_t const m = x.size(-2), n = x.size(-1), count = numel(lead_of(x));
-  std::vector<int64_t> wrong(static_cast<size_t>(count));
-  for_each_matrix_or_fail(
-      op, count, 20 * double(m * n) * double(std::min(m, n)), [&](int64_t i) { return wrong[size_t(i)] = f(i); },
-      [&](int64_t i) {
-        return wrong[size_t(i)] == not_finite
-                   ? Complaint{fmt::format("{} holds NaN or infinity", matrix_name(lead_of(x), i)),
-                               "look for where they came from"}
-                   : Complaint{fmt::format("the iteration did not converge for {}", matrix_name(lead_of(x), i)),
-                               "scale the matrix, or add a small multiple of the identity"};
-      });
-}
-
-/// In tiles, which cache holds.
-void transpose(double const* from, int64_t n, double* to) {
-  constexpr int64_t tile = 16;
-  for (int64_t r = 0; r < n; r += tile)
-    for (int64_t c = 0; c < n; c += tile)
-      for (int64_t i = r; i < std::min(n, r + tile); ++i)
-        for (int64_t j = c; j < std::min(n, c + tile); ++j) to[i * n + j] = from[j * n + i];
+void check_spectra(char const* op, Tensor const& x, Tensor const& wrong) {
+  check_matrices(op, wrong, [&](int64_t i, int64_t what) {
+    return what == FactorKernels::not_finite
+               ? Complaint{fmt::format("{} holds NaN or infinity", matrix_name(lead_of(x), i)),
+                           "look for where they came from"}
+               : Complaint{fmt::format("the iteration did not converge for {}", matrix_name(lead_of(x), i)),
+                           "scale the matrix, or add a small multiple of the identity"};
+  });
 }
 
 /// values, and vectors in columns if wanted
 Eigh eigen(char const* op, Tensor const& x, bool upper, bool vectors) {
-  int64_t const n = x.size(-1);
+  int64_t const n = x.size(-1), count = numel(lead_of(x));
+  Device const device = x.device();
   Tensor const whole = x.detach().to(Dtype::f64).contiguous();
   Shape rows = lead_of(x);
   rows.push_back(n);
-  Tensor const values(rows, Dtype::f64), columns(vectors ? x.shape() : Shape{0}, Dtype::f64);
+  Tensor const values(rows, Dtype::f64, device), columns(vectors ? x.shape() : Shape{0}, Dtype::f64, device);
   Observed const watch(op, {&whole}, {&values, &columns});
-  if (n > 0)
-    spectra(op, x, [&](int64_t i) -> int64_t {
-      double const* const from = whole.data<double>() + i * n * n;
-      Tensor const work({n, n}, Dtype::f64);
-      double* const a = work.data<double>();
-      for (int64_t r = 0; r < n; ++r)
-        for (int64_t c = r; c < n; ++c) a[r * n + c] = upper ? from[r * n + c] : from[c * n + r];
-      for (int64_t r = 0; r < n; ++r) {
-        if (!all_finite(a + r * n + r, n - r)) return not_finite;
-        std::fill_n(a + r * n, r, 0.0);
-      }
-      if (!factor::eigh(a, values.data<double>() + i * n, n, vectors)) return not_converged;
-      if (vectors) transpose(a, n, columns.data<double>() + i * n * n);
-      return 0;
-    });
+  if (values.numel() > 0) {
+    Tensor const wrong({count}, Dtype::i64, device);
+    factor_kernels(device, op)
+        .eigh(whole.address<double>(), upper, values.address<double>(), vectors ? columns.address<double>() : nullptr,
+              wrong.address<int64_t>(), count, n);
+    check_spectra(op, x, wrong);
+  }
   return {values.to(x.dtype()), columns.to(x.dtype())};
 }
 
 /// [n, n]: x_j − x_i, and 1 on the diagonal.
 Tensor gaps(Tensor const& x) {
   int64_t const n = x.size(-1);
-  return where(arange(n).unsqueeze(1) == arange(n), 1.0, x.unsqueeze(-2) - x.unsqueeze(-1));
+  return where(arange(n, x.device()).unsqueeze(1) == arange(n, x.device()), 1.0, x.unsqueeze(-2) - x.unsqueeze(-1));
 }
 
 Tensor skew(Tensor const& x) { return x - x.t(); }
@@ -109,22 +84,23 @@ struct Triple {
 
 /// The reduced factors of m ≥ n matrices, or the values alone.
 Triple tall_svd(char const* op, Tensor const& x, bool vectors) {
-  int64_t const m = x.size(-2), n = x.size(-1);
+  int64_t const m = x.size(-2), n = x.size(-1), count = numel(lead_of(x));
+  Device const device = x.device();
   Tensor const whole = x.to(Dtype::f64).contiguous();
   Shape const lead = lead_of(x);
   Shape rows = lead;
   rows.push_back(n);
-  Tensor const none(Shape{0}, Dtype::f64);
-  Triple const y{vectors ? Tensor(x.shape(), Dtype::f64) : none, Tensor(rows, Dtype::f64),
-                 vectors ? Tensor(with_matrix(lead, n, n), Dtype::f64) : none};
+  Tensor const none(Shape{0}, Dtype::f64, device);
+  Triple const y{vectors ? Tensor(x.shape(), Dtype::f64, device) : none, Tensor(rows, Dtype::f64, device),
+                 vectors ? Tensor(with_matrix(lead, n, n), Dtype::f64, device) : none};
   Observed const watch(op, {&whole}, {&y.u, &y.s, &y.vh});
-  spectra(op, x, [&](int64_t i) -> int64_t {
-    double const* const a = whole.data<double>() + i * m * n;
-    if (!all_finite(a, m * n)) return not_finite;
-    bool const done = factor::svd(a, vectors ? y.u.data<double>() + i * m * n : nullptr, y.s.data<double>() + i * n,
-                                  vectors ? y.vh.data<double>() + i * n * n : nullptr, m, n);
-    return done ? 0 : not_converged;
-  });
+  if (y.s.numel() > 0) {
+    Tensor const wrong({count}, Dtype::i64, device);
+    factor_kernels(device, op)
+        .svd(whole.address<double>(), vectors ? y.u.address<double>() : nullptr, y.s.address<double>(),
+             vectors ? y.vh.address<double>() : nullptr, wrong.address<int64_t>(), count, m, n);
+    check_spectra(op, x, wrong);
+  }
   return y;
 }
 
@@ -141,7 +117,7 @@ Tensor svd_gradient(Tensor const& u, Tensor const& s, Tensor const& vh, Tensor c
   if (!gu.defined() && !gvh.defined()) return matmul(u * gs.unsqueeze(-2), vh);
   int64_t const m = u.size(-2), n = vh.size(-1), k = s.size(-1);
   Tensor const gap = gaps(square(s));
-  Tensor inner = gs.defined() ? diag_embed(gs) : zeros(with_matrix(lead_of(u), k, k), u.dtype());
+  Tensor inner = gs.defined() ? diag_embed(gs) : zeros(with_matrix(lead_of(u), k, k), u.dtype(), u.device());
   if (gu.defined()) inner = inner + skew(matmul(u.t(), gu)) / gap * s.unsqueeze(-2);
   if (gvh.defined()) inner = inner + s.unsqueeze(-1) * (skew(matmul(vh, gvh.t())) / gap);
   if (gu.defined() && m > k) {
@@ -192,17 +168,17 @@ namespace {
 /// Which of the values [.., K] count: those above max(atol, rtol·the largest), bounds as matrix_rank() takes them.
 Tensor counted(Tensor const& x, Tensor const& values, Tensor const& atol, Tensor const& rtol) {
   double const usual = (x.dtype() == Dtype::f32 ? 0x1p-23 : 0x1p-52) * double(std::max(x.size(-2), x.size(-1)));
-  Tensor const absolute = atol.defined() ? atol.to(x.dtype()) : scalar(0, x.dtype());
+  Tensor const absolute = atol.defined() ? atol.to(x.dtype()) : full({}, 0, x.dtype(), x.device());
   Tensor const relative =
-      rtol.defined() ? rtol.to(x.dtype()) : where(absolute > 0, scalar(0, x.dtype()), scalar(usual, x.dtype()));
+      rtol.defined() ? rtol.to(x.dtype()) : where(absolute > 0, 0.0, full({}, usual, x.dtype(), x.device()));
   return values > maximum(absolute, relative * amax(values, {-1})).unsqueeze(-1);
 }
 
 /// A bound of Rank as a tensor; undefined where it is not given.
-Tensor bound(double value, Dtype dtype) { return value >= 0 ? scalar(value, dtype) : Tensor(); }
+Tensor bound(double value, Tensor const& x) { return value >= 0 ? full({}, value, x.dtype(), x.device()) : Tensor(); }
 
 Tensor counted(Tensor const& x, Tensor const& values, Rank const& options) {
-  return counted(x, values, bound(options.atol, x.dtype()), bound(options.rtol, x.dtype()));
+  return counted(x, values, bound(options.atol, x), bound(options.rtol, x));
 }
 
 Tensor inverse_where(Tensor const& condition, Tensor const& x) {
@@ -244,7 +220,7 @@ Tensor pinv(Tensor const& x, Rank options) {
 
 Tensor matrix_rank(Tensor const& x, Rank options) {
   check_defined("matrix_rank", x);
-  return matrix_rank(x, bound(options.atol, x.dtype()), bound(options.rtol, x.dtype()), options.hermitian);
+  return matrix_rank(x, bound(options.atol, x), bound(options.rtol, x), options.hermitian);
 }
 
 Tensor matrix_rank(Tensor const& x, Tensor const& atol, Tensor const& rtol, bool hermitian) {
@@ -254,7 +230,7 @@ Tensor matrix_rank(Tensor const& x, Tensor const& atol, Tensor const& rtol, bool
   Shape shape = lead_of(x);
   for (Tensor const* bound : {&atol, &rtol})
     if (bound->defined()) shape = broadcast("matrix_rank", shape, bound->shape());
-  if (x.numel() == 0) return zeros(shape, Dtype::i64);
+  if (x.numel() == 0) return zeros(shape, Dtype::i64, x.device());
   return sum(counted(x, hermitian ? abs(eigvalsh(x)) : svdvals(x), atol, rtol), {-1});
 }
 
@@ -273,7 +249,8 @@ Lstsq lstsq(Tensor const& a, Tensor const& b, double rcond) {
   int64_t const m = a.size(-2), n = a.size(-1);
   Rank const options{.rtol = rcond};
   Tensor const values = svdvals(a.detach());
-  Tensor const rank = a.numel() == 0 ? zeros(lead_of(a), Dtype::i64) : sum(counted(a.detach(), values, options), {-1});
+  Tensor const rank =
+      a.numel() == 0 ? zeros(lead_of(a), Dtype::i64, a.device()) : sum(counted(a.detach(), values, options), {-1});
   Tensor const y = matmul(pinv(a, options), right);
   bool determined = m > n && a.numel() > 0;
   if (determined)

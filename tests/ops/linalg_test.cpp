@@ -36,7 +36,7 @@ OpCase& add(std::string name, std::string covers, Shaped shapes, Function op, Fu
 }
 
 Tensor eye(int64_t n, Dtype dtype) { return (arange(n).unsqueeze(1) == arange(n)).to(dtype); }
-Tensor eye_like(Tensor const& x) { return eye(x.size(-1), x.dtype()); }
+Tensor eye_like(Tensor const& x) { return eye(x.size(-1), x.dtype()).to(x.device()); }
 /// Far from singular, rows and columns dominated by the diagonal.
 Tensor well(Tensor const& x) { return x + eye_like(x) * double(x.size(-1) + 1); }
 Tensor symmetric(Tensor const& x) { return x + x.t(); }
@@ -140,7 +140,7 @@ Tensor exp_series(Tensor const& x) {
 
 /// x with a large diagonal, of any shape, so that pivoting changes nothing.
 Tensor dominated(Tensor const& x) {
-  Tensor const diagonal = (arange(x.size(-2)).unsqueeze(1) == arange(x.size(-1))).to(x.dtype());
+  Tensor const diagonal = (arange(x.size(-2)).unsqueeze(1) == arange(x.size(-1))).to(x.dtype()).to(x.device());
   return x + diagonal * 6.0;
 }
 
@@ -320,7 +320,7 @@ void lu_cases() {
   add(
       "lu_unpack", "lu_unpack", {{{3, 3}}},
       [=](Tensors const& x) {
-        Lu const f = lu_unpack(x[0], pivots);
+        Lu const f = lu_unpack(x[0], pivots.to(x[0].device()));
         return Tensors{matmul(f.p, f.l), f.u};
       },
       [](Tensors const& x) {
