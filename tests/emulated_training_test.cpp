@@ -175,8 +175,8 @@ TEST_CASE("what is not on an accelerator says so") {
   Tensor const x = randn({3, 4}).to(device);
   CHECK(x.device() == device);
   CHECK_THROWS_AS(x.data<float>(), Error);
-  CHECK_THROWS_AS(x + randn({3, 4}), Error);              // operands on two devices
-  CHECK_THROWS_AS(randn({2}).to(cuda(200)), Error);       // no such device
+  CHECK_THROWS_AS(x + randn({3, 4}), Error);         // operands on two devices
+  CHECK_THROWS_AS(randn({2}).to(cuda(200)), Error);  // no such device
   CHECK_THROWS_AS(parse_device("tpu"), Error);
   CHECK_THROWS_AS(parse_device("cuda:x"), Error);
   CHECK(parse_device("cuda:1") == cuda(1));
