@@ -49,18 +49,12 @@ class DeviceBackend final : public Backend {
 
   void* allocate(int index, size_t bytes) override {
     Unit& unit = used(index);
-    if (void* const block = unit.blocks.take(bytes)) return block;
-    unit.flush();
-    return unit.blocks.take(bytes);
+    return unit.retried([&] { return unit.blocks.take(bytes); });
   }
   void* copy_of(int index, void const* host, size_t bytes) override {
     Unit& unit = used(index);
-    void* block = unit.uploaded.take(bytes, unit.uploads);
-    if (!block) {
-      unit.flush();
-      block = unit.uploaded.take(bytes, unit.uploads);
-      if (!block) return nullptr;
-    }
+    void* const block = unit.retried([&] { return unit.uploaded.take(bytes, unit.uploads); });
+    if (!block) return nullptr;
     unit.staging.to_device(block, host, bytes, unit.uploads);
     unit.uploaded.pass(block, unit.uploads, unit.compute);
     return block;

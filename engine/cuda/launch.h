@@ -18,6 +18,8 @@ inline void check_device(rt::Status const& status, char const* what) {
   if (!status) throw_device_error(status, what);
 }
 
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 /// A grid of `count` blocks in a row.
 rt::Dim in_a_row(int64_t count);
 

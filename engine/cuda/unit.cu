@@ -67,11 +67,7 @@ std::string LaunchLog::text() const {
 }
 
 void* Unit::take(size_t bytes) {
-  void* block = blocks.take(bytes);
-  if (!block) {
-    flush();
-    block = blocks.take(bytes);
-  }
+  void* const block = retried([&] { return blocks.take(bytes); });
   check(block, "scratch memory", [&] {
     return Complaint{std::to_string(bytes) + " bytes are not to be had on the device",
                      "use smaller batches, or free tensors first"};

@@ -36,6 +36,13 @@ struct Unit {
   Staging staging;
   IndexFault* fault = nullptr;  // on the device: the first wrong index that nobody was told of
 
+  /// What take() gives; where that is null, asked again after flush().
+  template <class Take>
+  void* retried(Take const& take) {
+    if (void* const block = take()) return block;
+    flush();
+    return take();
+  }
   /// A block of `blocks`; where memory is exhausted, also after flush(), an Error.
   void* take(size_t bytes);
   /// Waits for the streams, and gives back all memory that is not in use.

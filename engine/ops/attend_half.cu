@@ -200,8 +200,8 @@ void forward(AttendHalfArgs<E> const& a, E* out, AttendStrides os, float* lse) {
 
 extern AttendHalfKernels const device_attend_half_kernels;
 constinit AttendHalfKernels const device_attend_half_kernels{
-    {half_attention::forward<bfloat16>, half_attention::backward<bfloat16>},
-    {half_attention::forward<float16>, half_attention::backward<float16>}};
+    {{half_attention::forward<float16>, half_attention::backward<float16>},
+     {half_attention::forward<bfloat16>, half_attention::backward<bfloat16>}}};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

@@ -1,8 +1,8 @@
 // attend() of 16-bit operands on an accelerator's matrix units: a softmax over a window, nothing else.
 #pragma once
 
-#include <heed/engine/half.h>
 #include <heed/engine/ops/attend.h>
+#include <heed/engine/ops/per_half.h>
 
 namespace heed {
 
@@ -34,17 +34,7 @@ struct AttendHalfTable {
   void (*backward)(AttendHalfArgs<E> const&, AttendHalfGradArgs<E> const&);
 };
 
-struct AttendHalfKernels {
-  AttendHalfTable<bfloat16> bf16;
-  AttendHalfTable<float16> f16;
-  template <class E>
-  constexpr AttendHalfTable<E> const& of() const {
-    if constexpr (std::is_same_v<E, bfloat16>)
-      return bf16;
-    else
-      return f16;
-  }
-};
+struct AttendHalfKernels : PerHalf<AttendHalfTable> {};
 
 inline char const* kernels_name(AttendHalfKernels const*) { return "attend_half_kernels"; }
 

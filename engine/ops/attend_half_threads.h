@@ -236,8 +236,6 @@ Scene<E> scene(AttendHalfArgs<E> const& a) {
       a.heads, a.kv_heads,  a.tq,        a.tk, rows(a.q, a.q_strides), rows(a.k, a.k_strides), rows(a.v, a.v_strides),
       a.scale, a.shift_low, a.shift_high};
 }
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// attend_half_gradients.cu
 template <class E>
 void backward(AttendHalfArgs<E> const& a, AttendHalfGradArgs<E> const& g);

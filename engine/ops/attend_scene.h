@@ -96,8 +96,6 @@ struct Shape {
 
 // ---- host
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 template <class T>
 Rows<T> rows(T* at, int64_t width, int64_t batch, int64_t head, int64_t row) {
   bool const aligned =

@@ -1,6 +1,7 @@
 // Convolutions as matrix products whose second operand is gathered while it is multiplied: nothing like the matrix of
 // windows is ever in memory. Of a 3 × 3 convolution between many channels a tile of 128 × 128 does 32 FLOP for a byte
 // that it reads (f32), whether of the caches or of memory.
+#include <heed/engine/cuda/elements.h>
 #include <heed/engine/cuda/launch.h>
 #include <heed/engine/cuda/rows.h>
 #include <heed/engine/cuda/tile.h>
@@ -10,7 +11,6 @@ namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 namespace {
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /// Results along an axis that read alike. Result i < count is element to + i·to_step; with tap k < taps, which is
@@ -110,7 +110,7 @@ struct Digits {
 /// 2 FLOP for 4 bytes of the caches (f32).
 template <class T>
 __global__ void __launch_bounds__(block_threads) convolve_directly(Problem<T> p) {
-  int64_t const i = int64_t(blockIdx.x) * block_threads + int(threadIdx.x);
+  int64_t const i = this_element();
   if (i >= p.numel()) return;
   int64_t const size = p.to_size(), row = i / size % p.rows(), image = i / size / p.rows(), group = image % p.s.groups;
   int const inside = int(i % size), plane = p.to_axis(1) * p.to_axis(2);
@@ -180,7 +180,7 @@ struct Turned {
 
 template <class T>
 __global__ void __launch_bounds__(block_threads) turn_weight(Problem<T> p, Turned form, T* to, int64_t numel) {
-  int64_t const i = int64_t(blockIdx.x) * block_threads + int(threadIdx.x);
+  int64_t const i = this_element();
   if (i >= numel) return;
   int64_t const row = i % form.rows, d = i / form.rows % form.depth, rest = i / form.rows / form.depth;
   Window const window(p, int(rest / p.s.groups));
@@ -369,7 +369,7 @@ __global__ void __launch_bounds__(S::threads, sizeof(T) == 4 ? 4 : 2) correlate_
 template <class T>
 __global__ void __launch_bounds__(block_threads)
     add_parts(T const* parts, int count, T* to, int64_t numel, T const* bias, int64_t channels, int64_t size) {
-  int64_t const i = int64_t(blockIdx.x) * block_threads + int(threadIdx.x);
+  int64_t const i = this_element();
   if (i >= numel) return;
   T sum = parts[i];
   for (int part = 1; part < count; ++part) sum += parts[part * numel + i];
@@ -379,8 +379,6 @@ __global__ void __launch_bounds__(block_threads)
 // ---- which of them ----
 
 constexpr int64_t few = 8;  // channels: a tile would multiply zeros
-
-rt::Dim blocks_for(int64_t n) { return in_a_row(ceil_div(n, block_threads)); }
 
 /// Places and their sums with paddings and taps are ints.
 void check_sizes(ConvShape const& s) {
@@ -408,7 +406,7 @@ void run_tiles(Problem<T> p) {
   Turned const form{ceil_div(most_taps * p.channels(), S::depth) * S::depth, ceil_div(p.rows(), S::m) * S::m};
   int64_t const turned = p.phases() * p.s.groups * form.depth * form.rows;
   DeviceScratch<T> weight(turned);
-  launch(turn_weight<T>, "convolution (weight)", blocks_for(turned), {block_threads}, 0, p, form, weight.data(),
+  launch(turn_weight<T>, "convolution (weight)", blocks_of_one(turned), {element_threads}, 0, p, form, weight.data(),
          turned);
   p.w = weight.data();
   Tiles<T> x{};
@@ -421,7 +419,7 @@ void run_tiles(Problem<T> p) {
   x.aligned = p.to_size() % 4 == 0 && is_aligned(x.parts ? x.parts : p.to);
   launch(convolve_tiles<T, S>, "convolution", {in_a_row(tiles).x, unsigned(split.parts)}, {S::threads}, 0, x);
   if (x.parts)
-    launch(add_parts<T>, "convolution (sum of parts)", blocks_for(p.numel()), {block_threads}, 0, x.parts,
+    launch(add_parts<T>, "convolution (sum of parts)", blocks_of_one(p.numel()), {element_threads}, 0, x.parts,
            int(split.parts), p.to, p.numel(), p.bias, p.s.groups * p.rows(), p.to_size());
 }
 
@@ -433,7 +431,7 @@ void run(Problem<T> const& p) {
   int64_t const columns = p.s.batch * p.to_size();
   // Strides far beyond the kernel: most phases have no taps, and their weights would be zeros.
   if (p.rows() <= few || p.channels() == 0 || p.phases() > 4 * p.s.taps())
-    return launch(convolve_directly<T>, "convolution", blocks_for(p.numel()), {block_threads}, 0, p);
+    return launch(convolve_directly<T>, "convolution", blocks_of_one(p.numel()), {element_threads}, 0, p);
   if constexpr (sizeof(T) == 4) {
     bool const large = p.rows() > 64 && ceil_div(p.rows(), 128) * ceil_div(columns, 128) * p.s.groups >= 96;
     using Large = std::conditional_t<units, LargeUnitTile, LargeTile>;
@@ -462,7 +460,7 @@ void integers(ConvShape const& s, bool transposed, int64_t const* from, int64_t 
                      nullptr,
                      reinterpret_cast<U*>(to)};
   check_sizes(s);
-  if (p.numel() > 0) launch(convolve_directly<U>, "convolution", blocks_for(p.numel()), {block_threads}, 0, p);
+  if (p.numel() > 0) launch(convolve_directly<U>, "convolution", blocks_of_one(p.numel()), {element_threads}, 0, p);
 }
 
 template <class T, class S>
@@ -476,7 +474,7 @@ void run_weight_tiles(ConvShape const& s, T const* x, T const* g, T* w) {
   k.part_panels = int(split.size), k.parts = room.data();
   launch(correlate_tiles<T, S>, "convolution's weight", {in_a_row(tiles).x, unsigned(split.parts)}, {S::threads}, 0, k);
   if (k.parts)
-    launch(add_parts<T>, "convolution's weight (sum of parts)", blocks_for(numel), {block_threads}, 0, k.parts,
+    launch(add_parts<T>, "convolution's weight (sum of parts)", blocks_of_one(numel), {element_threads}, 0, k.parts,
            int(split.parts), w, numel, static_cast<T const*>(nullptr), int64_t{1}, int64_t{1});
 }
 
@@ -495,7 +493,7 @@ void weight(ConvShape const& s, T const* x, T const* g, T* w) {
 /// Writes 4 bytes a column's element, and reads as many (f32).
 template <class T>
 __global__ void __launch_bounds__(block_threads) gather_kernel(ConvShape s, T const* x, T* columns, int64_t numel) {
-  int64_t const i = int64_t(blockIdx.x) * block_threads + int(threadIdx.x);
+  int64_t const i = this_element();
   if (i >= numel) return;
   WindowAxis const &az = s.axis[0], &ay = s.axis[1], &ax = s.axis[2];
   int const p = int(i % s.y_size()), t = int(i / s.y_size() % s.taps());
@@ -509,7 +507,7 @@ __global__ void __launch_bounds__(block_threads) gather_kernel(ConvShape s, T co
 /// Each element of x adds up the columns that read it, tap by tap.
 template <class T>
 __global__ void __launch_bounds__(block_threads) scatter_kernel(ConvShape s, T const* columns, T* x, int64_t numel) {
-  int64_t const i = int64_t(blockIdx.x) * block_threads + int(threadIdx.x);
+  int64_t const i = this_element();
   if (i >= numel) return;
   WindowAxis const &ay = s.axis[1], &ax = s.axis[2];
   int const place = int(i % s.x_size()), nx = int(ax.in), ny = int(ay.in);
@@ -541,13 +539,13 @@ template <class T>
 void gather(ConvShape const& s, T const* x, T* columns) {
   check_sizes(s);
   int64_t const numel = s.batch * s.rows() * s.y_size();
-  if (numel > 0) launch(gather_kernel<T>, "im2col", blocks_for(numel), {block_threads}, 0, s, x, columns, numel);
+  if (numel > 0) launch(gather_kernel<T>, "im2col", blocks_of_one(numel), {element_threads}, 0, s, x, columns, numel);
 }
 template <class T>
 void scatter(ConvShape const& s, T const* columns, T* x) {
   check_sizes(s);
   int64_t const numel = s.batch * s.in * s.x_size();
-  if (numel > 0) launch(scatter_kernel<T>, "fold", blocks_for(numel), {block_threads}, 0, s, columns, x, numel);
+  if (numel > 0) launch(scatter_kernel<T>, "fold", blocks_of_one(numel), {element_threads}, 0, s, columns, x, numel);
 }
 
 template <class T, bool units = false>

@@ -1,5 +1,5 @@
 // What moves elements on an accelerator: between strided and contiguous, constants, and between types.
-#include <heed/engine/cuda/launch.h>
+#include <heed/engine/cuda/elements.h>
 #include <heed/engine/dtype.h>
 #include <heed/engine/ops/copy.h>
 #include <heed/engine/ops/device_tables.h>
@@ -10,8 +10,6 @@
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 namespace {
-
-constexpr unsigned threads = 256;
 
 /// Axes of size 1 gone, axes that continue each other merged.
 StridedWalk<1> walk_of(int64_t const* strides, int64_t const* shape, int rank) {
@@ -29,9 +27,6 @@ StridedWalk<1> walk_of(int64_t const* strides, int64_t const* shape, int rank) {
   }
   return w;
 }
-
-__device__ int64_t this_element() { return int64_t(blockIdx.x) * threads + threadIdx.x; }
-rt::Dim blocks_for(int64_t n) { return in_a_row((n + threads - 1) / threads); }
 
 template <class E, bool gathering>
 __global__ void move_kernel(StridedWalk<1> w, E const* from, E* to) {
@@ -63,8 +58,8 @@ void move(void const* from, void* to, int64_t const* strides, int64_t const* sha
   StridedWalk<1> const w = walk_of(strides, shape, rank);
   if (w.numel == 0) return;
   by_size(element_size, [&]<class E>(Type<E>) {
-    launch(move_kernel<E, gathering>, "copy", blocks_for(w.numel), {threads}, 0, w, static_cast<E const*>(from),
-           static_cast<E*>(to));
+    launch(move_kernel<E, gathering>, "copy", blocks_of_one(w.numel), {element_threads}, 0, w,
+           static_cast<E const*>(from), static_cast<E*>(to));
   });
 }
 
@@ -80,7 +75,7 @@ void fill(void const* value, void* dst, int64_t n, int element_size) {
   by_size(element_size, [&]<class E>(Type<E>) {
     E element;
     std::memcpy(&element, value, sizeof element);
-    launch(fill_kernel<E>, "fill", blocks_for(n), {threads}, 0, element, static_cast<E*>(dst), n);
+    launch(fill_kernel<E>, "fill", blocks_of_one(n), {element_threads}, 0, element, static_cast<E*>(dst), n);
   });
 }
 
@@ -107,7 +102,7 @@ void cast(void const* src, Dtype from, void* dst, Dtype to, int64_t n) {
   if (n == 0) return;
   dispatch(from, [&]<class From>(Type<From>) {
     dispatch(to, [&]<class To>(Type<To>) {
-      launch(cast_kernel<To, From>, "to", blocks_for(n), {threads}, 0, static_cast<From const*>(src),
+      launch(cast_kernel<To, From>, "to", blocks_of_one(n), {element_threads}, 0, static_cast<From const*>(src),
              static_cast<To*>(dst), n);
     });
   });

@@ -1,15 +1,11 @@
 // Bags on an accelerator: a search for each place, a walk for each bag and column.
+#include <heed/engine/cuda/elements.h>
 #include <heed/engine/cuda/index_check.h>
-#include <heed/engine/cuda/launch.h>
 #include <heed/engine/ops/device_tables.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 namespace {
-
-constexpr unsigned threads = 256;
-rt::Dim blocks_of(int64_t n) { return in_a_row((n + threads - 1) / threads); }
-__device__ int64_t this_one() { return int64_t(blockIdx.x) * threads + threadIdx.x; }
 
 __device__ int64_t end_of(BagRuns const& r) {
   int64_t const end = r.end ? *r.end : r.n;
@@ -17,7 +13,7 @@ __device__ int64_t end_of(BagRuns const& r) {
 }
 
 __global__ void bags_kernel(BagRuns r, int64_t* bag) {
-  int64_t const k = this_one();
+  int64_t const k = this_element();
   if (k >= r.n) return;
   int64_t low = 0, high = r.count;  // how many bags start at k or before
   while (low < high) {
@@ -32,7 +28,7 @@ __global__ void bags_kernel(BagRuns r, int64_t* bag) {
 
 template <class T>
 __global__ void largest_kernel(BagRuns r, IndexRange range, T const* table, int64_t columns, int64_t* winner) {
-  int64_t const i = this_one(), b = i / columns, j = i % columns;
+  int64_t const i = this_element(), b = i / columns, j = i % columns;
   if (b >= r.count) return;
   int64_t const end = b + 1 < r.count && r.starts[b + 1] < end_of(r) ? r.starts[b + 1] : end_of(r);
   int64_t best = -1;
@@ -47,14 +43,14 @@ __global__ void largest_kernel(BagRuns r, IndexRange range, T const* table, int6
 }
 
 void bags(BagRuns const& r, int64_t* bag) {
-  if (r.n > 0) launch(bags_kernel, "embedding_bag", blocks_of(r.n), {threads}, 0, r, bag);
+  if (r.n > 0) launch(bags_kernel, "embedding_bag", blocks_of_one(r.n), {element_threads}, 0, r, bag);
 }
 template <class T>
 void largest(BagRuns const& r, T const* table, int64_t rows, int64_t columns, int64_t* winner) {
   int64_t const n = r.count * columns;
   if (n > 0)
-    launch(largest_kernel<T>, "embedding_bag", blocks_of(n), {threads}, 0, r, index_range("embedding_bag", 0, rows),
-           table, columns, winner);
+    launch(largest_kernel<T>, "embedding_bag", blocks_of_one(n), {element_threads}, 0, r,
+           index_range("embedding_bag", 0, rows), table, columns, winner);
 }
 
 }  // namespace

@@ -48,11 +48,9 @@ void multiply_integers(int64_t k, Tensor const& a, Strides const& as, Tensor con
 /// The kernels of products of T on `device`.
 template <class T>
 GemmTable<T> const& products(Device device) {
-  if constexpr (std::is_same_v<T, float16>)
-    return device_kernels<MatrixUnitKernels>(device, "matmul").f16;
-  else if constexpr (std::is_same_v<T, bfloat16>)
-    return device_kernels<MatrixUnitKernels>(device, "matmul").bf16;
-  else {
+  if constexpr (sizeof(T) == 2) {
+    return device_kernels<MatrixUnitKernels>(device, "matmul").of<T>();
+  } else {
     if constexpr (std::is_same_v<T, float>)
       if (detail::tf32_allowed && !device.is_cpu()) return device_kernels<MatrixUnitKernels>(device, "matmul").tf32;
     return kernels<GemmKernels>(device, "matmul").of<T>();

@@ -9,8 +9,6 @@ namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// One operand: element (row, p) at row·row_step + p·depth_step, where rows are those of A or the columns of B.
 template <class T>
 struct Panel {

@@ -1,8 +1,8 @@
 // Kernels of the matrix product: C = A·B with any strides of A and B, optional C + … and bias, and batches of them.
 #pragma once
 
-#include <heed/engine/half.h>
 #include <heed/engine/isa.h>
+#include <heed/engine/ops/per_half.h>
 
 #include <cstdint>
 
@@ -35,9 +35,7 @@ struct GemmTable {
 struct GemmKernels : PerType<GemmTable> {};
 
 /// Products on the matrix units of an accelerator; the processor widens 16-bit operands instead.
-struct MatrixUnitKernels {
-  GemmTable<float16> f16;
-  GemmTable<bfloat16> bf16;
+struct MatrixUnitKernels : PerHalf<GemmTable> {
   GemmTable<float> tf32;  // operands rounded to 10 bits of fraction
 };
 inline char const* kernels_name(MatrixUnitKernels const*) { return "matrix_unit_kernels"; }

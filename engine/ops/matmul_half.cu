@@ -189,8 +189,6 @@ __global__ void __launch_bounds__(threads, side == 64 ? 2 : 4) multiply_tiles(Ta
       }
 }
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 template <class E>
 Panel<E> panel(E const* at, int64_t row_step, int64_t depth_step, int64_t rows, int64_t depth, int64_t product_step) {
   if (rows == 1) row_step = depth_step == 1 ? chunk : 1;
@@ -261,7 +259,7 @@ void gemm_batched(GemmArgs<E> const& first, int64_t batch, int64_t a_step, int64
 
 extern MatrixUnitKernels const device_matrix_unit_kernels;
 constinit MatrixUnitKernels const device_matrix_unit_kernels{
-    {gemm<float16>, gemm_batched<float16>}, {gemm<bfloat16>, gemm_batched<bfloat16>}, {gemm_tf32, gemm_tf32_batched}};
+    {{gemm<float16>, gemm_batched<float16>}, {gemm<bfloat16>, gemm_batched<bfloat16>}}, {gemm_tf32, gemm_tf32_batched}};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

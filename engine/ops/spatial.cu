@@ -1,14 +1,12 @@
 // Sparse maps along an axis, reading planes at indices and adding up what was read, positions in a grid: one thread for
 // each number that is written.
+#include <heed/engine/cuda/elements.h>
 #include <heed/engine/cuda/rows.h>
 #include <heed/engine/ops/device_tables.h>
 
 namespace heed {
 inline namespace HEED_DEVICE_LEVEL {
 namespace {
-
-__device__ int64_t this_element() { return int64_t(blockIdx.x) * block_threads + int(threadIdx.x); }
-rt::Dim blocks_for(int64_t n) { return in_a_row((n + block_threads - 1) / block_threads); }
 
 /// An AxisMap in device memory, weights as they are summed with.
 template <class W>
@@ -62,7 +60,7 @@ void apply(AxisMap const& map, T const* x, T* y, int64_t outer, int64_t inner) {
   with_map<T>(
       map, [](double w) { return T(w); },
       [&](DeviceMap<T> const& here) {
-        launch(apply_kernel<T, T, AsItIs>, "map_axis", blocks_for(numel), {block_threads}, 0, here, AsItIs{}, x, y,
+        launch(apply_kernel<T, T, AsItIs>, "map_axis", blocks_of_one(numel), {element_threads}, 0, here, AsItIs{}, x, y,
                inner, numel);
       });
 }
@@ -80,7 +78,7 @@ void apply_u8(AxisMap const& map, int bits, uint8_t const* x, uint8_t* y, int64_
   with_map<int64_t>(
       map, [&](double w) { return fixed_point(w, bits); },
       [&](DeviceMap<int64_t> const& here) {
-        launch(apply_kernel<uint8_t, int64_t, ToByte>, "interpolate", blocks_for(numel), {block_threads}, 0, here,
+        launch(apply_kernel<uint8_t, int64_t, ToByte>, "interpolate", blocks_of_one(numel), {element_threads}, 0, here,
                ToByte{bits}, x, y, inner, numel);
       });
 }
@@ -97,7 +95,7 @@ template <class T>
 void gather(Planes const& s, T const* x, int64_t const* index, T* y) {
   int64_t const numel = s.batch * s.channels * s.n;
   if (numel > 0)
-    launch(gather_kernel<T>, "gather_planes", blocks_for(numel), {block_threads}, 0, s, x, index, y, numel);
+    launch(gather_kernel<T>, "gather_planes", blocks_of_one(numel), {element_threads}, 0, s, x, index, y, numel);
 }
 
 constexpr int joint = 8;  // channels that one look at an index serves
@@ -148,8 +146,9 @@ void place(Planes const& s, T const* y, int64_t const* index, T* x) {
   });
   DeviceScratch<int> const last(keys);
   check_device(rt::fill_bytes(last.data(), 0xff, size_t(keys) * sizeof(int), current_stream()), "max_unpool");
-  if (count > 0) launch(last_kernel, "max_unpool", blocks_for(count), {block_threads}, 0, s, index, last.data(), count);
-  launch(place_kernel<T>, "max_unpool", blocks_for(numel), {block_threads}, 0, s, y, last.data(), x, numel);
+  if (count > 0)
+    launch(last_kernel, "max_unpool", blocks_of_one(count), {element_threads}, 0, s, index, last.data(), count);
+  launch(place_kernel<T>, "max_unpool", blocks_of_one(numel), {element_threads}, 0, s, y, last.data(), x, numel);
 }
 
 template <class T>
@@ -161,7 +160,7 @@ __global__ void __launch_bounds__(block_threads) locate_kernel(GridAxis axis, in
 }
 template <class T>
 void locate(GridAxis const& axis, int64_t n, T const* x, T* at, T* slope) {
-  if (n > 0) launch(locate_kernel<T>, "grid_sample", blocks_for(n), {block_threads}, 0, axis, n, x, at, slope);
+  if (n > 0) launch(locate_kernel<T>, "grid_sample", blocks_of_one(n), {element_threads}, 0, axis, n, x, at, slope);
 }
 
 template <class T>
@@ -171,7 +170,7 @@ __global__ void __launch_bounds__(block_threads) tap_kernel(GridTap<T> tap, int6
 }
 template <class T>
 void tap(GridTap<T> const& tap, int64_t n, int64_t* index) {
-  if (n > 0) launch(tap_kernel<T>, "grid_sample", blocks_for(n), {block_threads}, 0, tap, n, index);
+  if (n > 0) launch(tap_kernel<T>, "grid_sample", blocks_of_one(n), {element_threads}, 0, tap, n, index);
 }
 
 template <class T>

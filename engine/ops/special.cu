@@ -20,12 +20,10 @@ __device__ void store_real(double value, void* to, Dtype dtype, int64_t i) {
 }
 
 // One element a thread: the loads are nothing beside the work, and long functions must not be unrolled.
-__device__ int64_t this_element() { return int64_t(blockIdx.x) * element_threads + threadIdx.x; }
 
 template <class Kernel, class... A>
 void run(char const* name, Kernel kernel, int64_t n, A const&... arguments) {
-  if (n > 0)
-    launch(kernel, name, in_a_row((n + element_threads - 1) / element_threads), {element_threads}, 0, arguments..., n);
+  if (n > 0) launch(kernel, name, blocks_of_one(n), {element_threads}, 0, arguments..., n);
 }
 
 __global__ void each_kernel(Function f, Dtype dtype, void const* x, void* y, int64_t n) {
