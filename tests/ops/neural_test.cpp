@@ -786,7 +786,7 @@ TEST_CASE("16-bit types: computed in f32, rounded at the end, with gradients of 
   }
 }
 
-TEST_CASE("indices on an accelerator: the next that waits for it says which was outside") {
+TEST_CASE("an emulated accelerator gets wrong indices: the next that waits for it says which was outside") {
   Device const device = emulated_device();
   auto const ids = [&](std::vector<int64_t> const& v) { return tensor(v, {int64_t(v.size())}).to(device); };
   Tensor const table = ones({5, 3}).to(device), logits = zeros({2, 4}).to(device);
