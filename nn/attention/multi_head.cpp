@@ -2,6 +2,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
+#include <heed/nn/attention/core.h>
 #include <heed/nn/attention/multi_head.h>
 #include <heed/nn/position/rope.h>
 
@@ -84,7 +85,7 @@ Tensor MultiHeadAttention::forward(Tensor const& x, AttentionContext const& cont
     options.dropout = config.dropout;
     options.draw = default_generator().next();
   }
-  Tensor const y = out_proj(attend(q, k, v, options).out.transpose(1, 2).reshape({x.size(0), x.size(1), config.dim}));
+  Tensor const y = out_proj(core(q, k, v, options).out.transpose(1, 2).reshape({x.size(0), x.size(1), config.dim}));
   return training() ? dropout(y, config.dropout) : y;
 }
 
