@@ -117,6 +117,9 @@ class Parts;  // part.h
 /// [B, T, dim] → [B, T, dim] ([B, M, dim] for those that pool).
 class Attention : public Layer<Attention> {
  public:
+  Tensor operator()(Tensor const& x, AttentionContext const& context = {}) const {
+    return Layer::operator()(x, context);
+  }
   /// What stands behind lengths is taken as zeros and never seen, so that even NaN there changes nothing.
   Tensor forward(Tensor const& x, AttentionContext const& context = {}) const;
   virtual Traits traits() const { return {}; }

@@ -41,7 +41,8 @@ std::vector<AttentionRow> const& attentions() {
         options_of<SlidingWindow::Config>},
        part_of<SlidingWindow>,
        {},
-       {"sliding:window=1000", "multi-head"}},
+       {"sliding:window=1000", "multi-head"},
+       "sliding:window=3"},
       // ---- selected by content
       // ---- linear and recurrent
       // ---- low rank, memory
