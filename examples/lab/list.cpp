@@ -1,7 +1,8 @@
 // heed-lab list
 #include <fmt/format.h>
 #include <heed/engine/error.h>
-#include <heed/nn/catalogue.h>
+#include <heed/nn/attention/catalogue.h>
+#include <heed/nn/position/catalogue.h>
 #include <heed/nn/regularize/catalogue.h>
 #include <heed/optim/tasks.h>
 
@@ -29,8 +30,24 @@ struct Kind {
   void (*more)(nlohmann::json&, Entry const&) = nullptr;
 };
 
+void add_traits(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("attention", heed::nn::attentions(), entry.name);
+  heed::nn::Traits const t = heed::nn::traits_of(row.small.empty() ? row.name : row.small);
+  json["traits"] = {{"causal", t.causal},
+                    {"bidirectional", t.bidirectional},
+                    {"cross", t.cross},
+                    {"steps", t.steps},
+                    {"equivariant", t.equivariant},
+                    {"pools", t.pools},
+                    {"time", heed::nn::name(t.time)},
+                    {"memory", heed::nn::name(t.memory)},
+                    {"state", heed::nn::name(t.state)}};
+}
+
 std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
+      {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
+      {"position", [] { return entries(heed::nn::positions()); }},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
@@ -84,8 +101,15 @@ void print_one(Kind const& kind, Entry const& entry) {
     fmt::print("  {}={}  {}\n", option["name"].get<std::string>(),
                option["default"].is_string() ? option["default"].get<std::string>() : option["default"].dump(),
                option["help"].get<std::string>());
-  for (auto const& [name, value] : json.items())
-    if (name == "traits") fmt::print("traits: {}\n", value.dump());
+  if (json.contains("traits")) {
+    std::string traits;
+    for (auto const& [name, value] : json["traits"].items())
+      if (!value.is_boolean())
+        traits += fmt::format(", {} in {}", value.get<std::string>(), name);
+      else if (value.get<bool>())
+        traits += ", " + name;
+    fmt::print("Traits: {}.\n", traits.substr(2));
+  }
 }
 
 struct ListCommand {
