@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "run.h"
+#include "trial.h"
 
 namespace lab {
 namespace {
@@ -44,10 +45,16 @@ void add_traits(nlohmann::json& json, Entry const& entry) {
                     {"state", heed::nn::name(t.state)}};
 }
 
+void add_better(nlohmann::json& json, Entry const& entry) {
+  auto const better = heed::nn::find_row("measure", measures(), entry.name).better;
+  json["better"] = better == MeasureRow::lower ? "lower" : better == MeasureRow::higher ? "higher" : "neither";
+}
+
 std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
       {"position", [] { return entries(heed::nn::positions()); }},
+      {"measure", [] { return entries(measures()); }, add_better},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
