@@ -40,6 +40,7 @@ struct Traits {
   bool cross = true;                // keys and values may come from a memory of another length
   bool steps = true;                // decodes step by step: make_state()
   bool equivariant = true;          // permuting x permutes the result, where nothing is hidden
+  bool lengths = true;              // takes sequences of several lengths in one batch
   bool pools = false;               // gives [B, M, dim], M not T
   Growth time = Growth::quadratic;  // of a pass
   Growth memory = Growth::linear;   // of a pass, forward and backward
@@ -119,6 +120,9 @@ class Parts;  // part.h
 /// [B, T, dim] → [B, T, dim] ([B, M, dim] for those that pool).
 class Attention : public Layer<Attention> {
  public:
+  Tensor operator()(Tensor const& x, AttentionContext const& context = {}) const {
+    return Layer::operator()(x, context);
+  }
   /// What stands behind lengths is taken as zeros and never seen, so that even NaN there changes nothing.
   Tensor forward(Tensor const& x, AttentionContext const& context = {}) const;
   virtual Traits traits() const { return {}; }

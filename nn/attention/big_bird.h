@@ -4,12 +4,15 @@
 #include <heed/engine/ops.h>
 #include <heed/nn/attention/part.h>
 
+#include <algorithm>
+
 namespace heed::nn {
 
-/// In blocks of `block` positions: a block sees `window` blocks to each side, the first `globals`, and `random` others
-/// that the layer's number draws once for all; the first `globals` see everything (Zaheer et al., "Big Bird", 2020).
-/// Random links make paths between any two positions short, so that with the globals it can express what full
-/// attention can. Time T·block·(window + globals + random)·dim. In small sequences random blocks gain nothing.
+/// In blocks of `block` positions: a block sees `window` blocks to each side, the first `globals`, `random` blocks
+/// before it, which the layer's number draws once for all, and those that drew it; the first `globals` see everything
+/// (Zaheer et al., "Big Bird", 2020). Random links make paths between any two positions short, so that with the globals
+/// it can express what full attention can. Time T·block·(window + globals + random)·dim. In short sequences random
+/// blocks gain nothing.
 class BigBird final : public Part {
  public:
   struct Config {
@@ -32,20 +35,19 @@ class BigBird final : public Part {
     also_sees(o.options, [&](auto at) {
       Symbol const i = block_of(o.position(at.i), own_.block), j = block_of(o.position(at.j), own_.block);
       SymbolMask seen = (abs(i - j) <= double(own_.window)) | (min(i, j) < double(own_.globals));
-      for (int64_t r = 0; r < own_.random; ++r) seen = seen | (j == read(chosen, {i, double(r)}));
+      for (int64_t r = 0; r < own_.random; ++r)
+        seen = seen | (j == read(chosen, {i, double(r)})) | (i == read(chosen, {j, double(r)}));
       return seen;
     });
   }
   Traits traits() const override { return {.cross = false, .equivariant = false, .time = Growth::linear}; }
 
  private:
-  /// [blocks, random]: a causal layer draws among the blocks before each, whatever comes behind.
+  /// [blocks, random]: among the blocks before each, whatever comes behind.
   Tensor draw(int64_t blocks) const {
     Generator generator(uint64_t(config.layer) + 1);
     Tensor const share = rand({blocks, std::max(own_.random, int64_t{1})}, Dtype::f64, generator);
-    Tensor const among =
-        config.causal ? arange(1, blocks + 1).to(Dtype::f64).unsqueeze(1) : full({1, 1}, blocks, Dtype::f64);
-    return floor(share * among);
+    return floor(share * arange(1, blocks + 1).to(Dtype::f64).unsqueeze(1));
   }
   Config own_;
 };

@@ -22,7 +22,8 @@ struct Identity {
 struct AttentionRow : Entry {
   std::unique_ptr<Part> (*part)(AttentionConfig const&, Spec const&) = nullptr;
   std::unique_ptr<Attention> (*whole)(AttentionConfig const&, Spec const&) = nullptr;
-  Identity identity = {};  // without a text: its own test proves it (tests/nn_attention_identities_test.cpp)
+  Identity identity = {};       // without a text: its own test proves it (tests/nn_attention_identities_*_test.cpp)
+  std::string_view small = "";  // settings that show on a sequence of a dozen what the kind does; else the defaults
 };
 std::vector<AttentionRow> const& attentions();
 

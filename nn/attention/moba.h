@@ -1,11 +1,13 @@
 // Mixture of block attention.
 #pragma once
 
+#include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/part.h>
+#include <heed/nn/attention/segments.h>
 
-#include <limits>
+#include <algorithm>
 
 namespace heed::nn {
 
@@ -30,18 +32,21 @@ class BlockMixture final : public Part {
     check(o.dropped == 0, "moba", [] {
       return Complaint{"a bounded cache dropped keys of blocks to choose from", "leave out the window beside it"};
     });
-    int64_t const s = o.k.size(2), t = o.q.size(2), size = own_.block, count = (s + size - 1) / size;
+    int64_t const s = o.k.size(2), t = o.q.size(2), size = own_.block;
     Tensor chosen;
     {
       NoGrad const off;
-      Tensor const blocks = pad(o.k, {0, 0, 0, count * size - s}).view({o.k.size(0), o.k.size(1), count, size, -1});
+      Tensor const blocks = run_means(o.k, size, o.lengths).means;
+      int64_t const count = blocks.size(2);
       // A causal query judges what lies behind it; its own block is seen anyway.
       bool const causal = config.causal;
-      MaskMod const others = [&](auto at) {
+      MaskMod others = [&](auto at) {
         Symbol const own = block_of(at.i + double(s - count), size);
         return causal ? at.j < own : at.j != own;
       };
-      chosen = top_blocks(dense_scores(o.q, mean(blocks, {3}), {.sees = others}), std::min(own_.top, count));
+      if (o.lengths.defined())
+        others = others & MaskMod([&](auto at) { return at.j * double(size) < read(o.lengths, {at.b}); });
+      chosen = top_blocks(dense_scores(o.q, blocks, {.sees = others}), std::min(own_.top, count));
     }
     also_sees(o.options, [&](auto at) {
       Symbol const i = block_of(at.i, size), j = block_of(at.j, size);

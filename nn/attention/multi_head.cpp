@@ -37,8 +37,8 @@ Tensor MultiHeadAttention::mix(Tensor const& x, AttentionContext const& context)
     o.dropped = cache->length - o.k.size(2);
   }
   o.options.causal = config.causal;
-  Tensor const& lengths_of_keys = cross ? context.memory_lengths : context.lengths;
-  if (lengths_of_keys.defined()) also_sees(o.options, lengths(lengths_of_keys));
+  o.lengths = cross ? context.memory_lengths : context.lengths;
+  if (o.lengths.defined()) also_sees(o.options, lengths(o.lengths));
   if (context.sees) also_sees(o.options, context.sees);
   around.options(o);
   check(!cache || cache->sinks == 0 || cache->filled == cache->length || !o.options.score, "attention", [] {

@@ -23,16 +23,17 @@ class Neighborhood final : public Part {
     expect_at_least(0, "neighborhood", "width", own_.width);
   }
   void options(HeadOperands& o) const override {
-    int64_t const t = o.k.size(2), width = own_.width;
+    int64_t const width = own_.width;
     double const size = double(own_.size), before = double((own_.size - 1) / 2);
-    auto const near = [&](Symbol i, Symbol j, int64_t extent) {
-      Symbol const first = max(min(i - before, double(extent) - size), 0.);
+    auto const near = [&](Symbol i, Symbol j, Symbol extent) {
+      Symbol const first = max(min(i - before, extent - size), 0.);
       return (j >= first) & (j < first + size);
     };
     also_sees(o.options, [&](auto at) {
+      Symbol const t = o.lengths.defined() ? read(o.lengths, {at.b}) : Symbol(o.k.size(2));
       if (width == 0) return near(at.i, at.j, t);
       Symbol const row_i = block_of(at.i, width), row_j = block_of(at.j, width);
-      return near(row_i, row_j, (t + width - 1) / width) &
+      return near(row_i, row_j, ceil(t / double(width))) &
              near(at.i - row_i * double(width), at.j - row_j * double(width), width);
     });
   }

@@ -11,6 +11,7 @@ struct HeadOperands {
   Tensor x;                       // [B, T, dim]: where the queries come from
   Tensor source;                  // [B, S', dim]: where the new keys and values come from: x, or a memory
   Tensor q = {}, k = {}, v = {};  // [B, H, T, D], [B, G, S', D], [B, G, S', E]; in options(): of all keys, [B, G, S, D]
+  Tensor lengths = {};            // i64 [B]: of k and v only so many rows are there; undefined: all
   int64_t past = 0;               // positions before these
   int64_t sinks = 0;              // in options(): so many first keys are followed by a gap of
   int64_t dropped = 0;            // so many that a bounded cache let go

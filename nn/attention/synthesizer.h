@@ -11,7 +11,7 @@ namespace heed::nn {
 
 /// s_ij learned outright [H, block, block] ("random"), or s_i = W₂·relu(W₁·x_i + b₁) + b₂ ("dense"), without keys (Tay
 /// et al., "Synthesizer", 2020): shows how much of attention is position alone. Time T²·dim. Content cannot address
-/// content: no retrieval. Dense scores are held: memory T·block.
+/// content: no retrieval. Memory block², or T·block where dense.
 class Synthesizer final : public Part {
  public:
   struct Config {
@@ -54,9 +54,7 @@ class Synthesizer final : public Part {
       visitor.parameter("scores", scores);
     }
   }
-  Traits traits() const override {
-    return {.cross = false, .equivariant = false, .memory = dense_ ? Growth::quadratic : Growth::linear};
-  }
+  Traits traits() const override { return {.cross = false, .equivariant = false, .memory = Growth::quadratic}; }
 
  private:
   bool dense_;
