@@ -5,6 +5,7 @@
 #include <heed/engine/backend.h>
 #include <heed/engine/engine.h>
 #include <heed/nn/nn.h>
+#include <heed/optim/optim.h>
 #include <heed/tests/support/emulated.h>
 #include <heed/tests/support/gradcheck.h>
 #include <heed/tests/support/op_case.h>
@@ -461,6 +462,32 @@ std::string growth(Kind const& kind, Form const& form) {
   return "";
 }
 
+std::string in_a_model(Kind const& kind, Form const& form) {
+  if (!form.causal || kind.traits.pools) return "-";
+  seed(3);
+  nn::GPT model({.vocabulary = 11, .layers = 2, .heads = 2, .dim = dim, .block = 16, .attention = kind.text});
+  Tensor const tokens = randint(0, 11, {batch, length + 1});
+  Tensor const seen = tokens.slice(1, 0, length), next = tokens.slice(1, 1, length + 1);
+  optim::AdamW optimizer(optim::all_parameters(model), {.learning_rate = 1e-2});
+  double first = 0, last = 0;
+  for (int step = 0; step < 20; ++step) {
+    optimizer.zero_grad();
+    Tensor const loss = cross_entropy(model(seen), next);
+    loss.backward();
+    optimizer.step();
+    (step ? last : first) = loss.item();
+  }
+  if (!(last < first - 0.05)) return fmt::format("20 steps took the loss from {:.3f} to {:.3f}", first, last);
+  if (!kind.traits.steps) return "";
+  NoGrad const off;
+  nn::eval(model);
+  nn::GPTCache cache = model.make_cache(length);
+  std::vector<Tensor> parts;
+  for (auto const& [from, to] : {std::pair(0, 5), std::pair(5, 6), std::pair(6, 11)})
+    parts.push_back(model(seen.slice(1, from, to), nn::GPTContext{.cache = &cache}));
+  return near(cat(parts, 1), model(seen), 2e-4, "tokens by a cache, and at once");
+}
+
 struct Property {
   char const* name;
   std::string (*check)(Kind const&, Form const&);
@@ -511,6 +538,7 @@ TEST_CASE("attention: the identity of each row") { walk(properties[7]); }
 TEST_CASE("attention: saved and loaded gives the same bits") { walk(properties[8]); }
 TEST_CASE("attention: f32 and bf16 are near f64") { walk(properties[9]); }
 TEST_CASE("attention: pairs and bytes grow as told") { walk(properties[10]); }
+TEST_CASE("attention: a model of each causal kind learns, and continues by its caches") { walk(properties[11]); }
 TEST_CASE("an emulated accelerator gives what the processor gives, for every kind of attention") {
   walk(properties[11]);
 }
