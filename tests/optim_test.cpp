@@ -468,7 +468,7 @@ TEST_CASE("checkpoint: files that do not fit are errors and change nothing") {
                              }(),
                              [] {
                                auto c = Run::config();
-                               c.rope = true;
+                               c.position = "rope";
                                return c;
                              }()}) {
     nn::GPT other(config);
