@@ -31,13 +31,15 @@ struct RangeCheck final : nn::ConfigVisitor {
     bool fraction = false;
     for (char const* start : {"beta", "momentum", "alpha", "rho", "decay"}) fraction |= name.starts_with(start);
     check(std::isfinite(value) && value >= 0 && (!fraction || value < 1), rule, [&] {
-      return Complaint{fmt::format("expected {} {}, got {}", name, fraction ? "from 0 to below 1" : "of 0 or more", value),
-                       "leave it out for the usual value"};
+      return Complaint{
+          fmt::format("expected {} {}, got {}", name, fraction ? "from 0 to below 1" : "of 0 or more", value),
+          "leave it out for the usual value"};
     });
   }
   void field(std::string_view name, int64_t& value, std::string_view) override {
     check(value >= 0, rule, [&] {
-      return Complaint{fmt::format("expected {} of 0 or more, got {}", name, value), "leave it out for the usual value"};
+      return Complaint{fmt::format("expected {} of 0 or more, got {}", name, value),
+                       "leave it out for the usual value"};
     });
   }
   void field(std::string_view, bool&, std::string_view) override {}
@@ -125,8 +127,9 @@ void check_settings(std::string_view rule, void (*visit)(nn::ConfigVisitor&, voi
 
 void require_momentum(double momentum, double dampening, bool nesterov) {
   check(!nesterov || (momentum > 0 && dampening == 0), "sgd", [&] {
-    return Complaint{fmt::format("momentum {} with dampening {} and nesterov {} is no rule", momentum, dampening, nesterov),
-                     "Nesterov's form needs momentum above 0 and no dampening"};
+    return Complaint{
+        fmt::format("momentum {} with dampening {} and nesterov {} is no rule", momentum, dampening, nesterov),
+        "Nesterov's form needs momentum above 0 and no dampening"};
   });
 }
 
@@ -226,7 +229,7 @@ void PointwiseOptimizer::update(ParameterGroup const& group, std::vector<Item> c
         step.there<T>(list);
     });
   };
-  if (items[0].parameter.device().is_cpu())
+  if (std::all_of(all.begin(), all.end(), [](auto const& list) { return list[0].device().is_cpu(); }))
     in_pieces(all, run);
   else
     for (auto const& list : all) run(list, 0, list[0].numel());

@@ -132,7 +132,7 @@ TEST_CASE("SGD: closed forms and the formulas with momentum") {
 
 TEST_CASE("optimisers: settings that are no rule are errors") {
   Tensor p = parameter_of({1});
-  CHECK(contains(error_of([&] { AdamW(group_of(p), {.beta1 = 1}); }), "betas"));
+  CHECK(contains(error_of([&] { AdamW(group_of(p), {.beta1 = 1}); }), "beta1"));
   CHECK(contains(error_of([&] { AdamW(group_of(p), {.learning_rate = -1}); }), "learning rate"));
   CHECK(contains(error_of([&] { SGD(group_of(p), {.nesterov = true}); }), "momentum"));
   CHECK(contains(error_of([&] { SGD({}, {}); }), "at least one parameter"));
