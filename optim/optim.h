@@ -7,4 +7,6 @@
 #include <heed/optim/rules/adam.h>
 #include <heed/optim/rules/sgd.h>
 #include <heed/optim/schedule.h>
+#include <heed/optim/statistics.h>
+#include <heed/optim/tasks.h>
 #include <heed/optim/trainer.h>
