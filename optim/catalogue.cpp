@@ -54,8 +54,7 @@ std::vector<OptimizerRow> const& optimizers() {
       pointwise<AdamRule<false, false>>("adaptive", Rank::must, "Kingma and Ba, 2015",
                                         "θ ← θ − η·m̂/(√v̂ + ε), λθ within g"),
       pointwise<AdamRule<true, false>>("adaptive", Rank::must, "Reddi et al., 2018", "Adam with the largest v so far"),
-      pointwise<AdamWRule>("adaptive", Rank::must, "Loshchilov and Hutter, 2019",
-                                       "θ ← θ(1 − ηλ) − η·m̂/(√v̂ + ε)"),
+      pointwise<AdamWRule>("adaptive", Rank::must, "Loshchilov and Hutter, 2019", "θ ← θ(1 − ηλ) − η·m̂/(√v̂ + ε)"),
       pointwise<NAdamRule>("adaptive", Rank::must, "Dozat, 2016", "Adam with Nesterov's look ahead"),
       pointwise<RAdamRule>("adaptive", Rank::must, "Liu et al., 2020", "Adam that rectifies the variance of its rate"),
       pointwise<AdamaxRule>("adaptive", Rank::must, "Kingma and Ba, 2015", "θ ← θ − η·m̂/u, u the largest recent |g|"),
@@ -64,7 +63,8 @@ std::vector<OptimizerRow> const& optimizers() {
       pointwise<LaPropRule>("adaptive", Rank::should, "Ziyin et al., 2020", "momentum of g/√v̂"),
       pointwise<YogiRule>("adaptive", Rank::should, "Zaheer et al., 2018", "v ← v − (1 − β₂)·sign(v − g²)·g²"),
       pointwise<AdoptRule>("adaptive", Rank::should, "Taniguchi et al., 2024", "Adam that divides by the √v before g"),
-      pointwise<AdemamixRule>("adaptive", Rank::should, "Pagliardini et al., 2024", "AdamW with a fast and a slow mean"),
+      pointwise<AdemamixRule>("adaptive", Rank::should, "Pagliardini et al., 2024",
+                              "AdamW with a fast and a slow mean"),
       pointwise<MadgradRule>("averaging", Rank::should, "Defazio and Jelassi, 2021",
                              "θ ← μθ + (1 − μ)(θ₀ − s/∛ν), dual averages"),
       pointwise<LionRule>("sign", Rank::must, "Chen et al., 2023", "θ ← θ(1 − ηλ) − η·sign(β₁m + (1 − β₁)g)"),
@@ -86,8 +86,9 @@ std::unique_ptr<Optimizer> make_optimizer(std::string_view text, std::vector<Par
   for (size_t i = specs.size() - 1; i-- > 0;) {
     auto const& row = nn::find_row("optimizer", optimizers(), specs[i].name);
     check(row.wrap != nullptr, "optimizer", [&] {
-      return Complaint{fmt::format("'{}' stands before '{}', but is no rule around another", row.name, specs[i + 1].name),
-                       "write wrappers first and one rule last: sam+sgd"};
+      return Complaint{
+          fmt::format("'{}' stands before '{}', but is no rule around another", row.name, specs[i + 1].name),
+          "write wrappers first and one rule last: sam+sgd"};
     });
     made = row.wrap(std::move(made), specs[i]);
   }

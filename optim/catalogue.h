@@ -19,8 +19,8 @@ struct OptimizerRow : nn::Entry {
 /// Families: descent, adaptive, sign, normalised (by tensor), matrix, curvature, averaging, wrapper.
 std::vector<OptimizerRow> const& optimizers();
 
-/// "lion:beta2=0.98", or rules around a rule, outermost first: "sam:rho=0.1+adamw:beta2=0.95"; wrappers alone are around
-/// adamw. A negative rate stands for the rule's usual one. An Error where a name or setting is unknown.
+/// "lion:beta2=0.98", or rules around a rule, outermost first: "sam:rho=0.1+adamw:beta2=0.95"; wrappers alone are
+/// around adamw. A negative rate stands for the rule's usual one. An Error where a name or setting is unknown.
 std::unique_ptr<Optimizer> make_optimizer(std::string_view text, std::vector<ParameterGroup>&& groups,
                                           double learning_rate = -1);
 

@@ -95,8 +95,8 @@ void Optimizer::apply(double gradient_scale) {
       if (Tensor const gradient = parameter.grad(); gradient.defined()) {
         bool const half = is_half(parameter.dtype());
         Tensor const own = parameter.detach();
-        items.push_back({half ? own.to(Dtype::f32) : own, gradient.detach().to(half ? Dtype::f32 : own.dtype()).contiguous(),
-                         index});
+        items.push_back({half ? own.to(Dtype::f32) : own,
+                         gradient.detach().to(half ? Dtype::f32 : own.dtype()).contiguous(), index});
         narrow.push_back(half ? own : Tensor());
       }
       ++index;

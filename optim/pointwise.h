@@ -6,6 +6,7 @@
 #include <heed/nn/config.h>
 #include <heed/optim/optimizer.h>
 
+#include <cmath>
 #include <string_view>
 
 namespace heed::optim {
@@ -68,6 +69,7 @@ class PointwiseOptimizer : public Optimizer {
  protected:
   /// `slots`: names, one space between two.
   PointwiseOptimizer(std::vector<ParameterGroup>&& groups, double learning_rate, std::string_view slots);
+
  private:
   void update(ParameterGroup const& group, std::vector<Item> const& items, double rate, double gradient_scale) override;
   virtual void formula(Element& e) const = 0;

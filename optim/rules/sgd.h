@@ -19,9 +19,7 @@ struct SGDRule {
     v.field("dampening", dampening, "d, of the gradient in the momentum");
     v.field("nesterov", nesterov, "Nesterov's form: needs momentum and no dampening");
   }
-  bool kernel(StepArrays const& at, Element const& e) const {
-    return sgd_kernel(at, e, momentum, dampening, nesterov);
-  }
+  bool kernel(StepArrays const& at, Element const& e) const { return sgd_kernel(at, e, momentum, dampening, nesterov); }
   void operator()(Element& e) const {
     e.add_decay_to_gradient();
     if (momentum > 0) {
