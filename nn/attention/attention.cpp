@@ -38,6 +38,7 @@ Traits both(Traits const& a, Traits const& b) {
           .cross = a.cross && b.cross,
           .steps = a.steps && b.steps,
           .equivariant = a.equivariant && b.equivariant,
+          .lengths = a.lengths && b.lengths,
           .pools = a.pools || b.pools,
           .time = std::min(a.time, b.time),
           .memory = std::max(a.memory, b.memory),
@@ -93,6 +94,10 @@ Tensor Attention::forward(Tensor const& x, AttentionContext const& context) cons
     });
   }
   if (!context.lengths.defined() && !context.memory_lengths.defined()) return mix(x, context);
+  check(traits().lengths, "attention", [] {
+    return Complaint{"this kind mixes every position of the batch's length into every other",
+                     "give sequences of one length, without padding"};
+  });
   check(!context.state, "attention", [] {
     return Complaint{"lengths and a state were given together", "step through sequences of one length"};
   });

@@ -39,6 +39,7 @@ struct Traits {
   bool cross = true;                // keys and values may come from a memory of another length
   bool steps = true;                // decodes step by step: make_state()
   bool equivariant = true;          // permuting x permutes the result, where nothing is hidden
+  bool lengths = true;              // takes sequences of several lengths in one batch
   bool pools = false;               // gives [B, M, dim], M not T
   Growth time = Growth::quadratic;  // of a pass
   Growth memory = Growth::linear;   // of a pass, forward and backward
