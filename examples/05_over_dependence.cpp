@@ -39,9 +39,7 @@ int main() {
     optimizer.step();
     if (step % 60 != 0) continue;
     NoGrad const off;
-    std::vector<Tensor> maps;
-    model(data.inputs, nn::GPTContext{.weights = &maps});
-    weights = maps.back();
+    weights = nn::attention_maps([&] { model(data.inputs); }).back();
     nn::OverDependence mean{};
     for (auto const& head : nn::measure_over_dependence(weights)) {
       mean.entropy += head.entropy / 2, mean.effective_count += head.effective_count / 2;

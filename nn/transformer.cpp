@@ -3,6 +3,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
+#include <heed/nn/attention/catalogue.h>
 #include <heed/nn/init.h>
 #include <heed/nn/transformer.h>
 
@@ -12,17 +13,17 @@
 
 namespace heed::nn {
 
-Block::Block(MultiHeadAttentionConfig const& attention, MLPConfig const& mlp_config, bool norm_bias)
-    : norm1(attention.dim, norm_bias), attn(attention), norm2(attention.dim, norm_bias), mlp(mlp_config) {}
+Block::Block(std::unique_ptr<Attention> attention, MLPConfig const& mlp_config, bool norm_bias)
+    : norm1(mlp_config.dim, norm_bias), attn(std::move(attention)), norm2(mlp_config.dim, norm_bias), mlp(mlp_config) {}
 
 Tensor Block::forward(Tensor const& x, AttentionContext const& context) const {
-  Tensor const y = x + attn(norm1(x), context);
+  Tensor const y = x + (*attn)(norm1(x), context);
   return y + mlp(norm2(y));
 }
 
 void Block::visit(Visitor& visitor) {
   visitor.child("norm1", norm1);
-  visitor.child("attn", attn);
+  visitor.child("attn", *attn);
   visitor.child("norm2", norm2);
   visitor.child("mlp", mlp);
 }
@@ -38,12 +39,31 @@ void GPTConfig::visit(ConfigVisitor& v) {
   v.field("activation", activation, "of the feed-forward layer: gelu, gelu_tanh, relu or silu");
   v.field("bias", bias, "biases in linear layers and norms");
   v.field("tied", tied, "the head shares the token embedding's weight");
-  v.field("rope", rope, "rotary positions instead of learned ones");
+  v.field("attention", attention, "kind of attention, and parts joined by +; heed-lab list attention");
+  v.field("position", position, "position encoding, where attention names none; heed-lab list position");
+  v.field("causal", causal, "a token sees itself and what comes before; needed for text");
   v.field("dropout", dropout, "probability, 0 to below 1");
   v.field("checkpoint", checkpoint, "keep only each block's input for backward and compute the block again there");
 }
 
 namespace {
+
+/// The linear layers of attention and MLP as N(0, deviation²), their last ones as N(0, residual²), without bias; what
+/// else a kind has (gates, convolutions, tables) keeps its own start.
+class ProjectionInit final : public Visitor {
+ public:
+  ProjectionInit(double deviation, double residual) : deviation_(deviation), residual_(residual) {}
+  void parameter(std::string_view, Tensor&) override {}
+  void enter(std::string_view name, Module& module) override {
+    auto* const linear = dynamic_cast<Linear*>(&module);
+    if (!linear || !(name.ends_with("proj") || name == "fc")) return;
+    init::normal_(linear->weight, name == "out_proj" || name == "proj" ? residual_ : deviation_);
+    if (linear->bias.defined()) init::constant_(linear->bias, 0);
+  }
+
+ private:
+  double deviation_, residual_;
+};
 
 GPTConfig checked(GPTConfig config) {
   auto positive = [](char const* name, int64_t value) {
@@ -74,34 +94,35 @@ GPTConfig checked(GPTConfig config) {
 GPT::GPT(GPTConfig const& given)
     : config(checked(given)),
       token_embedding(config.vocabulary, config.dim),
-      position_embedding(config.rope ? nullptr : std::make_unique<Embedding>(config.block, config.dim)),
       norm(config.dim, config.bias),
       head(config.dim, config.vocabulary, false) {
   constexpr double deviation = 0.02;
   init::normal_(token_embedding.weight, deviation);
-  if (position_embedding) init::normal_(position_embedding->weight, deviation);
-  MultiHeadAttentionConfig const attention{.dim = config.dim,
-                                           .heads = config.heads,
-                                           .kv_heads = config.kv_heads,
-                                           .bias = config.bias,
-                                           .causal = true,
-                                           .rope = config.rope,
-                                           .dropout = config.dropout};
+  AttentionConfig attention{.dim = config.dim,
+                            .heads = config.heads,
+                            .kv_heads = config.kv_heads,
+                            .bias = config.bias,
+                            .causal = config.causal,
+                            .dropout = config.dropout,
+                            .block = config.block,
+                            .layers = config.layers};
+  AttentionText const kind = with_position(config.attention, config.position);
+  for (Spec const& spec : kind.input) input_positions.add("position_embedding", make_part(spec, attention));
   MLPConfig const mlp{.dim = config.dim,
                       .hidden = config.hidden,
                       .activation = activation_named(config.activation),
                       .bias = config.bias,
                       .dropout = config.dropout};
   double const residual_deviation = deviation / std::sqrt(2.0 * double(config.layers));
-  for (int64_t i = 0; i < config.layers; ++i) {
-    Block& block = *blocks.emplace_back(std::make_unique<Block>(attention, mlp, config.bias));
-    for (Linear* inner : {&block.attn.q_proj, &block.attn.k_proj, &block.attn.v_proj, &block.mlp.fc})
-      init::normal_(inner->weight, deviation);
-    for (Linear* last : {&block.attn.out_proj, &block.mlp.proj}) init::normal_(last->weight, residual_deviation);
-    if (config.bias)
-      for (Linear* any : {&block.attn.q_proj, &block.attn.k_proj, &block.attn.v_proj, &block.attn.out_proj,
-                          &block.mlp.fc, &block.mlp.proj})
-        init::constant_(any->bias, 0);
+  for (; attention.layer < config.layers; ++attention.layer) {
+    Block& block =
+        *blocks.emplace_back(std::make_unique<Block>(make_attention(kind.layer, attention), mlp, config.bias));
+    check(!block.attn->traits().pools, "GPT", [&] {
+      return Complaint{fmt::format("'{}' gives fewer positions than it takes", config.attention),
+                       "choose a kind that does not pool"};
+    });
+    ProjectionInit init(deviation, residual_deviation);
+    block.visit(init);
   }
   if (config.tied)
     tie(head.weight, token_embedding.weight);
@@ -116,34 +137,46 @@ Tensor GPT::forward(Tensor const& tokens, GPTContext const& context) const {
         fmt::format("expected tokens [B, T] i64, got {}", tokens.defined() ? to_string(tokens.shape()) : "none"),
         "pass a batch of token indices"};
   });
-  int64_t const t = tokens.size(1), past = context.cache ? context.cache->at(0).length : 0;
-  check(past + t <= config.block || config.rope, "GPT", [&] {
-    return Complaint{fmt::format("{} positions exceed the block of {}", past + t, config.block),
-                     "crop the sequence, or build the model with a longer block"};
-  });
-  Tensor x = token_embedding(tokens);
-  if (position_embedding) x = x + (*position_embedding)(arange(past, past + t).to(x.device()));
+  return head(body(token_embedding(tokens), context));
+}
+
+Tensor GPT::body(Tensor x, GPTContext const& context) const {
+  x = input_positions.embed(std::move(x), context.cache ? context.cache->length() : 0);
   if (training()) x = dropout(x, config.dropout);
-  bool const checkpoint = config.checkpoint && !context.cache && !context.weights;
+  bool const checkpoint = config.checkpoint && !context.cache;
+  Tensor first_values;
   for (size_t i = 0; i < blocks.size(); ++i) {
     Block const& block = *blocks[i];
+    AttentionContext const own{.state = context.cache ? context.cache->layers.at(i).get() : nullptr,
+                               .lengths = context.lengths,
+                               .first_values = checkpoint ? nullptr : &first_values};
     if (checkpoint)
-      x = recompute([&block](Tensor const& given) { return block(given); }, x);
+      x = recompute([&block, own](Tensor const& given) { return block(given, own); }, x);
     else
-      x = block(x, AttentionContext{context.cache ? &context.cache->at(i) : nullptr, context.weights});
+      x = block(x, own);
   }
-  return head(norm(x));
+  return norm(x);
 }
 
 void GPT::visit(Visitor& visitor) {
   visitor.child("token_embedding", token_embedding);
-  if (position_embedding) visitor.child("position_embedding", *position_embedding);
+  input_positions.visit(visitor);
   for (size_t i = 0; i < blocks.size(); ++i) visitor.child(fmt::format("blocks.{}", i), *blocks[i]);
   visitor.child("norm", norm);
   visitor.child("head", head);
 }
 
-GPTCache GPT::make_cache(int64_t positions) const { return GPTCache(blocks.size(), KeyValueCache(positions)); }
+GPTCache GPT::make_cache(int64_t positions) const {
+  GPTCache cache;
+  for (auto const& block : blocks) cache.layers.push_back(block->attn->make_state(positions));
+  return cache;
+}
+
+int64_t GPTCache::bytes() const {
+  int64_t sum = 0;
+  for (auto const& layer : layers) sum += layer->bytes();
+  return sum;
+}
 
 namespace {
 
@@ -185,9 +218,10 @@ std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prom
   GPTCache cache;
   for (int64_t n = 0; n < count; ++n) {
     std::vector<int64_t> fresh{tokens.back()};
-    if (cache.empty() || cache[0].length >= block) {
+    if (cache.layers.empty() || cache.length() >= block) {
       // The window moved: half of it is read again, so that a full one is not recomputed for every token.
-      int64_t const keep = std::min(int64_t(tokens.size()), cache.empty() ? block : std::max(block / 2, int64_t{1}));
+      int64_t const keep =
+          std::min(int64_t(tokens.size()), cache.layers.empty() ? block : std::max(block / 2, int64_t{1}));
       fresh.assign(tokens.end() - keep, tokens.end());
       cache = model.make_cache(block);
     }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <heed/engine/random.h>
-#include <heed/nn/attention/multi_head.h>
+#include <heed/nn/attention/part.h>
 #include <heed/nn/config.h>
 #include <heed/nn/embedding.h>
 #include <heed/nn/mlp.h>
@@ -16,12 +16,12 @@ namespace heed::nn {
 /// x + attn(norm1(x)), then x + mlp(norm2(x)) (pre-norm: Xiong et al., 2020)
 class Block : public Layer<Block> {
  public:
-  Block(MultiHeadAttentionConfig const& attention, MLPConfig const& mlp, bool norm_bias);
+  Block(std::unique_ptr<Attention> attention, MLPConfig const& mlp, bool norm_bias);
   Tensor forward(Tensor const& x, AttentionContext const& context = {}) const;
   void visit(Visitor& visitor) override;
 
   LayerNorm norm1;
-  MultiHeadAttention attn;
+  std::unique_ptr<Attention> attn;
   LayerNorm norm2;
   MLP mlp;
 };
@@ -37,35 +37,43 @@ struct GPTConfig {
   std::string activation = "gelu";
   bool bias = false;
   bool tied = true;
-  bool rope = false;
+  bool causal = true;
+  std::string attention = "multi-head";  // nn/attention/catalogue.h
+  std::string position = "learned";      // nn/position/catalogue.h; where attention names none
   double dropout = 0;
   bool checkpoint = false;
 
   void visit(ConfigVisitor& v);
 };
 
-/// What generation carries from token to token: one cache a layer.
-using GPTCache = std::vector<KeyValueCache>;
-
-struct GPTContext {
-  GPTCache* cache = nullptr;               // tokens continue the positions in it
-  std::vector<Tensor>* weights = nullptr;  // gets the attention weights [B, H, T, S] of every layer
+/// What generation carries from token to token: one state a layer.
+struct GPTCache {
+  std::vector<std::unique_ptr<AttentionState>> layers;
+  int64_t length() const { return layers.empty() ? 0 : layers[0]->length; }
+  int64_t bytes() const;
 };
 
-/// Token (and learned position) embedding, pre-norm blocks, a final norm, and a head: tokens [B, T] i64 → logits
-/// [B, T, vocabulary] (Radford et al., 2019). Weights start as N(0, 0.02²), the last ones of each residual branch
-/// divided by √(2·layers).
+struct GPTContext {
+  GPTCache* cache = nullptr;  // tokens continue the positions in it
+  Tensor lengths = {};        // i64 [B]: only so many tokens of each sequence are there
+};
+
+/// Token embedding (with positions, of kinds that act there), pre-norm blocks, a final norm, and a head: tokens [B, T]
+/// i64 → logits [B, T, vocabulary] (Radford et al., 2019). Weights start as N(0, 0.02²), the last ones of each residual
+/// branch divided by √(2·layers).
 class GPT : public Layer<GPT> {
  public:
   explicit GPT(GPTConfig const& config);
   Tensor forward(Tensor const& tokens, GPTContext const& context = {}) const;
+  /// All but the token embedding and the head: x [B, T, dim] → [B, T, dim].
+  Tensor body(Tensor x, GPTContext const& context = {}) const;
   void visit(Visitor& visitor) override;
   /// Empty caches for `positions` positions (at most block, where positions are learned).
   GPTCache make_cache(int64_t positions) const;
 
   GPTConfig config;
   Embedding token_embedding;
-  std::unique_ptr<Embedding> position_embedding;  // none with rotary positions
+  Parts input_positions;
   std::vector<std::unique_ptr<Block>> blocks;
   LayerNorm norm;
   Linear head;

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/tape.h>
 #include <heed/optim/checkpoint.h>
 
 #include <bit>
@@ -10,7 +11,7 @@ namespace heed::optim {
 namespace {
 
 constexpr std::string_view format_key = "format", format_value = "heed checkpoint 1", alias_prefix = "alias.",
-                           optimizer_prefix = "optimizer.";
+                           optimizer_prefix = "optimizer.", regularizer_prefix = "regularizer.";
 
 uint64_t parse(std::string_view key, std::string_view text) {
   uint64_t value = 0;
@@ -54,7 +55,7 @@ void Checkpoint::put_model(nn::Module& model) {
 void Checkpoint::get_model(nn::Module& model) const {
   std::vector<nn::NamedTensor> state;
   for (auto const& [name, tensor] : content_.tensors)
-    if (!name.starts_with(optimizer_prefix)) state.push_back({name, tensor});
+    if (!name.starts_with(optimizer_prefix) && !name.starts_with(regularizer_prefix)) state.push_back({name, tensor});
   for (auto const& [key, original] : content_.metadata)
     if (key.starts_with(alias_prefix)) {
       Tensor const* const tensor = content_.find(original);
@@ -87,6 +88,24 @@ TrainingState Checkpoint::get_training(Optimizer& optimizer) const {
     if (name.starts_with(optimizer_prefix)) moments.push_back({name.substr(optimizer_prefix.size()), tensor});
   optimizer.load_state(moments, steps);
   return state;
+}
+
+void Checkpoint::put_regularizer(nn::Regularizer& regularizer) {
+  for (auto const& [name, tensor] : regularizer.state())
+    content_.tensors.emplace_back(fmt::format("{}{}", regularizer_prefix, name), tensor.detach());
+}
+
+void Checkpoint::get_regularizer(nn::Regularizer& regularizer) const {
+  NoGrad const off;
+  auto state = regularizer.state();
+  for (auto const& [name, tensor] : state) {
+    Tensor const* const saved = content_.find(fmt::format("{}{}", regularizer_prefix, name));
+    check(saved && saved->shape() == tensor.shape() && saved->dtype() == tensor.dtype(), "Checkpoint", [&] {
+      return Complaint{fmt::format("'{}' holds no state '{}' of the regularisers that fits", path_, name),
+                       "resume with the regularisers that the run began with"};
+    });
+  }
+  for (auto& [name, tensor] : state) tensor.copy_(*content_.find(fmt::format("{}{}", regularizer_prefix, name)));
 }
 
 void Checkpoint::put_generator(std::string_view name, Generator const& generator) {

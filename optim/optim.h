@@ -6,4 +6,6 @@
 #include <heed/optim/data.h>
 #include <heed/optim/schedule.h>
 #include <heed/optim/sgd.h>
+#include <heed/optim/statistics.h>
+#include <heed/optim/tasks.h>
 #include <heed/optim/trainer.h>

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/io/file.h>
+#include <heed/engine/ops.h>
 #include <heed/optim/trainer.h>
 
 #include <chrono>
@@ -28,12 +29,18 @@ Trainer::Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& 
 
 void Trainer::run(TrainingState& state) {
   auto const start = std::chrono::steady_clock::now();
+  nn::Regularizer none;
+  nn::Regularizer& regularizer = regularizer_ ? *regularizer_ : none;
+  std::vector<nn::NamedTensor> parameters;
+  for (ParameterGroup const& group : optimizer_.groups())
+    parameters.insert(parameters.end(), group.parameters.begin(), group.parameters.end());
   nn::train(model_);
   bool going = true;
   while (going && state.step < options_.steps) {
     optimizer_.set_learning_rate(options_.schedule.at(state.step));
     optimizer_.zero_grad();
-    Tensor const loss = next_loss_();
+    Tensor loss = next_loss_();
+    if (Tensor const penalty = regularizer.penalty(model_); penalty.defined()) loss = loss + penalty;
     StepReport report{.step = state.step + 1,
                       .steps = options_.steps,
                       .loss = loss.item(),
@@ -47,14 +54,18 @@ void Trainer::run(TrainingState& state) {
                        "lower the learning rate, lengthen the warm-up, or clip gradients"};
     });
     loss.backward();
+    regularizer.gradients(parameters);
     report.gradient_norm = gradient_norm(optimizer_.groups());
     optimizer_.step(clip_scale(report.gradient_norm, options_.clip));
     state.step = report.step;
+    regularizer.stepped(model_, state.step);
 
     bool const due = options_.evaluate_every > 0 && report.step % options_.evaluate_every == 0;
     if (evaluate_ && (due || report.step == options_.steps)) {
       nn::eval(model_);
+      regularizer.evaluating(model_, true);
       report.validation = evaluate_();
+      regularizer.evaluating(model_, false);
       nn::train(model_);
       report.evaluated = true;
       bool const better = report.validation < state.best_validation;

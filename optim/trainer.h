@@ -1,6 +1,7 @@
 // The training loop: schedule, clipping, evaluation, early stopping, callbacks, a log.
 #pragma once
 
+#include <heed/nn/regularize/regularizer.h>
 #include <heed/optim/optimizer.h>
 #include <heed/optim/schedule.h>
 
@@ -46,6 +47,9 @@ class Trainer {
   Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& options, NextLoss next_loss,
           Evaluate evaluate = {});
   void on_step(Callback callback) { callbacks_.push_back(std::move(callback)); }
+  /// Calls all of `regularizer`, which outlives the run, but begin(), which belongs before the optimiser is made, and
+  /// batch() and loss(), which `next_loss` calls.
+  void regularize(nn::Regularizer& regularizer) { regularizer_ = &regularizer; }
   /// Trains from `state.step` to options.steps, or until patience or a callback ends it. An Error where the loss is not
   /// finite.
   void run(TrainingState& state);
@@ -57,6 +61,7 @@ class Trainer {
   NextLoss next_loss_;
   Evaluate evaluate_;
   std::vector<Callback> callbacks_;
+  nn::Regularizer* regularizer_ = nullptr;
 };
 
 /// A callback that appends one line a step to `path`: JSON where the name ends in .jsonl, else CSV with a header.

@@ -7,6 +7,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
+#include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/multi_head.h>
 #include <heed/nn/position/rope.h>
 #include <heed/tests/support/gradcheck.h>
@@ -227,13 +228,13 @@ TEST_CASE("7. rotary angles stay exact at far positions, and go on behind a cach
       CHECK(to[size_t(t * 8 + i + 4)] == doctest::Approx(b * std::cos(angle) + a * std::sin(angle)).epsilon(1e-5));
     }
   NoGrad const off;
-  nn::MultiHeadAttention layer({.dim = 16, .heads = 2, .rope = true});
+  auto const layer = nn::make_attention("multi-head+rope", {.dim = 16, .heads = 2});
   Tensor const sequence = numbers({2, 11, 16}, 4, Dtype::f32);
-  Tensor const whole = layer(sequence);
-  nn::KeyValueCache cache(11);
-  Tensor const first = layer(sequence.slice(1, 0, 4), nn::AttentionContext{.cache = &cache});
-  Tensor const then = layer(sequence.slice(1, 4, 10), nn::AttentionContext{.cache = &cache});
-  Tensor const last = layer(sequence.slice(1, 10, 11), nn::AttentionContext{.cache = &cache});
+  Tensor const whole = (*layer)(sequence);
+  auto const cache = layer->make_state(11);
+  Tensor const first = (*layer)(sequence.slice(1, 0, 4), nn::AttentionContext{.state = cache.get()});
+  Tensor const then = (*layer)(sequence.slice(1, 4, 10), nn::AttentionContext{.state = cache.get()});
+  Tensor const last = (*layer)(sequence.slice(1, 10, 11), nn::AttentionContext{.state = cache.get()});
   CHECK(differs(cat({first, then, last}, 1), whole, 1e-5) == "");
 }
 

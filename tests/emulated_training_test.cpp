@@ -56,8 +56,13 @@ TEST_CASE("a GPT continues positions in a cache on an emulated accelerator as on
   for (int64_t kv_heads : {1, 2})
     for (bool const rope : {false, true}) {
       seed(3);
-      nn::GPT model(
-          {.vocabulary = 11, .layers = 2, .heads = 2, .kv_heads = kv_heads, .dim = 16, .block = 12, .rope = rope});
+      nn::GPT model({.vocabulary = 11,
+                     .layers = 2,
+                     .heads = 2,
+                     .kv_heads = kv_heads,
+                     .dim = 16,
+                     .block = 12,
+                     .position = rope ? "rope" : "learned"});
       Generator generator(5);
       Tensor const tokens = randint(0, 11, {2, 12}, generator);
       Tensor const want = model(tokens);

@@ -155,7 +155,7 @@ TEST_CASE("golden: two-layer GPT, untied, biases, grouped keys, RoPE, tanh-GELU"
                            .activation = "gelu_tanh",
                            .bias = true,
                            .tied = false,
-                           .rope = true});
+                           .position = "rope"});
 }
 
 TEST_CASE("golden: linear") {

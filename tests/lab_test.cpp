@@ -11,6 +11,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 #include <string>
 
 using heed::read_file;
@@ -135,6 +138,10 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
                        {"lab train --resume --out nowhere", "nowhere"},
                        {"lab train --resume --out run --heads 4", "heads (4, the checkpoint has 2)"},
                        {"lab train --resume --out run --text short.txt", "not the text"},
+                       {"lab train --preset tiny --text text.txt --out new --regularize dropuot", "dropuot"},
+                       {"lab list", "kind"},
+                       {"lab list taks", "list one of"},
+                       {"lab list task mqra", "mqar"},
                        {"lab inspect text.txt", "text.txt"},
                        {"lab inspect cut.safetensors", "cut.safetensors"},
                        {"lab inspect run --windows 0", "--windows"},
@@ -158,6 +165,37 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
   if (heed::all_isas().size() > 1 && !heed::has_isa(heed::all_isas().back()))
     CHECK(shell(folder, "HEED_ISA=" + std::string(heed::name(heed::all_isas().back())) + " lab inspect run").status ==
           2);
+}
+
+TEST_CASE("list: every catalogue as a table and as JSON, one row with its settings") {
+  Folder const folder;
+  Outcome const table = shell(folder, "lab list task && lab list task mqar");
+  CHECK_MESSAGE(table.status == 0, table.err);
+  for (char const* text : {"selective-copy", "Hochreiter", "pairs=8"}) {
+    CAPTURE(text);
+    CHECK(table.out.find(text) != std::string::npos);
+  }
+  Outcome const kinds = shell(folder, "lab list nothing");
+  CHECK(kinds.status == 2);
+  std::string list = kinds.err.substr(kinds.err.find("one of ") + 7);
+  list.resize(list.find('.'));
+  std::replace(list.begin(), list.end(), ',', ' ');
+  std::istringstream names(list);
+  int count = 0;
+  for (std::string kind; names >> kind; ++count) {
+    CAPTURE(kind);
+    Outcome const json = shell(folder, "lab list --json " + kind);
+    REQUIRE(json.status == 0);
+    std::set<std::string> seen;
+    for (auto const& row : nlohmann::json::parse(json.out)) {
+      CHECK(seen.insert(row.at("name")).second);
+      for (char const* key : {"family", "source", "summary"}) CHECK(!row.at(key).get<std::string>().empty());
+      std::string const rank = row.at("rank");
+      CHECK((rank == "must" || rank == "should" || rank == "could"));
+      for (auto const& option : row.at("options")) CHECK(option.contains("default"));
+    }
+  }
+  CHECK(count >= 2);
 }
 
 TEST_CASE("--profile: a trace and a table, and the same bits as without") {

@@ -3,6 +3,7 @@
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
 #include <heed/nn/nn.h>
+#include <heed/nn/regularize/regularizers.h>
 #include <heed/optim/optim.h>
 #include <heed/tests/support/op_case.h>
 #include <heed/tests/support/skip.h>
@@ -286,6 +287,98 @@ TEST_CASE("trainer: clipping, patience, callbacks and losses that are not finite
   CHECK(contains(error_of([&] { run({.steps = 1, .clip = -1}, {}, {}); }), "clip"));
 }
 
+namespace {
+
+/// Notes what it is called for, pulls a parameter to zero, doubles gradients, and keeps a count.
+struct Noting final : nn::Regularizer {
+  Noting(std::string mark, std::vector<std::string>& calls) : mark(std::move(mark)), calls(calls) {}
+  void begin(nn::Module&) override { note("begin"); }
+  void batch(Tensor&, Tensor&, Generator&) override { note("batch"); }
+  Tensor loss(Tensor const& loss, Tensor const&, Tensor const&) override {
+    note("loss");
+    return 2 * loss;
+  }
+  Tensor penalty(nn::Module& model) override {
+    note("penalty");
+    return 0.5 * sum(square(nn::parameters(model)[0]));
+  }
+  void gradients(std::vector<nn::NamedTensor> const& parameters) override {
+    note("gradients " + parameters[0].name);
+    parameters[0].tensor.grad().mul_(full({}, 2));
+  }
+  void stepped(nn::Module&, int64_t step) override {
+    note("stepped " + std::to_string(step));
+    count.add_(ones({}));
+  }
+  void evaluating(nn::Module&, bool on) override { note(on ? "on" : "off"); }
+  std::vector<nn::NamedTensor> state() override { return {{"count", count}}; }
+
+  void note(std::string const& call) { calls.push_back(call + mark); }
+  std::string mark;
+  std::vector<std::string>& calls;
+  Tensor count = zeros({});
+};
+
+}  // namespace
+
+TEST_CASE("trainer: regularisers are called in their order, their penalties add up, and checkpoints hold their state") {
+  std::vector<std::string> calls;
+  auto const both = [&] {
+    std::vector<std::unique_ptr<nn::Regularizer>> parts;
+    parts.push_back(std::make_unique<Noting>("1", calls));
+    parts.push_back(std::make_unique<Noting>("2", calls));
+    return nn::Regularizers(std::move(parts));
+  };
+  nn::Linear model(1, 1, false);
+  model.weight.detach().fill_(3.);
+  nn::Regularizers regularizers = both();
+  regularizers.begin(model);
+  SGD sgd(all_parameters(model), {.learning_rate = 0.1});
+  Generator generator(1);
+  Tensor inputs = ones({1, 1}), targets = zeros({1, 1});
+  Trainer trainer(
+      model, sgd, {.steps = 1, .schedule = {0.1, 0.1, 0, 1}, .clip = 0, .evaluate_every = 1},
+      [&] {
+        regularizers.batch(inputs, targets, generator);
+        Tensor const y = model(inputs);
+        return regularizers.loss(sum(y), y, targets);
+      },
+      [&] { return 1.; });
+  trainer.regularize(regularizers);
+  TrainingState state;
+  double loss = 0;
+  trainer.on_step([&](StepReport const& report) {
+    loss = report.loss;
+    return true;
+  });
+  trainer.run(state);
+  CHECK(calls == std::vector<std::string>{"begin1", "begin2", "batch1", "batch2", "loss1", "loss2", "penalty1",
+                                          "penalty2", "gradients weight1", "gradients weight2", "stepped 11",
+                                          "stepped 12", "on1", "on2", "off1", "off2"});
+  CHECK(loss == doctest::Approx(4 * 3 + 2 * 4.5));
+  // d/dw (4w + w²) = 4 + 2w = 10, doubled twice.
+  CHECK(at(model.weight.detach().flatten()) == doctest::Approx(3 - 0.1 * 40));
+
+  auto const names = regularizers.state();
+  CHECK(names[0].name == "0.count");
+  CHECK(names[1].name == "1.count");
+  Folder const folder;
+  Checkpoint checkpoint;
+  checkpoint.put_model(model);
+  checkpoint.put_regularizer(regularizers);
+  checkpoint.save(folder("run.safetensors"));
+  nn::Regularizers fresh = both();
+  Checkpoint const loaded = Checkpoint::load(folder("run.safetensors"));
+  loaded.get_model(model);
+  loaded.get_regularizer(fresh);
+  CHECK(fresh.state()[1].tensor.item() == 1);
+  std::vector<std::unique_ptr<nn::Regularizer>> three;
+  for (int i = 0; i < 3; ++i) three.push_back(std::make_unique<Noting>("", calls));
+  nn::Regularizers more(std::move(three));
+  CHECK(contains(error_of([&] { loaded.get_regularizer(more); }), "2.count"));
+  CHECK(more.state()[0].tensor.item() == 0);
+}
+
 TEST_CASE("log: CSV and JSON lines, cut back to where a run resumes") {
   Folder const folder;
   StepReport report{.step = 1,
@@ -468,7 +561,7 @@ TEST_CASE("checkpoint: files that do not fit are errors and change nothing") {
                              }(),
                              [] {
                                auto c = Run::config();
-                               c.rope = true;
+                               c.position = "rope";
                                return c;
                              }()}) {
     nn::GPT other(config);

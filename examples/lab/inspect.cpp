@@ -91,8 +91,7 @@ void run(InspectCommand const& c) {
 
   NoGrad const off;
   optim::Batch const batch = data.validation_batches(c.windows).front();
-  std::vector<Tensor> weights;
-  (*t.model)(batch.inputs, nn::GPTContext{.weights = &weights});
+  auto const weights = nn::attention_maps([&] { (*t.model)(batch.inputs); });
   std::vector<LayerHeads> layers;
   for (Tensor const& w : weights) layers.push_back({nn::measure_over_dependence(w), w.select(0, 0)});
 

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
     lab::add_train(app, argc, argv);
     lab::add_generate(app);
     lab::add_inspect(app);
+    lab::add_list(app);
     add_devices(app);
     try {
       app.parse(argc, argv);

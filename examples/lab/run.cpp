@@ -69,6 +69,14 @@ Tensor batch_loss(nn::GPT const& model, optim::Batch const& batch) {
   return cross_entropy(model(batch.inputs.to(device)), batch.targets.to(device));
 }
 
+Tensor training_loss(nn::GPT const& model, optim::Batch batch, nn::Regularizer& regularizer, Generator& generator) {
+  Device const device = model.token_embedding.weight.device();
+  batch = {batch.inputs.to(device), batch.targets.to(device)};
+  regularizer.batch(batch.inputs, batch.targets, generator);
+  Tensor const logits = model(batch.inputs);
+  return regularizer.loss(cross_entropy(logits, batch.targets), logits, batch.targets);
+}
+
 double validation_loss(nn::GPT const& model, optim::TokenDataset const& data) {
   NoGrad const off;
   double sum = 0;

@@ -1,6 +1,7 @@
 // A run's directory: checkpoint, configuration, log; and what the commands share around it.
 #pragma once
 
+#include <heed/nn/regularize/regularizers.h>
 #include <heed/nn/transformer.h>
 #include <heed/optim/optim.h>
 
@@ -48,10 +49,14 @@ double validation_loss(heed::nn::GPT const& model, heed::optim::TokenDataset con
 
 /// The loss of one batch: mean cross-entropy of the next token, nats.
 heed::Tensor batch_loss(heed::nn::GPT const& model, heed::optim::Batch const& batch);
+/// The same in training, with what regularisers make of the batch and of the loss.
+heed::Tensor training_loss(heed::nn::GPT const& model, heed::optim::Batch batch, heed::nn::Regularizer& regularizer,
+                           heed::Generator& generator);
 
 // The commands: each adds itself to `app` and runs when it was chosen.
 void add_train(CLI::App& app, int argc, char const* const* argv);
 void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_list(CLI::App& app);
 
 }  // namespace lab

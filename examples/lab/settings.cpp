@@ -18,6 +18,10 @@ void TrainingSettings::visit(heed::nn::ConfigVisitor& v) {
   v.field("beta1", beta1, "decay of AdamW's mean of gradients, 0 to below 1");
   v.field("beta2", beta2, "decay of AdamW's mean of squared gradients, 0 to below 1");
   v.field("clip", clip, "largest norm of the gradient; 0: off");
+  v.field(
+      "regularize", regularize,
+      "regularisers and their settings, as dropout:p=0.1+entropy (heed-lab list regularizer shows them); none where "
+      "it is empty");
   v.field("evaluate_every", evaluate_every,
           "steps between evaluations of the whole validation part; 0: only at the end");
   v.field("patience", patience, "evaluations without improvement before stopping; 0: never stop early");

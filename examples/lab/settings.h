@@ -22,6 +22,7 @@ struct TrainingSettings {
   double beta1 = 0.9;
   double beta2 = 0.99;
   double clip = 1;
+  std::string regularize = "";
   int64_t evaluate_every = 250;
   int64_t patience = 0;
   double validation_share = 0.1;

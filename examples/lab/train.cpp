@@ -4,6 +4,7 @@
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
 #include <heed/engine/parallel.h>
+#include <heed/nn/regularize/catalogue.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -39,6 +40,7 @@ struct Session {
   optim::CharacterVocabulary vocabulary;
   std::unique_ptr<optim::TokenDataset> data;
   std::unique_ptr<nn::GPT> model;
+  std::unique_ptr<nn::Regularizers> regularizers;
   std::unique_ptr<optim::AdamW> optimizer;
   optim::TrainingState state;
   Generator batches;  // where it stands is the data position
@@ -55,9 +57,11 @@ std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
                                                s.settings.training.validation_share);
 }
 
-/// The model where it is trained, and after that the optimiser, whose moments lie beside the weights.
+/// The model where it is trained, and after that what keeps tensors beside the weights.
 void place(Session& s, TrainCommand const& command) {
   nn::to(*s.model, parse_device(command.device));
+  s.regularizers = std::make_unique<nn::Regularizers>(nn::make_regularizers(s.settings.training.regularize));
+  s.regularizers->begin(*s.model);
   s.optimizer = make_optimizer(*s.model, s.settings.training);
 }
 
@@ -114,6 +118,7 @@ Session resume(TrainCommand const& command, CLI::App const& app) {
   s.model = std::move(t.model);
   place(s, command);
   s.state = t.checkpoint.get_training(*s.optimizer);
+  t.checkpoint.get_regularizer(*s.regularizers);
   s.batches = t.checkpoint.get_generator("batches");
   default_generator() = t.checkpoint.get_generator("default");
   return s;
@@ -124,6 +129,7 @@ void save(Session const& s, RunFiles const& files) {
   describe(checkpoint, s.settings, s.vocabulary, s.text);
   checkpoint.put_model(*s.model);
   checkpoint.put_training(*s.optimizer, s.state);
+  checkpoint.put_regularizer(*s.regularizers);
   checkpoint.put_generator("batches", s.batches);
   checkpoint.put_generator("default", default_generator());
   checkpoint.save(files.checkpoint());
@@ -215,8 +221,9 @@ void run(TrainCommand const& command, CLI::App const& app) {
        .clip = t.clip,
        .evaluate_every = t.evaluate_every,
        .patience = t.patience},
-      [&] { return batch_loss(*s.model, s.data->random_batch(t.batch, s.batches)); },
+      [&] { return training_loss(*s.model, s.data->random_batch(t.batch, s.batches), *s.regularizers, s.batches); },
       [&] { return validation_loss(*s.model, *s.data); });
+  trainer.regularize(*s.regularizers);
   Progress progress(t.batch * s.settings.model.block, s.state.step);
   double validation = 0;
   trainer.on_step(optim::log_to(files.log(), s.state.step));

@@ -1,4 +1,5 @@
 #include <heed/engine/scope.h>
+#include <heed/engine/tape.h>
 #include <heed/nn/attention/core.h>
 
 #include <memory>
@@ -46,6 +47,24 @@ Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions c
   for (AttendHook const& hook : list)
     if (hook.after) hook.after(call);
   return call.result;
+}
+
+std::vector<Tensor> attention_maps(std::function<void()> const& forward) {
+  std::vector<Tensor> maps;
+  HookHandle watch = on_attend([&](AttentionCall& call) {
+    NoGrad const off;
+    AttendOptions options = call.options;
+    options.dropout = 0;
+    maps.push_back(attention_weights(call.q, call.k, options));
+  });
+  try {
+    forward();
+  } catch (...) {
+    watch.remove();
+    throw;
+  }
+  watch.remove();
+  return maps;
 }
 
 Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <string_view>
+#include <vector>
 
 namespace heed::nn {
 
@@ -26,6 +27,8 @@ HookHandle on_attend(std::function<void(AttentionCall&)> before, std::function<v
 
 /// attend(), with its hooks.
 Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
+/// The weights [B, H, T, S] of every attend() by a layer while `forward` runs, in order: materialised, for looking.
+std::vector<Tensor> attention_maps(std::function<void()> const& forward);
 /// scan(); one step's T = 1 takes its loop.
 Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {});
 

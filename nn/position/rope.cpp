@@ -29,4 +29,19 @@ Tensor rope(Tensor const& x, int64_t offset, double base) {
   return cat({a * c - b * s, b * c + a * s}, 3);
 }
 
+Rope::Rope(AttentionConfig const& given, Config const& own) : Part(given), base_(own.base) {
+  check(given.head_dim() % 2 == 0, "rope", [&] {
+    return Complaint{fmt::format("rotary positions need an even head width, got {}", given.head_dim()),
+                     "choose a width that is a multiple of twice the heads"};
+  });
+  check(own.base > 1, "rope", [&] {
+    return Complaint{fmt::format("expected a base above 1, got {}", own.base), "use 10000"};
+  });
+}
+
+void Rope::project(HeadOperands& o) const {
+  o.q = rope(o.q, o.past, base_);
+  o.k = rope(o.k, o.past, base_);
+}
+
 }  // namespace heed::nn

@@ -1,0 +1,214 @@
+#include <heed/engine/error.h>
+#include <heed/nn/attention/catalogue.h>
+#include <heed/nn/attention/channel.h>
+#include <heed/nn/attention/convolution.h>
+#include <heed/nn/attention/cross.h>
+#include <heed/nn/attention/gated.h>
+#include <heed/nn/attention/gated_cross.h>
+#include <heed/nn/attention/hybrid.h>
+#include <heed/nn/attention/multi_head.h>
+#include <heed/nn/attention/pooling.h>
+#include <heed/nn/attention/sliding.h>
+#include <heed/nn/attention/two_streams.h>
+#include <heed/nn/position/catalogue.h>
+
+#include <algorithm>
+
+namespace heed::nn {
+namespace {
+
+std::unique_ptr<Attention> multi_head(AttentionConfig const& config, Spec const& spec) {
+  expect_no_options(spec);
+  return std::make_unique<MultiHeadAttention>(config);
+}
+std::unique_ptr<Attention> multi_query(AttentionConfig const& config, Spec const& spec) {
+  AttentionConfig one = config;
+  one.kv_heads = 1;
+  return multi_head(one, spec);
+}
+
+}  // namespace
+
+std::vector<AttentionRow> const& attentions() {
+  using enum Rank;
+  static std::vector<AttentionRow> const rows{
+      // ---- heads and the path of values
+      {{"multi-head", "heads", must, "Vaswani et al., 2017", "concat_h(softmax(q·kᵀ/√D)·v)·W_out"}, {}, multi_head},
+      {{"mqa", "heads", must, "Shazeer, 2019", "multi-head with one head of keys and values"},
+       {},
+       multi_query,
+       {"mqa:heads=1", "multi-head:heads=1"}},
+      {{"gated", "heads", must, "Qiu et al., 2025", "out ⊙ σ(x·W_g + b)"},
+       plain_part_of<GatedOutput>,
+       {},
+       {"gated", "multi-head", 1e-12, "gate.weight=0, gate.bias=100"}},
+      // ---- row normalisers and scores
+      // ---- masks: local, blockwise, hierarchical
+      {{"sliding", "blockwise", must, "Beltagy et al., 2020", "keys at most `window` away",
+        options_of<SlidingWindow::Config>},
+       part_of<SlidingWindow>,
+       {},
+       {"sliding:window=1000", "multi-head"},
+       "sliding:window=3"},
+      // ---- selected by content
+      // ---- linear and recurrent
+      // ---- low rank, memory
+      // ---- pooling, channels, convolution
+      {{"structured", "pooling", must, "Lin et al., 2017", "softmax_T(W₂·tanh(W₁·xᵀ))·x: `rows` weighted means",
+        options_of<StructuredPooling::Config>},
+       {},
+       layer_of<StructuredPooling>},
+      {{"pma", "pooling", must, "Lee et al., 2019", "multi-head attention of learned seeds over the sequence",
+        options_of<SeedPooling::Config>},
+       {},
+       layer_of<SeedPooling>},
+      {{"gated-mil", "pooling", should, "Ilse et al., 2018", "softmax_T(w·(tanh(V·x) ⊙ σ(U·x)))·x"},
+       {},
+       plain_layer_of<GatedPooling>},
+      {{"se", "channels", should, "Hu et al., 2018", "x ⊙ σ(W₂·relu(W₁·mean_T x))", options_of<SqueezeExcite::Config>},
+       {},
+       layer_of<SqueezeExcite>},
+      {{"eca", "channels", should, "Wang et al., 2020", "x ⊙ σ(conv(mean_T x)) over neighbouring channels",
+        options_of<EfficientChannelAttention::Config>},
+       {},
+       layer_of<EfficientChannelAttention>},
+      {{"xca", "channels", should, "El-Nouby et al., 2021", "softmax(τ·q̂ᵀk̂) [D, D] of features over features"},
+       {},
+       plain_layer_of<CrossCovariance>},
+      {{"fnet", "convolution", should, "Lee-Thorp et al., 2022", "Re F_T(F_dim(x))"},
+       {},
+       plain_layer_of<FourierMixing>},
+      {{"pool", "convolution", should, "Yu et al., 2022", "mean of `kernel` neighbours minus x",
+        options_of<MeanPooling::Config>},
+       {},
+       layer_of<MeanPooling>},
+      {{"lightweight", "convolution", should, "Wu et al., 2019",
+        "causal convolution, softmax over its taps, one a head", options_of<LightweightConvolution::Config>},
+       {},
+       layer_of<LightweightConvolution>},
+      {{"long-conv", "convolution", should, "Poli et al., 2023", "gate ⊙ (decaying waves ∗ v), as long as the sequence",
+        options_of<LongConvolution::Config>},
+       {},
+       layer_of<LongConvolution>},
+      // ---- cross-modal and hybrid
+      {{"cross", "cross-modal", must, "Vaswani et al., 2017", "keys and values from a memory"},
+       plain_part_of<CrossAttention>,
+       {},
+       {"cross", "multi-head"}},
+      {{"gated-cross", "cross-modal", must, "Alayrac et al., 2022", "tanh(α)·attention, α = 0 at the start"},
+       plain_part_of<GatedCrossAttention>,
+       {},
+       {"gated-cross", "multi-head", 1e-12, "alpha=100"}},
+      {{"co-attention", "cross-modal", must, "Lu et al., 2019", "x looks at the memory and the memory at x",
+        options_of<CoAttention::Config>},
+       {},
+       layer_of<CoAttention>},
+      {{"joint", "cross-modal", must, "Esser et al., 2024", "one attention over both, projections of their own"},
+       {},
+       plain_layer_of<JointAttention>},
+      {{"bottleneck", "cross-modal", should, "Nagrani et al., 2021", "the memory is seen through a few latents",
+        options_of<BottleneckFusion::Config>},
+       {},
+       layer_of<BottleneckFusion>},
+      {{"hybrid", "hybrid", should, "Dong et al., 2024", "α ⊙ first(x) + β ⊙ second(x)", options_of<Hybrid::Config>},
+       {},
+       layer_of<Hybrid>,
+       {},
+       "hybrid:second=sliding"},
+  };
+  return rows;
+}
+
+namespace {
+
+PositionRow const* position_named(std::string_view name) {
+  for (PositionRow const& row : positions())
+    if (row.name == name) return &row;
+  return nullptr;
+}
+
+}  // namespace
+
+AttentionText with_position(std::string_view text, std::string_view position) {
+  std::vector<Spec> specs = parse_specs(text);
+  if (std::none_of(specs.begin(), specs.end(), [](Spec const& spec) { return position_named(spec.name); })) {
+    Spec const spec = parse_spec(position);
+    find_row("position", positions(), spec.name);
+    specs.push_back(spec);
+  }
+  AttentionText split;
+  for (Spec const& spec : specs) {
+    PositionRow const* const row = position_named(spec.name);
+    if (row && row->family == "input")
+      split.input.push_back(spec);
+    else
+      split.layer += (split.layer.empty() ? "" : "+") + to_string(spec);
+  }
+  if (split.layer.empty()) split.layer = "multi-head";
+  return split;
+}
+
+std::unique_ptr<Part> make_part(Spec const& spec, AttentionConfig const& config) {
+  if (PositionRow const* const position = position_named(spec.name)) return position->make(config, spec);
+  AttentionRow const& row = find_row("attention", attentions(), spec.name);
+  check(row.part, "attention", [&] {
+    return Complaint{"'" + spec.name + "' is a layer of its own, not a part of another",
+                     "name it first, and parts behind it"};
+  });
+  return row.part(config, spec);
+}
+
+std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig const& given) {
+  std::vector<Spec> specs = parse_specs(text);
+  AttentionConfig config = given;
+  // heads and kv_heads belong to every kind.
+  Spec shared{specs[0].name};
+  std::erase_if(specs[0].options, [&](auto const& option) {
+    bool const is = option.first == "heads" || option.first == "kv_heads";
+    if (is) shared.options.push_back(option);
+    return is;
+  });
+  read_options(shared, [&](ConfigVisitor& v) {
+    v.field("heads", config.heads, "attention heads; must divide the width");
+    v.field("kv_heads", config.kv_heads, "heads of keys and values; 0: as many as heads");
+  });
+  config = checked(config);
+
+  AttentionRow const* const row =
+      position_named(specs[0].name) ? nullptr : &find_row("attention", attentions(), specs[0].name);
+  std::unique_ptr<Attention> layer;
+  if (row && row->whole) {
+    layer = row->whole(config, specs[0]);
+    specs.erase(specs.begin());
+  } else {
+    layer = std::make_unique<MultiHeadAttention>(config);
+  }
+  for (Spec const& spec : specs) {
+    Parts* const parts = layer->parts();
+    check(parts, "attention", [&] {
+      return Complaint{"'" + std::string(row->name) + "' takes no parts, but '" + spec.name + "' was named",
+                       "leave it out"};
+    });
+    parts->add(spec.name, make_part(spec, layer->config));
+  }
+  Traits const traits = layer->traits();
+  check(config.causal ? traits.causal : traits.bidirectional, "attention", [&] {
+    return Complaint{
+        "'" + std::string(text) + (config.causal ? "' cannot hide the future" : "' is causal by its nature"),
+        config.causal ? "build it with causal = false, or choose one that is listed as causal"
+                      : "build it with causal = true"};
+  });
+  return layer;
+}
+
+Traits traits_of(std::string_view text) {
+  // Whichever of the two it can be.
+  for (bool const causal : {true, false}) try {
+      return make_attention(text, {.dim = 8, .heads = 2, .causal = causal, .block = 8})->traits();
+    } catch (Error const&) {
+      if (!causal) throw;
+    }
+  return {};
+}
+
+}  // namespace heed::nn
