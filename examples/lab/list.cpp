@@ -4,6 +4,7 @@
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/regularize/catalogue.h>
+#include <heed/optim/catalogue.h>
 #include <heed/optim/tasks.h>
 
 #include <algorithm>
@@ -56,6 +57,7 @@ std::vector<Kind> const& kinds() {
       {"position", [] { return entries(heed::nn::positions()); }},
       {"measure", [] { return entries(measures()); }, add_better},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
+      {"optimizer", [] { return entries(heed::optim::optimizers()); }},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;

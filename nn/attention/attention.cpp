@@ -38,6 +38,7 @@ Traits both(Traits const& a, Traits const& b) {
           .cross = a.cross && b.cross,
           .steps = a.steps && b.steps,
           .equivariant = a.equivariant && b.equivariant,
+          .lengths = a.lengths && b.lengths,
           .pools = a.pools || b.pools,
           .time = std::min(a.time, b.time),
           .memory = std::max(a.memory, b.memory),
@@ -92,7 +93,15 @@ Tensor Attention::forward(Tensor const& x, AttentionContext const& context) cons
                        "build it with causal = false, of a kind that is listed as cross"};
     });
   }
+  check(!context.sees || selects_pairs(), "attention", [] {
+    return Complaint{"this kind does not go pair by pair, so that it cannot be told which pairs to leave out",
+                     "use multi-head attention and its parts"};
+  });
   if (!context.lengths.defined() && !context.memory_lengths.defined()) return mix(x, context);
+  check(traits().lengths, "attention", [] {
+    return Complaint{"this kind mixes every position of the batch's length into every other",
+                     "give sequences of one length, without padding"};
+  });
   check(!context.state, "attention", [] {
     return Complaint{"lengths and a state were given together", "step through sequences of one length"};
   });

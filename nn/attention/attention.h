@@ -2,6 +2,7 @@
 // step to step.
 #pragma once
 
+#include <heed/engine/score.h>
 #include <heed/nn/config.h>
 #include <heed/nn/module.h>
 
@@ -39,6 +40,7 @@ struct Traits {
   bool cross = true;                // keys and values may come from a memory of another length
   bool steps = true;                // decodes step by step: make_state()
   bool equivariant = true;          // permuting x permutes the result, where nothing is hidden
+  bool lengths = true;              // takes sequences of several lengths in one batch
   bool pools = false;               // gives [B, M, dim], M not T
   Growth time = Growth::quadratic;  // of a pass
   Growth memory = Growth::linear;   // of a pass, forward and backward
@@ -109,6 +111,7 @@ struct AttentionContext {
   Tensor memory = {};               // [B, S, dim]: keys and values come from it; undefined: from x
   Tensor lengths = {};              // i64 [B]: of x, only so many positions of each sequence are there
   Tensor memory_lengths = {};       // i64 [B]: and of memory
+  MaskMod sees = {};                // only these pairs: documents(ids) of packed sequences, the edges of a graph
   Tensor* first_values = nullptr;   // values of a stack's first layer, which sets them (value residual)
 };
 
@@ -123,6 +126,8 @@ class Attention : public Layer<Attention> {
   /// What stands behind lengths is taken as zeros and never seen, so that even NaN there changes nothing.
   Tensor forward(Tensor const& x, AttentionContext const& context = {}) const;
   virtual Traits traits() const { return {}; }
+  /// Whether it heeds AttentionContext::sees.
+  virtual bool selects_pairs() const { return false; }
   /// An empty state for `positions` positions; an Error for kinds that do not decode step by step.
   virtual std::unique_ptr<AttentionState> make_state(int64_t positions) const;
 
