@@ -4,6 +4,7 @@
 #include <heed/engine/io/file.h>
 #include <heed/engine/parallel.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -347,7 +348,8 @@ void add_compare(CLI::App& app, int argc, char const* const* argv) {
       "compare", "Train kinds of attention and regularisers on a text or a task, and say which cured what");
   c->preset = given_preset(argc, argv, c->preset);
   c->settings = preset(c->preset);
-  for (double factor : {0.3, 1.0, 3.0}) c->learning_rates.push_back(factor * c->settings.training.learning_rate);
+  for (double factor : {0.3, 1.0, 3.0})  // as they are read
+    c->learning_rates.push_back(std::stod(fmt::format("{:g}", factor * c->settings.training.learning_rate)));
   compare
       ->add_option("--attention", c->attention,
                    "Kinds with their settings, joined by commas (heed-lab list attention); the first is the baseline")

@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/loss/catalogue.h>
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/regularize/catalogue.h>
 #include <heed/optim/catalogue.h>
 #include <heed/optim/tasks.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 
@@ -46,6 +48,11 @@ void add_traits(nlohmann::json& json, Entry const& entry) {
                     {"state", heed::nn::name(t.state)}};
 }
 
+void add_rate(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("optimizer", heed::optim::optimizers(), entry.name);
+  json["learning_rate"] = row.learning_rate;
+}
+
 void add_better(nlohmann::json& json, Entry const& entry) {
   auto const better = heed::nn::find_row("measure", measures(), entry.name).better;
   json["better"] = better == MeasureRow::lower ? "lower" : better == MeasureRow::higher ? "higher" : "neither";
@@ -58,6 +65,8 @@ std::vector<Kind> const& kinds() {
       {"measure", [] { return entries(measures()); }, add_better},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }},
+      {"loss", [] { return entries(heed::nn::losses()); }},
+      {"optimizer", [] { return entries(heed::optim::optimizers()); }, add_rate},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;

@@ -3,6 +3,7 @@
 #include <heed/engine/device.h>
 #include <heed/engine/error.h>
 
+#include <CLI/CLI.hpp>
 #include <exception>
 
 #include "run.h"

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 

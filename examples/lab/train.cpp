@@ -7,6 +7,7 @@
 #include <heed/nn/regularize/catalogue.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <filesystem>
 #include <memory>

@@ -168,7 +168,7 @@ struct Run {
     regularizers->begin(*model);
     optimizer =
         std::make_unique<optim::AdamW>(optim::decay_matrices_only(*model, t.weight_decay),
-                                       optim::AdamWOptions{.learning_rate = rate, .beta1 = t.beta1, .beta2 = t.beta2});
+                                       optim::AdamWRule{.learning_rate = rate, .beta1 = t.beta1, .beta2 = t.beta2});
   }
 
   Tensor next_loss() {

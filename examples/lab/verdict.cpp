@@ -53,7 +53,7 @@ std::string value_text(MeasureRow const& m, double v) {
   if (std::isnan(v)) return "–";
   switch (m.format) {
     case MeasureRow::number:
-      return fmt::format("{:.3g}", v);
+      return std::abs(v) < 1e-3 ? fmt::format("{:.4f}", v) : fmt::format("{:.3g}", v);
     case MeasureRow::percent:
       return fmt::format("{:.1f} %", 100 * v);
     case MeasureRow::seconds:
