@@ -1,13 +1,21 @@
 #include <heed/engine/error.h>
+#include <heed/nn/attention/based.h>
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/channel.h>
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cross.h>
+#include <heed/nn/attention/delta.h>
 #include <heed/nn/attention/gated.h>
 #include <heed/nn/attention/gated_cross.h>
+#include <heed/nn/attention/gated_delta.h>
+#include <heed/nn/attention/gated_linear.h>
 #include <heed/nn/attention/hybrid.h>
+#include <heed/nn/attention/linear_attention.h>
+#include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/multi_head.h>
+#include <heed/nn/attention/performer.h>
 #include <heed/nn/attention/pooling.h>
+#include <heed/nn/attention/retnet.h>
 #include <heed/nn/attention/sliding.h>
 #include <heed/nn/attention/two_streams.h>
 #include <heed/nn/position/catalogue.h>
@@ -52,6 +60,45 @@ std::vector<AttentionRow> const& attentions() {
        "sliding:window=3"},
       // ---- selected by content
       // ---- linear and recurrent
+      {{"linear", "linear", must, "Katharopoulos et al., 2020", "φ(q)·Σφ(k)vᵀ / φ(q)·Σφ(k), φ = elu + 1",
+        options_of<LinearAttention::Config>},
+       {},
+       layer_of<LinearAttention>},
+      {{"performer", "linear", must, "Choromanski et al., 2021", "linear, φ random and positive: exp(q·k) on average",
+        options_of<Performer::Config>},
+       {},
+       layer_of<Performer>},
+      {{"based", "linear", must, "Arora et al., 2024", "linear, φ(q)·φ(k) = 1 + s + s²/2 of narrow q and k",
+        options_of<Based::Config>},
+       {},
+       layer_of<Based>,
+       {},
+       "based:features=3"},
+      {{"retnet", "linear", must, "Sun et al., 2023", "S ← γ_h·S + k·vᵀ, q and k turned by position",
+        options_of<Retention::Config>},
+       {},
+       layer_of<Retention>,
+       {"retnet:gamma=1,rotate=false,norm=false,gate=false", "linear:map=identity,normalize=false", 1e-12}},
+      {{"gla", "linear", must, "Yang et al., 2023", "S ← Diag(α)·S + k·vᵀ, α of the data",
+        options_of<GatedLinearAttention::Config>},
+       {},
+       layer_of<GatedLinearAttention>,
+       {"gla:norm=false,gate=false", "linear:map=identity,normalize=false", 1e-12, "decay.weight=0, decay.bias=1000"}},
+      {{"mamba2", "linear", must, "Dao and Gu, 2024", "S ← exp(−A·Δ)·S + Δ·B·xᵀ, y = SᵀC + D·x",
+        options_of<Mamba2::Config>},
+       {},
+       layer_of<Mamba2>,
+       {},
+       "mamba2:state=5"},
+      {{"delta", "linear", must, "Schlag et al., 2021; Yang et al., 2024", "S ← (1 − β·k·kᵀ)·S + β·k·vᵀ",
+        options_of<DeltaRule::Config>},
+       {},
+       layer_of<DeltaRule>},
+      {{"gated-delta", "linear", must, "Yang et al., 2025", "S ← (1 − β·k·kᵀ)·α·S + β·k·vᵀ",
+        options_of<GatedDelta::Config>},
+       {},
+       layer_of<GatedDelta>,
+       {"gated-delta", "delta:norm=true,gate=true", 1e-12, "step.log_a=-1000"}},
       // ---- low rank, memory
       // ---- pooling, channels, convolution
       {{"structured", "pooling", must, "Lin et al., 2017", "softmax_T(W₂·tanh(W₁·xᵀ))·x: `rows` weighted means",
