@@ -12,6 +12,26 @@ using Function = std::function<std::vector<Tensor>(std::vector<Tensor> const&)>;
 
 thread_local bool second_run = false;
 
+using Receive = std::function<void(Tensor const&)>;
+thread_local std::vector<std::pair<Tensor, Receive>>* sides = nullptr;  // of the recompute() around
+
+/// f(inputs), and behind it what f hands out; `receivers` gets who wants that.
+std::vector<Tensor> run_with_sides(Function const& f, std::vector<Tensor> const& inputs,
+                                   std::vector<Receive>* receivers) {
+  struct Around {
+    std::vector<std::pair<Tensor, Receive>>* before = sides;
+    ~Around() { sides = before; }
+  } const around;
+  std::vector<std::pair<Tensor, Receive>> mine;
+  sides = &mine;
+  std::vector<Tensor> outputs = f(inputs);
+  for (auto& [side, receive] : mine) {
+    outputs.push_back(side);
+    if (receivers) receivers->push_back(std::move(receive));
+  }
+  return outputs;
+}
+
 /// Recording, with the draws of the first run; the default generator stays as it is even where f seeds it.
 class SecondRun {
  public:
@@ -58,7 +78,7 @@ struct Recomputation {
     {
       SecondRun const run(draws);
       given = create ? twin_inputs(given) : leaves(given, wanted);
-      outputs = f(given);
+      outputs = run_with_sides(f, given, nullptr);
     }
     check_same(outputs);
     std::vector<Edge> edges;
@@ -74,7 +94,8 @@ struct Recomputation {
     for (size_t i = 0; same && i < shapes.size(); ++i) same = outputs[i].defined() && outputs[i].shape() == shapes[i];
     check(same, "recompute", [] {
       return Complaint{"the second run gave other outputs than the first",
-                       "let the function depend on its inputs and on constants alone"};
+                       "let the function depend on its inputs and on constants alone, and leave the hooks inside it as "
+                       "they are until backward() is over"};
     });
   }
 };
@@ -82,6 +103,14 @@ struct Recomputation {
 }  // namespace
 
 bool recomputing() noexcept { return second_run; }
+
+void hand_out(Tensor const& side, std::function<void(Tensor const&)> receive) {
+  check_defined("hand_out", side);
+  if (sides)
+    sides->emplace_back(side, std::move(receive));
+  else
+    receive(side);
+}
 
 std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tensor> const&)> f,
                               std::vector<Tensor> const& inputs) {
@@ -100,9 +129,10 @@ std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tens
   uint32_t const epoch = next_epoch();
   std::vector<Tensor> const given = leaves(inputs, again.wanted);
   std::vector<Tensor> outputs, tracked_outputs;
+  std::vector<Receive> receivers;
   {
     DrawLog const log(again.draws, false);
-    outputs = again.f(given);
+    outputs = run_with_sides(again.f, given, &receivers);
   }
   bool any = false;
   for (Edge& edge : captured(outputs, epoch, given)) edges.push_back(std::move(edge));
@@ -118,6 +148,9 @@ std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tens
     tracked_outputs.back() = y;
   }
   if (any) record_lists("recompute", tracked_outputs, std::move(edges), std::move(again));
+  size_t const own = outputs.size() - receivers.size();
+  for (size_t i = 0; i < receivers.size(); ++i) hand_out(outputs[own + i], std::move(receivers[i]));
+  outputs.resize(own);
   return outputs;
 }
 

@@ -17,6 +17,11 @@ std::vector<Tensor> recompute(std::function<std::vector<Tensor>(std::vector<Tens
                               std::vector<Tensor> const& inputs);
 Tensor recompute(std::function<Tensor(Tensor const&)> f, Tensor const& input);
 
+/// Inside a recompute(), `side` becomes one more of its results, and `receive` gets it when the call is over, as all
+/// that lies outside sees it: a penalty that a hook computes inside keeps its gradient. Outside of one, `receive` gets
+/// it at once; in the second run it is not called. Both runs must hand out the same.
+void hand_out(Tensor const& side, std::function<void(Tensor const&)> receive);
+
 /// Whether this thread is in the second run of a recompute(): running statistics are not updated there.
 bool recomputing() noexcept;
 

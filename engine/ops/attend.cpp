@@ -7,6 +7,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/attend.h>
 #include <heed/engine/ops/attend_half.h>
+#include <heed/engine/ops/attention_rows.h>
 #include <heed/engine/ops/score.h>
 #include <heed/engine/ops/widen.h>
 #include <heed/engine/tape.h>
@@ -661,24 +662,27 @@ Attended attend(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atte
 
 namespace {
 
-/// A modification's inputs besides the score, which broadcast to [B, H, T, S].
-std::vector<Tensor> position_inputs(Tensor const& score, Tensor const& q, Tensor const& k) {
+/// The position of the first of all queries.
+int64_t first_position(Tensor const& q, Tensor const& k) { return k.size(2) - q.size(2); }
+
+/// A modification's inputs besides the score, which broadcast to [B, H, T, S]; the first query's position is `first`.
+std::vector<Tensor> position_inputs(Tensor const& score, Tensor const& q, Tensor const& k, int64_t first) {
   Dtype const dtype = q.dtype();
   int64_t const t = q.size(2), s = k.size(2);
   auto const there = [&](Tensor const& positions) { return positions.to(dtype).to(q.device()); };
   return {score, there(arange(q.size(0))).reshape({-1, 1, 1, 1}), there(arange(q.size(1))).reshape({-1, 1, 1}),
-          there(arange(t) + (s - t)).unsqueeze(1), there(arange(s))};
+          there(arange(t) + first).unsqueeze(1), there(arange(s))};
 }
 
-/// bool, broadcasts to [B, H, T, S]: what query i may see of key j, aligned at the end.
-Tensor visible(Tensor const& q, Tensor const& k, AttendOptions const& options) {
+/// bool, broadcasts to [B, H, T, S]: what query i may see of key j.
+Tensor visible(Tensor const& q, Tensor const& k, AttendOptions const& options, int64_t first) {
   int64_t const t = q.size(2), s = k.size(2);
-  Tensor const i = (arange(t) + double(s - t)).unsqueeze(1), j = arange(s);
+  Tensor const i = (arange(t) + double(first)).unsqueeze(1), j = arange(s);
   Tensor seen = (j - i) <= (options.causal ? 0.0 : double(options.right));
   seen = (seen & ((i - j) <= double(options.left))).to(q.device());
   if (options.sees)
-    seen = seen &
-           (apply_mod(*recorded(options.sees.get()), position_inputs(zeros({}, q.dtype(), q.device()), q, k)) != 0.0);
+    seen = seen & (apply_mod(*recorded(options.sees.get()),
+                             position_inputs(zeros({}, q.dtype(), q.device()), q, k, first)) != 0.0);
   return options.mask.defined() ? seen & options.mask : seen;
 }
 
@@ -692,26 +696,31 @@ Tensor used_rows(Tensor const& x, Tensor const& seen, int64_t heads) {
   return where((sum(seen, {2}) > 0.0).unsqueeze(-1), repeat_heads(x, heads), 0.0);
 }
 
-Tensor modified(ScoreMod const& mod, Tensor const& scores, Tensor const& q, Tensor const& k) {
+Tensor modified(ScoreMod const& mod, Tensor const& scores, Tensor const& q, Tensor const& k, int64_t first) {
   if (!mod) return scores;
-  return apply_mod(*recorded(mod.get()), position_inputs(scores, q, k)).expand(scores.shape());
+  return apply_mod(*recorded(mod.get()), position_inputs(scores, q, k, first)).expand(scores.shape());
 }
 
 Tensor with_sink_lse(Tensor const& lse, AttendOptions const& options) {
   return options.sink.defined() ? logaddexp(lse, options.sink.to(lse.dtype()).unsqueeze(1)) : lse;
 }
 
+/// dense_scores() of queries that begin at position `first`; options.mask has their rows.
+Tensor scores_from(Tensor const& q, Tensor const& k, AttendOptions const& options, int64_t first) {
+  Tensor const seen = visible(q, k, options, first).expand({q.size(0), q.size(1), q.size(2), k.size(2)});
+  constexpr double nothing = -std::numeric_limits<double>::infinity();
+  Tensor const products = matmul(q, used_rows(k, seen, q.size(1)).t()) * scale_of(q, options);
+  Tensor const scores = masked_fill(modified(options.score, products, q, k, first), !seen, nothing);
+  if (options.top_k == 0 || options.top_k >= k.size(2)) return scores;
+  Tensor const least = topk(scores.detach(), options.top_k).values.slice(-1, options.top_k - 1, options.top_k);
+  return masked_fill(scores, scores < least, nothing);
+}
+
 }  // namespace
 
 Tensor dense_scores(Tensor const& q, Tensor const& k, AttendOptions const& options) {
   check_operands(q, k, k, options);
-  Tensor const seen = visible(q, k, options).expand({q.size(0), q.size(1), q.size(2), k.size(2)});
-  constexpr double nothing = -std::numeric_limits<double>::infinity();
-  Tensor const products = matmul(q, used_rows(k, seen, q.size(1)).t()) * scale_of(q, options);
-  Tensor const scores = masked_fill(modified(options.score, products, q, k), !seen, nothing);
-  if (options.top_k == 0 || options.top_k >= k.size(2)) return scores;
-  Tensor const least = topk(scores.detach(), options.top_k).values.slice(-1, options.top_k - 1, options.top_k);
-  return masked_fill(scores, scores < least, nothing);
+  return scores_from(q, k, options, first_position(q, k));
 }
 
 Attended merge(Attended const& a, Attended const& b) {
@@ -831,7 +840,7 @@ Tensor naive::score_sum(Tensor const& q, Tensor const& k, AttendOptions const& o
   AttendOptions open = options;
   open.score = {};
   Tensor const products = dense_scores(q, k, open), hidden = products == -std::numeric_limits<double>::infinity();
-  Tensor const scores = modified(options.score, masked_fill(products, hidden, 0.0), q, k);
+  Tensor const scores = modified(options.score, masked_fill(products, hidden, 0.0), q, k, first_position(q, k));
   return sum(masked_fill(scores, hidden, 0.0), {over_queries ? 2 : 3});
 }
 
@@ -841,10 +850,10 @@ struct Weights {
   Tensor p, lse;  // [B, H, T, S], and [B, H, T] where the weights are a softmax
 };
 
-Weights weights_of(Tensor const& q, Tensor const& k, AttendOptions const& options) {
-  Tensor const scores = dense_scores(q, k, options), hidden = scores == -std::numeric_limits<double>::infinity();
+Weights weights_of(Tensor const& q, Tensor const& k, AttendOptions const& options, int64_t first) {
+  Tensor const scores = scores_from(q, k, options, first), hidden = scores == -std::numeric_limits<double>::infinity();
   if (options.weight)
-    return {masked_fill(modified(options.weight, masked_fill(scores, hidden, 0.0), q, k), hidden, 0.0), {}};
+    return {masked_fill(modified(options.weight, masked_fill(scores, hidden, 0.0), q, k, first), hidden, 0.0), {}};
   if (options.entmax > 1) return {entmax(scores, options.entmax), {}};
   // A query that sees nothing has weights 0, not 0/0.
   Tensor const lse = with_sink_lse(naive::logsumexp(scores, -1), options),
@@ -855,7 +864,19 @@ Weights weights_of(Tensor const& q, Tensor const& k, AttendOptions const& option
 }  // namespace
 
 Tensor attention_weights(Tensor const& q, Tensor const& k, AttendOptions const& options) {
-  return weights_of(q, k, options).p;
+  check_operands(q, k, k, options);
+  return weights_of(q, k, options, first_position(q, k)).p;
+}
+
+Tensor attention_rows(Tensor const& q, Tensor const& k, int64_t from, int64_t to, AttendOptions const& options) {
+  check_operands(q, k, k, options);
+  check(0 <= from && from <= to && to <= q.size(2), "attention_rows", [&] {
+    return Complaint{fmt::format("rows {} to {} are not among the {} queries", from, to, q.size(2)),
+                     "pass 0 <= from <= to <= T"};
+  });
+  AttendOptions some = options;
+  if (some.mask.defined() && some.mask.rank() >= 2 && some.mask.size(-2) > 1) some.mask = some.mask.slice(-2, from, to);
+  return weights_of(q.slice(2, from, to), k, some, first_position(q, k) + from).p;
 }
 
 namespace {
@@ -878,7 +899,7 @@ Attended naive::attend(Tensor const& q, Tensor const& k, Tensor const& v, Attend
     whole.pages = Tensor();
     return naive::attend(q, gathered(k, options.pages), gathered(v, options.pages), whole);
   }
-  auto [weights, lse] = weights_of(q, k, options);
+  auto [weights, lse] = weights_of(q, k, options, first_position(q, k));
   if (options.dropout > 0) {
     std::vector<float> keep(size_t(weights.numel()));
     uint32_t const threshold = attend_threshold(options.dropout);
@@ -891,7 +912,7 @@ Attended naive::attend(Tensor const& q, Tensor const& k, Tensor const& v, Attend
     double const kept = 1 - threshold / 65536.0;  // the draws have 16 bits
     weights = weights * (tensor(keep, weights.shape()).to(weights.dtype()) / kept);
   }
-  Tensor const seen = visible(q, k, options).expand(weights.shape());
+  Tensor const seen = visible(q, k, options, first_position(q, k)).expand(weights.shape());
   return {matmul(weights, used_rows(v, seen, q.size(1))), lse};
 }
 

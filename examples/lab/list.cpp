@@ -4,6 +4,7 @@
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/regularize/catalogue.h>
+#include <heed/optim/catalogue.h>
 #include <heed/optim/tasks.h>
 
 #include <algorithm>
@@ -49,6 +50,7 @@ std::vector<Kind> const& kinds() {
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
       {"position", [] { return entries(heed::nn::positions()); }},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
+      {"optimizer", [] { return entries(heed::optim::optimizers()); }},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;

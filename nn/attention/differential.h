@@ -31,13 +31,13 @@ class Differential final : public Part {
     weight = ones({given.head_dim()}).requires_grad_();
   }
   Tensor lambda() const { return exp(sum(lambda_q1 * lambda_k1)) - exp(sum(lambda_q2 * lambda_k2)) + lambda_init; }
-  Tensor weigh(HeadOperands const& o, CoreStep const& inner) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const& next) const override {
     HeadOperands first = o, second = o;
     if (o.options.dropout > 0) second.options.draw = default_generator().next();
     first.q = every_second(o.q, 0), first.k = every_second(o.k, 0);
     second.q = every_second(o.q, 1), second.k = every_second(o.k, 1);
-    Tensor const out = inner(first) - lambda().to(o.v.dtype()) * inner(second);
-    return rms_norm(out, weight, 1e-5) * (1 - lambda_init);
+    Tensor const out = next(first).out - lambda().to(o.v.dtype()) * next(second).out;
+    return {rms_norm(out, weight, 1e-5) * (1 - lambda_init), {}};
   }
   void visit(Visitor& visitor) override {
     visitor.parameter("lambda_q1", lambda_q1);

@@ -12,14 +12,14 @@ namespace heed::nn {
 class Laser final : public Part {
  public:
   using Part::Part;
-  Tensor weigh(HeadOperands const& o, CoreStep const& inner) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const& next) const override {
     HeadOperands raised = o;
     Tensor const shift = amax(o.v.detach(), {2}, true);
     raised.v = exp(o.v - shift);
     // A row that sees nothing, and rows that see only what lies far below the largest, would give −∞.
     constexpr double least = 1e-35;
-    Tensor const out = inner(raised);
-    return where(out > least, log(clamp_min(out, least)) + for_each_head(shift, config.heads), 0.);
+    auto const [out, lse] = next(raised);
+    return {where(out > least, log(clamp_min(out, least)) + for_each_head(shift, config.heads), 0.), lse};
   }
 };
 

@@ -47,7 +47,7 @@ class Luong final : public Part {
       return then_score(o.options, [&](auto s, auto at) { return s - rate * (at.j - at.i) * (at.j - at.i); });
     Tensor const share = sigmoid(matmul(tanh(matmul(o.q, place)), direction)).squeeze(3), n = key_counts(o);
     then_score(o.options, [&](auto s, auto at) {
-      auto const away = at.j - read(share, {at.b, at.h, at.i - shift}) * (read(n, {at.b, at.i}) - 1.);
+      auto const away = at.j - read(share, {at.b, at.h, at.i - shift}) * (read(n, {at.b, o.position(at.i)}) - 1.);
       return s - rate * away * away;
     });
   }

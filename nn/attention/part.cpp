@@ -21,10 +21,9 @@ void Parts::options(HeadOperands& o) const {
   for (Named const& p : parts_) p.part->options(o);
   for (Named const& p : parts_) p.part->normalise(o);
 }
-Tensor Parts::weigh(HeadOperands const& o) const { return weigh(o, 0); }
-Tensor Parts::weigh(HeadOperands const& o, size_t from) const {
-  if (from == parts_.size()) return core(o.q, o.k, o.v, o.options).out;
-  return parts_[from].part->weigh(o, [this, from](HeadOperands const& inner) { return weigh(inner, from + 1); });
+Attended Parts::weigh(HeadOperands const& o, size_t from) const {
+  if (from == parts_.size()) return core(o.q, o.k, o.v, o.options);
+  return parts_[from].part->weigh(o, [this, from](HeadOperands const& next) { return weigh(next, from + 1); });
 }
 Tensor Parts::finish(Tensor out, HeadOperands const& o) const {
   for (Named const& p : parts_) out = p.part->finish(out, o);
@@ -47,6 +46,11 @@ void also_sees(AttendOptions& options, MaskMod const& sees) {
 void then_score(AttendOptions& options, ScoreMod const& score) {
   options.score = options.score ? options.score | score : score;
 }
+void expect_at_least(int64_t least, std::string_view kind, std::string_view setting, int64_t value) {
+  check(value >= least, kind, [&] {
+    return Complaint{fmt::format("expected a {} of {} or more, got {}", setting, least, value), "choose a larger one"};
+  });
+}
 void expect_softmax(std::string_view part, AttendOptions const& options) {
   check(!options.weight && !options.sink.defined() && options.entmax == 1 && options.top_k == 0, part, [] {
     return Complaint{"the softmax was replaced already", "name one row normaliser"};
@@ -54,7 +58,7 @@ void expect_softmax(std::string_view part, AttendOptions const& options) {
 }
 
 Tensor key_counts(HeadOperands const& o) {
-  int64_t const keys = o.k.size(2), left = o.options.left, right = o.options.causal ? 0 : o.options.right;
+  int64_t const keys = o.k.size(2) + o.dropped, left = o.options.left, right = o.options.causal ? 0 : o.options.right;
   Device const device = o.k.device();
   Dtype const dtype = is_half(o.k.dtype()) ? Dtype::f32 : o.k.dtype();
   Tensor const last =
@@ -65,7 +69,7 @@ Tensor key_counts(HeadOperands const& o) {
   return clamp_min(to - clamp_min(i - double(std::min(left, keys)), 0) + 1., 1);
 }
 
-Tensor by_query_blocks(HeadOperands const& o, CoreStep const& step) {
+Tensor by_query_blocks(HeadOperands const& o, std::function<Tensor(HeadOperands const&)> const& step) {
   constexpr int64_t block = 64;
   int64_t const queries = o.q.size(2), shift = o.k.size(2) - queries;
   if (!o.options.causal || queries <= block) return step(o);

@@ -27,7 +27,7 @@ class ReluWeights final : public Part {
     bool const square = square_;
     o.options.weight = [&](auto s, auto at) {
       auto const r = max(s, 0.);
-      return (square ? r * r : r) / read(n, {at.b, at.i});
+      return (square ? r * r : r) / read(n, {at.b, o.position(at.i)});
     };
   }
 

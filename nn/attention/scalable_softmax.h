@@ -16,7 +16,9 @@ class ScalableSoftmax final : public Part {
   }
   void options(HeadOperands& o) const override {
     Tensor const log_n = log(key_counts(o));
-    then_score(o.options, [&](auto s, auto at) { return s * (read(strength, {at.h}) * read(log_n, {at.b, at.i})); });
+    then_score(o.options, [&](auto s, auto at) {
+      return s * (read(strength, {at.h}) * read(log_n, {at.b, o.position(at.i)}));
+    });
   }
   void visit(Visitor& visitor) override { visitor.parameter("strength", strength); }
 

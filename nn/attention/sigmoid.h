@@ -16,7 +16,7 @@ class SigmoidWeights final : public Part {
   void normalise(HeadOperands& o) const override {
     expect_softmax("sigmoid", o.options);
     Tensor const bias = log(key_counts(o));
-    o.options.weight = [&](auto s, auto at) { return sigmoid(s - read(bias, {at.b, at.i})); };
+    o.options.weight = [&](auto s, auto at) { return sigmoid(s - read(bias, {at.b, o.position(at.i)})); };
   }
 };
 

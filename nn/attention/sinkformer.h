@@ -24,7 +24,7 @@ class Sinkformer final : public Part {
       return Complaint{"expected 1 step or more", "3 to 21 are usual; 1 is the softmax"};
     });
   }
-  Tensor weigh(HeadOperands const& o, CoreStep const&) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("sinkformer", o.options);
     Tensor const s = dense_scores(o.q, o.k, o.options);
     Tensor seen = s > -INFINITY;
@@ -34,7 +34,7 @@ class Sinkformer final : public Part {
     for (int64_t step = 0; step < steps_; ++step) log_p = where(seen, log_softmax(log_p, step % 2 == 0 ? 3 : 2), -1e30);
     Tensor p = where(seen, exp(log_p), 0.);
     if (o.options.dropout > 0) p = dropout(p, o.options.dropout, o.options.draw);
-    return matmul(p, for_each_head(o.v, config.heads));
+    return {matmul(p, for_each_head(o.v, config.heads)), {}};
   }
   Traits traits() const override { return {.causal = false, .steps = false, .memory = Growth::quadratic}; }
 

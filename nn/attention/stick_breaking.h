@@ -19,9 +19,9 @@ class StickBreaking final : public Part {
   void options(HeadOperands& o) const override {
     also_sees(o.options, [](auto at) { return at.j < at.i; });
   }
-  Tensor weigh(HeadOperands const& o, CoreStep const&) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("stick-breaking", o.options);
-    return by_query_blocks(o, [](HeadOperands const& own) {
+    Tensor const out = by_query_blocks(o, [](HeadOperands const& own) {
       Tensor const s = dense_scores(own.q, own.k, own.options);
       Tensor const seen = s > -INFINITY, known = where(seen, s, 0.);
       // log(1 − β) summed from the end down to behind j.
@@ -31,6 +31,7 @@ class StickBreaking final : public Part {
       if (own.options.dropout > 0) p = dropout(p, own.options.dropout, own.options.draw);
       return matmul(p, for_each_head(own.v, p.size(1)));
     });
+    return {out, {}};
   }
   Traits traits() const override { return {.bidirectional = false, .cross = false, .equivariant = false}; }
 };

@@ -19,9 +19,9 @@ class TalkingHeads final : public Part {
     logits.requires_grad_();
     weights.requires_grad_();
   }
-  Tensor weigh(HeadOperands const& o, CoreStep const&) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("talking-heads", o.options);
-    return by_query_blocks(o, [logits = logits, weights = weights](HeadOperands const& own) {
+    Tensor const out = by_query_blocks(o, [logits = logits, weights = weights](HeadOperands const& own) {
       Tensor const s = dense_scores(own.q, own.k, own.options);
       Tensor const seen = s > -INFINITY;
       Tensor p = softmax(where(seen, mixed(logits, where(seen, s, 0.)), -1e30));
@@ -29,6 +29,7 @@ class TalkingHeads final : public Part {
       if (own.options.dropout > 0) p = dropout(p, own.options.dropout, own.options.draw);
       return matmul(p, for_each_head(own.v, p.size(1)));
     });
+    return {out, {}};
   }
   void visit(Visitor& visitor) override {
     visitor.parameter("logits", logits);

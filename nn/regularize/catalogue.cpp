@@ -1,4 +1,30 @@
+#include <heed/nn/regularize/attention_concentration.h>
+#include <heed/nn/regularize/attention_coverage.h>
+#include <heed/nn/regularize/attention_dropout.h>
+#include <heed/nn/regularize/attention_gini.h>
+#include <heed/nn/regularize/attention_locality.h>
+#include <heed/nn/regularize/attention_orthogonality.h>
+#include <heed/nn/regularize/attention_smoothing.h>
+#include <heed/nn/regularize/attention_temperature.h>
+#include <heed/nn/regularize/attention_variation.h>
+#include <heed/nn/regularize/attention_z_loss.h>
 #include <heed/nn/regularize/catalogue.h>
+#include <heed/nn/regularize/disagreement_outputs.h>
+#include <heed/nn/regularize/disagreement_positions.h>
+#include <heed/nn/regularize/disagreement_subspaces.h>
+#include <heed/nn/regularize/doubly_stochastic.h>
+#include <heed/nn/regularize/drop_head.h>
+#include <heed/nn/regularize/drop_key.h>
+#include <heed/nn/regularize/entropy_bonus.h>
+#include <heed/nn/regularize/entropy_floor.h>
+#include <heed/nn/regularize/entropy_penalty.h>
+#include <heed/nn/regularize/forgetful_mask.h>
+#include <heed/nn/regularize/guided_attention.h>
+#include <heed/nn/regularize/logit_soft_cap.h>
+#include <heed/nn/regularize/max_weight.h>
+#include <heed/nn/regularize/qk_clip.h>
+#include <heed/nn/regularize/sink_penalty.h>
+#include <heed/nn/regularize/supervised_attention.h>
 
 namespace heed::nn {
 namespace {
@@ -8,6 +34,14 @@ std::unique_ptr<Regularizer> make(Spec const& spec) {
   return std::make_unique<R>(configured<typename R::Config>(spec));
 }
 
+template <class R>
+RegularizerRow row(std::string_view name, std::string_view family, Rank rank, std::string_view source,
+                   std::string_view summary) {
+  return {{name, family, rank, source, summary, options_of<typename R::Config>}, make<R>};
+}
+
+constexpr std::string_view of_weights = "weights", of_maps = "attention maps";
+
 }  // namespace
 
 std::vector<RegularizerRow> const& regularizers() {
@@ -15,6 +49,54 @@ std::vector<RegularizerRow> const& regularizers() {
       // weights
       // activations
       // attention maps
+      row<AttentionDropout>("attention-dropout", of_maps, Rank::must, "Vaswani et al., 2017",
+                            "weights dropped after the softmax, the others divided by 1 - p"),
+      row<DropKey>("dropkey", of_maps, Rank::must, "Li et al., 2023",
+                   "keys dropped before the softmax, for each query; never a whole row"),
+      row<DropHead>("drophead", of_maps, Rank::must, "Zhou et al., 2020", "whole heads dropped, the others scaled up"),
+      row<EntropyBonus>("entropy-bonus", of_maps, Rank::must, "Pereyra et al., 2017",
+                        "- weight mean H/log n: rewards attention that spreads"),
+      row<EntropyPenalty>("entropy-penalty", of_maps, Rank::must, "Grandvalet and Bengio, 2004",
+                          "weight mean H/log n: sharpens attention"),
+      row<EntropyFloor>("entropy-floor", of_maps, Rank::must, "Zhai et al., 2023",
+                        "weight mean max(0, floor log n - H)^2"),
+      row<AttentionZLoss>("attention-z-loss", of_maps, Rank::must, "Chowdhery et al., 2022",
+                          "weight mean lse^2: logits stay small"),
+      row<DisagreementSubspaces>("disagreement-subspaces", of_maps, Rank::must, "Li et al., 2018",
+                                 "cosine of the heads' values: D_sub"),
+      row<DisagreementPositions>("disagreement-positions", of_maps, Rank::must, "Li et al., 2018",
+                                 "overlap of the heads' weights: D_pos"),
+      row<DisagreementOutputs>("disagreement-outputs", of_maps, Rank::must, "Li et al., 2018",
+                               "cosine of the heads' outputs: D_out"),
+      row<AttentionOrthogonality>("attention-orthogonality", of_maps, Rank::must, "Lin et al., 2017",
+                                  "|A A^T - I|^2 over heads, or over queries"),
+      row<AttentionCoverage>("attention-coverage", of_maps, Rank::must, "See et al., 2017",
+                             "sum min(a, c), c what earlier queries gave the key"),
+      row<DoublyStochastic>("doubly-stochastic", of_maps, Rank::must, "Xu et al., 2015",
+                            "mean (1 - sum_i a_ij)^2: every key gets the same"),
+      row<GuidedAttention>("guided-attention", of_maps, Rank::must, "Tachibana et al., 2017",
+                           "sum a (1 - exp(-(i/T - j/S)^2/2 width^2)): the diagonal"),
+      row<LogitSoftCap>("logit-soft-cap", of_maps, Rank::must, "Gemma 2, 2024", "cap tanh(s/cap) in place of scores"),
+      row<QKClip>("qk-clip", of_maps, Rank::must, "Kimi K2, 2025",
+                  "shrinks the query and key weights of a head whose logits exceed a threshold"),
+      row<AttentionConcentration>("attention-concentration", of_maps, Rank::should, "Herfindahl, 1950",
+                                  "weight mean sum a^2 = 1/(effective keys)"),
+      row<MaxWeight>("max-weight", of_maps, Rank::should, "-", "weight mean max(0, max a - limit)^2"),
+      row<SinkPenalty>("sink-penalty", of_maps, Rank::should, "Gu et al., 2024",
+                       "weight sum over keys of max(0, mean weight got - limit)^2"),
+      row<AttentionGini>("attention-gini", of_maps, Rank::should, "Hurley and Rickard, 2009", "Gini index of rows"),
+      row<AttentionVariation>("attention-variation", of_maps, Rank::should, "Niculae and Blondel, 2017",
+                              "sum |a_j+1 - a_j|: neighbouring keys alike"),
+      row<AttentionSmoothing>("attention-smoothing", of_maps, Rank::should, "Szegedy et al., 2016",
+                              "KL(uniform, a): no key is given up"),
+      row<AttentionLocality>("attention-locality", of_maps, Rank::should, "Raghu et al., 2021",
+                             "mean distance of attention; a negative weight looks far"),
+      row<AttentionTemperature>("attention-temperature", of_maps, Rank::should, "Lin et al., 2018",
+                                "scores / temperature, which changes with the steps"),
+      row<ForgetfulMask>("forgetful-mask", of_maps, Rank::should, "Liu et al., 2022",
+                         "past tokens hidden at random from all queries and layers"),
+      row<SupervisedAttention>("supervised-attention", of_maps, Rank::should, "Mi et al., 2016",
+                               "KL(target, a): a teacher's or people's alignments"),
       // labels
       // data
       // gradients

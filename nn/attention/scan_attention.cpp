@@ -1,0 +1,188 @@
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/ops.h>
+#include <heed/nn/attention/scan_attention.h>
+#include <heed/nn/init.h>
+
+#include <cmath>
+
+namespace heed::nn {
+namespace {
+
+ScanWidths filled(AttentionConfig const& config, ScanWidths widths) {
+  auto const fill = [](int64_t& value, int64_t instead) { value = value ? value : instead; };
+  fill(widths.query_heads, config.heads);
+  fill(widths.key_heads, config.kv_heads);
+  fill(widths.value_heads, config.kv_heads);
+  fill(widths.key, config.head_dim());
+  fill(widths.value, config.head_dim());
+  return widths;
+}
+
+/// q [B, H, T, D] times s [B, G, D, E], head h by ⌊h·G/H⌋.
+Tensor grouped(Tensor const& q, Tensor const& s) {
+  int64_t const b = q.size(0), h = q.size(1), g = s.size(1), t = q.size(2);
+  if (h == g) return matmul(q, s);
+  return matmul(q.reshape({b, g, h / g, t, q.size(3)}), s.unsqueeze(2)).reshape({b, h, t, s.size(3)});
+}
+
+/// k_t·v_tᵀ becomes β_t·k_t·v_tᵀ, and (1 − β_t·k_t·k_tᵀ) comes before the decayed state.
+void delta_rule(ScanOperands& o) {
+  Tensor const keys = o.k;
+  o.k = keys * o.beta.unsqueeze(-1);
+  o.scan.a = -o.k;
+  o.scan.b = keys;
+  if (!o.scan.decay.defined()) return;
+  Tensor const decay = exp(o.scan.decay);
+  o.scan.b = keys * (decay.rank() == 3 ? decay.unsqueeze(-1) : decay);
+}
+
+Tensor one_after_the_other(ScanOperands& o, Tensor const& k, Tensor const& q, Tensor const& v) {
+  Carried const past = carried(o);
+  o.scan.initial = past.before;
+  Scanned const y = scan_core(q, k, v, o.scan);
+  past.keep(y.state);
+  return y.out;
+}
+Tensor all_at_once(ScanOperands const& o, Tensor const& k, Tensor const& q, Tensor const& v) {
+  Tensor const there = o.valid.defined() ? where(o.valid.unsqueeze(1).unsqueeze(-1), k, 0.) : k;
+  Tensor const y = grouped(q, matmul(there.t(), v));
+  return o.scan.scale == 1 ? y : y * o.scan.scale;
+}
+
+}  // namespace
+
+void ScanSettings::visit(ConfigVisitor& v) {
+  v.field("conv", conv, "steps of a short convolution of q, k and v; 0: none");
+  v.field("norm", norm, "RMS norm of each head's output");
+  v.field("gate", gate, "output ⊙ SiLU(x·W_g)");
+}
+
+Carried carried(ScanOperands& o) {
+  if (!o.state) return {{}, nullptr};
+  if (o.next_slot == o.state->tensors.size()) o.state->tensors.emplace_back();
+  Tensor& slot = o.state->tensors[o.next_slot++];
+  return {slot, &slot};
+}
+
+ShortConv::ShortConv(int64_t channels, int64_t width) {
+  check(width >= 2, "conv", [&] {
+    return Complaint{fmt::format("expected a convolution of 2 steps or more, or 0, got {}", width), "use 4"};
+  });
+  weight = empty({channels, width});
+  double const bound = 1 / std::sqrt(double(width));
+  init::uniform_(weight, -bound, bound);
+  weight.requires_grad_();
+}
+
+Tensor ShortConv::forward(Tensor const& x, Carried const& past) const {
+  auto const [y, state] = causal_conv1d(x.transpose(1, 2), weight, {}, past.before);
+  past.keep(state);
+  return silu(y).transpose(1, 2);
+}
+
+ScanAttention::ScanAttention(AttentionConfig const& given, ScanSettings const& settings, ScanWidths const& given_widths)
+    : Attention(given),
+      q_proj(config.dim, filled(config, given_widths).query_heads * filled(config, given_widths).key, config.bias),
+      k_proj(config.dim, filled(config, given_widths).key_heads * filled(config, given_widths).key, config.bias),
+      v_proj(config.dim, filled(config, given_widths).value_heads * filled(config, given_widths).value, config.bias),
+      out_proj(config.heads * filled(config, given_widths).value, config.dim, config.bias),
+      widths(filled(config, given_widths)) {
+  if (settings.gate) gate = std::make_unique<Linear>(config.dim, config.heads * widths.value, false);
+  if (settings.norm) norm = trainable(ones({widths.value}));
+  if (!settings.conv) return;
+  q_conv = std::make_unique<ShortConv>(widths.query_heads * widths.key, settings.conv);
+  k_conv = std::make_unique<ShortConv>(widths.key_heads * widths.key, settings.conv);
+  v_conv = std::make_unique<ShortConv>(widths.value_heads * widths.value, settings.conv);
+}
+
+Traits ScanAttention::traits() const {
+  Traits all = around.traits(kind_traits());
+  if (q_conv) all.equivariant = false;
+  return all;
+}
+
+std::unique_ptr<AttentionState> ScanAttention::make_state(int64_t positions) const {
+  if (!traits().steps || !config.causal) return Attention::make_state(positions);
+  return std::make_unique<RecurrentState>(0);
+}
+
+void ScanAttention::visit(Visitor& visitor) {
+  visitor.child("q_proj", q_proj);
+  visitor.child("k_proj", k_proj);
+  visitor.child("v_proj", v_proj);
+  visitor.child("out_proj", out_proj);
+  if (gate) visitor.child("gate", *gate);
+  visitor.parameter("norm", norm);
+  if (q_conv) {
+    visitor.child("q_conv", *q_conv);
+    visitor.child("k_conv", *k_conv);
+    visitor.child("v_conv", *v_conv);
+  }
+  around.visit(visitor);
+}
+
+void ScanAttention::project(ScanOperands& o) const {
+  auto const heads_of = [&](Tensor x, std::unique_ptr<ShortConv> const& conv, int64_t heads) {
+    if (conv) x = conv->forward(x, carried(o));
+    return wide(split_heads(x, heads));
+  };
+  o.q = heads_of(q_proj(o.x), q_conv, widths.query_heads);
+  o.k = heads_of(k_proj(o.source), k_conv, widths.key_heads);
+  o.v = heads_of(v_proj(o.source), v_conv, widths.value_heads);
+}
+
+Tensor ScanAttention::mix(Tensor const& x, AttentionContext const& context) const {
+  bool const cross = context.memory.defined();
+  ScanOperands o;
+  o.x = x;
+  o.source = cross ? context.memory : x;
+  o.first_values = context.first_values;
+  if (context.state) {
+    o.state = &state_as<RecurrentState>(*context.state);
+    o.past = o.state->length;
+  }
+  Tensor const& lengths = cross ? context.memory_lengths : context.lengths;
+  if (lengths.defined()) o.valid = valid_positions(lengths, o.source.size(1));
+  project(o);
+  features(o);
+  Tensor const q = o.q, k = o.k;  // a norm counts what positions turn as it was
+  around.project(o);
+  around.options(o);
+  AttendOptions const& set = o.options;
+  check(!set.score && !set.sees && !set.weight && set.left == AttendOptions::unlimited &&
+            set.right == AttendOptions::unlimited && set.entmax == 1 && set.top_k == 0 && !set.sink.defined(),
+        "attention", [] {
+          return Complaint{"a recurrence has no scores that a part could change, hide or normalise",
+                           "name parts that change q and k, as rope does, or the output, as gated does"};
+        });
+  if (o.beta.defined()) delta_rule(o);
+  auto const recur = [&](Tensor const& keys, Tensor const& queries, Tensor const& values) {
+    return config.causal ? one_after_the_other(o, keys, queries, values) : all_at_once(o, keys, queries, values);
+  };
+  Tensor out = recur(o.k, o.q, o.v);
+  if (o.normalize)
+    out = out / clamp_min(recur(k, q, ones({k.size(0), k.size(1), k.size(2), 1}, k.dtype(), k.device())), 1e-6);
+  out = finish(out, o).to(x.dtype());
+  if (norm.defined()) out = rms_norm(out, norm);
+  if (gate) out = out * silu(split_heads(gate->forward(x), config.heads));
+  if (o.state) o.state->length += x.size(1);
+  Tensor const y = out_proj(join_heads(around.finish(out, o)));
+  return training() ? dropout(y, config.dropout) : y;
+}
+
+Tensor wide(Tensor const& x) { return is_half(x.dtype()) ? x.to(Dtype::f32) : x; }
+Tensor by_head(Tensor const& x) { return wide(x.transpose(1, 2)); }
+Tensor unit(Tensor const& x) { return rms_norm(x, {}, 1e-10) * (1 / std::sqrt(double(x.size(-1)))); }
+Tensor trainable(Tensor value) { return value.requires_grad_(); }
+Tensor time_step_bias(int64_t count) {
+  Tensor const step = exp(uniform({count}, std::log(1e-3), std::log(0.1)));
+  return step + log(-expm1(-step));
+}
+Tensor head_decays(int64_t heads, double gamma) {
+  std::vector<double> log_decay;
+  for (int64_t h = 0; h < heads; ++h) log_decay.push_back(std::log(gamma > 0 ? gamma : 1 - std::exp2(-5. - double(h))));
+  return tensor(log_decay, {1, heads, 1});
+}
+
+}  // namespace heed::nn
