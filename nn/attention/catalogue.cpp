@@ -426,12 +426,12 @@ std::unique_ptr<Part> make_part(Spec const& spec, AttentionConfig const& config)
   return row.part(config, spec);
 }
 
-std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig const& given) {
-  std::vector<Spec> specs = parse_specs(text);
-  AttentionConfig config = given;
-  // heads and kv_heads belong to every kind.
-  Spec shared{specs[0].name};
-  std::erase_if(specs[0].options, [&](auto const& option) {
+namespace {
+
+/// heads and kv_heads belong to every kind: they move from a kind's own settings to the shared ones.
+AttentionConfig with_heads(AttentionConfig config, Spec& kind) {
+  Spec shared{kind.name};
+  std::erase_if(kind.options, [&](auto const& option) {
     bool const is = option.first == "heads" || option.first == "kv_heads";
     if (is) shared.options.push_back(option);
     return is;
@@ -440,8 +440,28 @@ std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig
     v.field("heads", config.heads, "attention heads; must divide the width");
     v.field("kv_heads", config.kv_heads, "heads of keys and values; 0: as many as heads");
   });
-  config = checked(config);
+  return checked(config);
+}
 
+}  // namespace
+
+std::unique_ptr<Attention> make_multi_head(std::string_view text, AttentionConfig const& given) {
+  std::vector<Spec> specs = parse_specs(text);
+  AttentionConfig const config = with_heads(given, specs[0]);
+  Parts parts;
+  for (Spec const& spec : specs) {
+    if (&spec == &specs[0] && spec.name == "multi-head") {
+      expect_no_options(spec);
+      continue;
+    }
+    parts.add(spec.name, make_position(spec, config));
+  }
+  return std::make_unique<MultiHeadAttention>(config, std::move(parts));
+}
+
+std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig const& given) {
+  std::vector<Spec> specs = parse_specs(text);
+  AttentionConfig const config = with_heads(given, specs[0]);
   AttentionRow const* const row =
       position_named(specs[0].name) ? nullptr : &find_row("attention", attentions(), specs[0].name);
   std::unique_ptr<Attention> layer;
