@@ -23,7 +23,7 @@ std::vector<ParameterGroup> all_parameters(nn::Module& model, double weight_deca
   return {{.parameters = nn::named_parameters(model), .weight_decay = weight_decay}};
 }
 
-Optimizer::Optimizer(std::vector<ParameterGroup> groups, double learning_rate)
+Optimizer::Optimizer(std::vector<ParameterGroup>&& groups, double learning_rate)
     : groups_(std::move(groups)), learning_rate_(learning_rate) {
   check(learning_rate >= 0, "Optimizer", [&] {
     return Complaint{fmt::format("expected a learning rate of 0 or more, got {}", learning_rate),
@@ -44,26 +44,70 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups, double learning_rate)
   });
 }
 
-void Optimizer::add_slot(char const* kind) {
-  Slot& slot = slots_.emplace_back(Slot{kind, {}});
+void Optimizer::add_slot(std::string_view kind) {
+  add_slot(kind, [](Tensor const& parameter) {
+    return zeros(parameter.shape(), is_half(parameter.dtype()) ? Dtype::f32 : parameter.dtype(), parameter.device());
+  });
+}
+
+void Optimizer::add_slot(std::string_view kind, std::function<Tensor(Tensor const&)> const& make) {
+  Slot& slot = slots_.emplace_back(Slot{std::string(kind), {}});
   for (ParameterGroup const& group : groups_)
-    for (auto const& parameter : group.parameters) slot.tensors.push_back(zeros_like(parameter.tensor));
+    for (auto const& parameter : group.parameters) slot.tensors.push_back(make(parameter.tensor));
+}
+
+double* Optimizer::add_numbers(std::string_view kind, int64_t count) {
+  numbers_.push_back({std::string(kind), zeros({count}, Dtype::f64)});
+  return numbers_.back().tensor.data<double>();
 }
 
 void Optimizer::step(double gradient_scale) {
   NoGrad const off;
   Observed const watch("optimizer step");
+  evaluating(false);
   ++steps_;
+  apply(gradient_scale);
+}
+
+Evaluation Optimizer::step(Closure const& closure) {
+  NoGrad const off;
+  Observed const watch("optimizer step");
+  evaluating(false);
+  ++steps_;
+  return search([&] {
+    EnableGrad const on;
+    return closure();
+  });
+}
+
+Evaluation Optimizer::search(Closure const& closure) {
+  Evaluation const first = closure();
+  apply(first.gradient_scale);
+  return first;
+}
+
+void Optimizer::apply(double gradient_scale) {
   size_t index = 0;
-  for (ParameterGroup const& group : groups_)
-    for (auto const& parameter : group.parameters) {
-      if (Tensor const gradient = parameter.tensor.grad(); gradient.defined()) {
-        update(parameter.tensor, gradient.contiguous(), index, group, learning_rate_ * group.rate_scale,
-               gradient_scale);
-        parameter.tensor.storage().bump_version();
+  for (ParameterGroup const& group : groups_) {
+    std::vector<Item> items;
+    std::vector<Tensor> narrow;  // the 16-bit parameters
+    for (auto const& [name, parameter] : group.parameters) {
+      if (Tensor const gradient = parameter.grad(); gradient.defined()) {
+        bool const half = is_half(parameter.dtype());
+        Tensor const own = parameter.detach();
+        items.push_back({half ? own.to(Dtype::f32) : own,
+                         gradient.detach().to(half ? Dtype::f32 : own.dtype()).contiguous(), index});
+        narrow.push_back(half ? own : Tensor());
       }
       ++index;
     }
+    if (items.empty()) continue;
+    update(group, items, learning_rate_ * group.rate_scale, gradient_scale);
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (narrow[i].defined()) narrow[i].copy_(items[i].parameter);
+      items[i].parameter.storage().bump_version();
+    }
+  }
 }
 
 void Optimizer::zero_grad() {
@@ -77,8 +121,10 @@ std::vector<nn::NamedTensor> Optimizer::state() const {
     size_t index = 0;
     for (ParameterGroup const& group : groups_)
       for (auto const& parameter : group.parameters)
-        state.push_back({fmt::format("{}.{}", slot.kind, parameter.name), slot.tensors[index++]});
+        if (Tensor const& tensor = slot.tensors[index++]; tensor.defined())
+          state.push_back({fmt::format("{}.{}", slot.kind, parameter.name), tensor});
   }
+  state.insert(state.end(), numbers_.begin(), numbers_.end());
   return state;
 }
 
@@ -102,6 +148,7 @@ void Optimizer::load_state(std::vector<nn::NamedTensor> const& state, int64_t st
   NoGrad const off;
   for (auto& [to, from] : copies) to.copy_(from);
   steps_ = steps;
+  loaded();
 }
 
 double gradient_norm(std::vector<ParameterGroup> const& groups) {

@@ -3,6 +3,7 @@
 
 #include <heed/nn/module.h>
 
+#include <functional>
 #include <vector>
 
 namespace heed::optim {
@@ -19,40 +20,72 @@ std::vector<ParameterGroup> decay_matrices_only(nn::Module& model, double weight
 /// One group of everything.
 std::vector<ParameterGroup> all_parameters(nn::Module& model, double weight_decay = 0);
 
+/// What one evaluation of the loss and its gradients gives to a step.
+struct Evaluation {
+  double loss = 0;
+  double gradient_scale = 1;  // gradients are read times this: clipping, loss scaling
+};
+/// Clears the gradients, computes the loss and the gradients; called again within a step, for the same batch.
+using Closure = std::function<Evaluation()>;
+
 class Optimizer {
  public:
-  explicit Optimizer(std::vector<ParameterGroup> groups, double learning_rate);
+  Optimizer(std::vector<ParameterGroup>&& groups, double learning_rate);
   virtual ~Optimizer() = default;
   Optimizer(Optimizer const&) = delete;
   Optimizer& operator=(Optimizer const&) = delete;
 
-  /// Changes every parameter that has a gradient; gradients are read as gradient·gradient_scale.
+  /// Changes every parameter that has a gradient; gradients are read as gradient·gradient_scale. An Error where the
+  /// rule needs the loss at other weights (SAM, L-BFGS): those step with a closure.
   void step(double gradient_scale = 1);
+  /// One step of any rule, which calls closure() as often as it needs; the first evaluation.
+  Evaluation step(Closure const& closure);
+  /// Evaluation begins (on) or ends: rules that judge other weights than those they train (Schedule-Free) exchange
+  /// them, and back with the same bits. A step ends it.
+  virtual void evaluating(bool /*on*/) {}
   void zero_grad();
   double learning_rate() const { return learning_rate_; }
   void set_learning_rate(double rate) { learning_rate_ = rate; }
   std::vector<ParameterGroup> const& groups() const { return groups_; }
   /// Steps taken.
   int64_t steps() const { return steps_; }
-  /// Moments by "<kind>.<parameter name>"; with steps() the whole state.
-  std::vector<nn::NamedTensor> state() const;
-  /// An Error, before anything is written, where a name or shape does not fit.
+  /// Moments by "<kind>.<parameter name>"; with steps() the whole state. Those of 16-bit parameters are f32.
+  virtual std::vector<nn::NamedTensor> state() const;
+  /// An Error, before anything is written, where a name or shape does not fit. The model's weights are loaded first.
   void load_state(std::vector<nn::NamedTensor> const& state, int64_t steps);
 
  protected:
-  /// One of the tensors that accompany each parameter, named as in PyTorch; all start at zero.
-  struct Slot {
-    char const* kind;
-    std::vector<Tensor> tensors;  // one a parameter, in order of the groups
+  /// A parameter in a step, contiguous; f32 copies of 16-bit ones.
+  struct Item {
+    Tensor parameter, gradient;
+    size_t index;  // in order of the groups
   };
+  /// The whole step without a closure: update() of every group.
+  virtual void apply(double gradient_scale);
+  virtual void update(ParameterGroup const& /*group*/, std::vector<Item> const& /*items*/, double /*rate*/,
+                      double /*gradient_scale*/) {}
+  /// The whole step with one: one evaluation and apply(). Gradients are recorded within closure() alone.
+  virtual Evaluation search(Closure const& closure);
+  /// After load_state().
+  virtual void loaded() {}
+
+  /// What accompanies each parameter, named as in PyTorch where it has the rule; all start at zero.
   Tensor& moment(size_t slot, size_t parameter) { return slots_[slot].tensors[parameter]; }
-  void add_slot(char const* kind);
+  void add_slot(std::string_view kind);
+  /// The same with a shape of its own; an undefined tensor is none.
+  void add_slot(std::string_view kind, std::function<Tensor(Tensor const& parameter)> const& make);
+  /// Numbers of the whole optimiser, f64; all start at zero.
+  double* add_numbers(std::string_view kind, int64_t count);
 
  private:
-  virtual void update(Tensor const& parameter, Tensor const& gradient, size_t index, ParameterGroup const& group,
-                      double rate, double gradient_scale) = 0;
+  friend class Wrapper;  // optim/wrapper.h
+  struct Slot {
+    std::string kind;
+    std::vector<Tensor> tensors;  // one a parameter, in order of the groups
+  };
   std::vector<ParameterGroup> groups_;
   std::vector<Slot> slots_;
+  std::vector<nn::NamedTensor> numbers_;
   double learning_rate_;
   int64_t steps_ = 0;
 };

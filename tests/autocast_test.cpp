@@ -5,7 +5,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/nn/transformer.h>
-#include <heed/optim/adamw.h>
+#include <heed/optim/rules/adam.h>
 #include <heed/optim/loss_scaler.h>
 
 #include <cmath>

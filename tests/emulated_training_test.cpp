@@ -50,6 +50,29 @@ TEST_CASE("a GPT trains on an emulated accelerator as on the processor") {
   }
 }
 
+TEST_CASE("every optimiser steps on an emulated accelerator as on the processor") {
+  for (auto const& row : optim::optimizers()) {
+    CAPTURE(row.name);
+    std::vector<Tensor> results;
+    for (Device const device : {cpu, test::emulated_device()}) {
+      Generator generator(5);
+      Tensor w = randn({9, 7}, Dtype::f64, generator).to(device).requires_grad_(),
+             b = randn({11}, Dtype::f64, generator).to(device).requires_grad_();
+      auto const optimizer = optim::make_optimizer(
+          row.name, {{.parameters = {{"w", w}, {"b", b}}, .weight_decay = 0.1}}, row.learning_rate);
+      for (int step = 0; step < 4; ++step)
+        optimizer->step([&] {
+          optimizer->zero_grad();
+          Tensor const loss = sum(square(square(w))) * 0.1 + sum(cos(b));
+          loss.backward();
+          return optim::Evaluation{loss.item()};
+        });
+      results.push_back(w.detach().to(cpu));
+    }
+    CHECK(test::differs(results[1], results[0], 1e-10) == "");
+  }
+}
+
 TEST_CASE("a GPT continues positions in a cache on an emulated accelerator as on the processor") {
   NoGrad const off;
   Device const device = test::emulated_device();

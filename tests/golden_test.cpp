@@ -203,7 +203,7 @@ TEST_CASE("golden: scaled dot-product attention") {
 }
 
 TEST_CASE("golden: ten SGD steps") {
-  auto check = [](std::string const& name, optim::SGDOptions const& options, double weight_decay) {
+  auto check = [](std::string const& name, optim::SGDRule const& options, double weight_decay) {
     everywhere([&](Dtype dtype, double tolerance) {
       Trace const trace("layers", dtype);
       Tensor parameter = trace(name + ".initial").clone();

@@ -61,7 +61,7 @@ TEST_CASE("AdamW: the first step is the rate times the sign of the gradient") {
       Tensor p = randn({37}, dtype);
       Tensor const before = p.clone(), gradient = randn({37}, dtype);
       p.requires_grad_();
-      AdamW optimizer(group_of(p), {.learning_rate = 0.25, .epsilon = 0});
+      AdamW optimizer(group_of(p), {.learning_rate = 0.25, .eps = 0});
       p.set_grad(gradient);
       optimizer.step();
       Tensor const expected = before - sign(gradient) * 0.25;
@@ -75,7 +75,7 @@ TEST_CASE("AdamW: the first step is the rate times the sign of the gradient") {
 TEST_CASE("AdamW: closed forms on a quadratic") {
   // Without memory every step is the rate long: x_t = x_0 − t·η until x changes its sign.
   Tensor p = parameter_of({3, -5});
-  AdamW forgetful(group_of(p), {.learning_rate = 0.01, .beta1 = 0, .beta2 = 0, .epsilon = 0});
+  AdamW forgetful(group_of(p), {.learning_rate = 0.01, .beta1 = 0, .beta2 = 0, .eps = 0});
   for (int t = 1; t <= 100; ++t) {
     p.set_grad(p.detach() * 4.0);
     forgetful.step();
@@ -92,7 +92,7 @@ TEST_CASE("AdamW: closed forms on a quadratic") {
   }
   // In general: the recurrence of the paper.
   Tensor r = parameter_of({1.5});
-  AdamW optimizer(group_of(r, 0.1), {.learning_rate = 0.05, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-3});
+  AdamW optimizer(group_of(r, 0.1), {.learning_rate = 0.05, .beta1 = 0.8, .beta2 = 0.95, .eps = 1e-3});
   double x = 1.5, m = 0, v = 0;
   for (int t = 1; t <= 50; ++t) {
     r.set_grad(r.detach() * 3.0);
@@ -133,7 +133,7 @@ TEST_CASE("SGD: closed forms and the formulas with momentum") {
 
 TEST_CASE("optimisers: settings that are no rule are errors") {
   Tensor p = parameter_of({1});
-  CHECK(contains(error_of([&] { AdamW(group_of(p), {.beta1 = 1}); }), "betas"));
+  CHECK(contains(error_of([&] { AdamW(group_of(p), {.beta1 = 1}); }), "beta1"));
   CHECK(contains(error_of([&] { AdamW(group_of(p), {.learning_rate = -1}); }), "learning rate"));
   CHECK(contains(error_of([&] { SGD(group_of(p), {.nesterov = true}); }), "momentum"));
   CHECK(contains(error_of([&] { SGD({}, {}); }), "at least one parameter"));

@@ -49,7 +49,7 @@ struct Session {
 std::unique_ptr<optim::AdamW> make_optimizer(nn::GPT& model, TrainingSettings const& t) {
   return std::make_unique<optim::AdamW>(
       optim::decay_matrices_only(model, t.weight_decay),
-      optim::AdamWOptions{.learning_rate = t.learning_rate, .beta1 = t.beta1, .beta2 = t.beta2});
+      optim::AdamWRule{.learning_rate = t.learning_rate, .beta1 = t.beta1, .beta2 = t.beta2});
 }
 
 std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {

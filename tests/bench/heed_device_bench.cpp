@@ -114,7 +114,7 @@ class Works {
                                                                .dim = s_.dim,
                                                                .block = t});
     nn::to(*model, device_);
-    auto const optimizer = std::make_shared<optim::AdamW>(optim::all_parameters(*model), optim::AdamWOptions{});
+    auto const optimizer = std::make_shared<optim::AdamW>(optim::all_parameters(*model), optim::AdamWRule{});
     Tensor const tokens = randint(0, s_.classes, {s_.batch, t}).to(device_);
     double const flop = 6.0 * double(nn::count_parameters(*model)) * double(s_.batch * t);
     list.push_back({fmt::format("gpt_step_bf16/d{}", s_.dim), flop, 0, [=] {

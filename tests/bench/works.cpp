@@ -165,7 +165,7 @@ Work gpt_step(nn::GPTConfig const& config, int64_t batch) {
   seed(1);
   auto const model = std::make_shared<nn::GPT>(config);
   auto const optimizer = std::make_shared<optim::AdamW>(
-      optim::decay_matrices_only(*model, 0.1), optim::AdamWOptions{.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.99});
+      optim::decay_matrices_only(*model, 0.1), optim::AdamWRule{.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.99});
   Tensor const inputs = randint(0, config.vocabulary, {batch, config.block}),
                targets = randint(0, config.vocabulary, {batch, config.block});
   double const positions = double(batch * config.block);
@@ -204,7 +204,7 @@ Work mlp_step() {
   };
   auto const model = std::make_shared<Model>();
   auto const optimizer =
-      std::make_shared<optim::AdamW>(optim::all_parameters(*model), optim::AdamWOptions{.learning_rate = 1e-3});
+      std::make_shared<optim::AdamW>(optim::all_parameters(*model), optim::AdamWRule{.learning_rate = 1e-3});
   Tensor const x = randn({128, 784}), y = randint(0, 10, {128});
   double const weights = double(nn::count_parameters(*model));
   return {.run =

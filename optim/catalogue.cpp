@@ -1,0 +1,98 @@
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/optim/catalogue.h>
+#include <heed/optim/rules/adabelief.h>
+#include <heed/optim/rules/adadelta.h>
+#include <heed/optim/rules/adagrad.h>
+#include <heed/optim/rules/adam.h>
+#include <heed/optim/rules/adamax.h>
+#include <heed/optim/rules/adan.h>
+#include <heed/optim/rules/ademamix.h>
+#include <heed/optim/rules/adopt.h>
+#include <heed/optim/rules/asgd.h>
+#include <heed/optim/rules/lamb.h>
+#include <heed/optim/rules/laprop.h>
+#include <heed/optim/rules/lars.h>
+#include <heed/optim/rules/lion.h>
+#include <heed/optim/rules/madgrad.h>
+#include <heed/optim/rules/mars.h>
+#include <heed/optim/rules/nadam.h>
+#include <heed/optim/rules/radam.h>
+#include <heed/optim/rules/rmsprop.h>
+#include <heed/optim/rules/rprop.h>
+#include <heed/optim/rules/sgd.h>
+#include <heed/optim/rules/yogi.h>
+
+namespace heed::optim {
+namespace {
+
+using nn::Rank;
+using nn::Spec;
+
+template <class Rule>
+std::unique_ptr<Optimizer> make(std::vector<ParameterGroup>&& groups, Spec const& spec) {
+  return std::make_unique<Pointwise<Rule>>(std::move(groups), nn::configured<Rule>(spec));
+}
+
+template <class Rule>
+OptimizerRow pointwise(std::string_view family, Rank rank, std::string_view source, std::string_view summary) {
+  return {{Rule::name, family, rank, source, summary, nn::options_of<Rule>}, Rule{}.learning_rate, make<Rule>};
+}
+
+}  // namespace
+
+std::vector<OptimizerRow> const& optimizers() {
+  static std::vector<OptimizerRow> const rows{
+      pointwise<SGDRule>("descent", Rank::must, "Robbins and Monro, 1951; Sutskever et al., 2013",
+                         "b ← μb + g; θ ← θ − ηb, or η(g + μb) in Nesterov's form"),
+      pointwise<ASGDRule>("averaging", Rank::could, "Polyak and Juditsky, 1992", "SGD with a mean of the weights"),
+      pointwise<RpropRule>("sign", Rank::should, "Riedmiller and Braun, 1993",
+                           "a step length for every weight, longer while its gradient keeps its sign"),
+      pointwise<AdagradRule>("adaptive", Rank::must, "Duchi et al., 2011", "θ ← θ − η·g/√Σg²"),
+      pointwise<RMSpropRule>("adaptive", Rank::must, "Tieleman and Hinton, 2012", "θ ← θ − η·g/√v, v the mean of g²"),
+      pointwise<AdadeltaRule>("adaptive", Rank::must, "Zeiler, 2012", "θ ← θ − η·√u/√v·g, u the mean of squared steps"),
+      pointwise<AdamRule<false, false>>("adaptive", Rank::must, "Kingma and Ba, 2015",
+                                        "θ ← θ − η·m̂/(√v̂ + ε), λθ within g"),
+      pointwise<AdamRule<true, false>>("adaptive", Rank::must, "Reddi et al., 2018", "Adam with the largest v so far"),
+      pointwise<AdamWRule>("adaptive", Rank::must, "Loshchilov and Hutter, 2019", "θ ← θ(1 − ηλ) − η·m̂/(√v̂ + ε)"),
+      pointwise<NAdamRule>("adaptive", Rank::must, "Dozat, 2016", "Adam with Nesterov's look ahead"),
+      pointwise<RAdamRule>("adaptive", Rank::must, "Liu et al., 2020", "Adam that rectifies the variance of its rate"),
+      pointwise<AdamaxRule>("adaptive", Rank::must, "Kingma and Ba, 2015", "θ ← θ − η·m̂/u, u the largest recent |g|"),
+      pointwise<AdanRule>("adaptive", Rank::must, "Xie et al., 2022", "Adam with means of g and of its differences"),
+      pointwise<AdaBeliefRule>("adaptive", Rank::must, "Zhuang et al., 2020", "Adam with the mean of (g − m)²"),
+      pointwise<LaPropRule>("adaptive", Rank::should, "Ziyin et al., 2020", "momentum of g/√v̂"),
+      pointwise<YogiRule>("adaptive", Rank::should, "Zaheer et al., 2018", "v ← v − (1 − β₂)·sign(v − g²)·g²"),
+      pointwise<AdoptRule>("adaptive", Rank::should, "Taniguchi et al., 2024", "Adam that divides by the √v before g"),
+      pointwise<AdemamixRule>("adaptive", Rank::should, "Pagliardini et al., 2024",
+                              "AdamW with a fast and a slow mean"),
+      pointwise<MadgradRule>("averaging", Rank::should, "Defazio and Jelassi, 2021",
+                             "θ ← μθ + (1 − μ)(θ₀ − s/∛ν), dual averages"),
+      pointwise<LionRule>("sign", Rank::must, "Chen et al., 2023", "θ ← θ(1 − ηλ) − η·sign(β₁m + (1 − β₁)g)"),
+      pointwise<LarsRule>("normalised", Rank::must, "You et al., 2017", "SGD with steps in proportion to ‖θ‖/‖g‖"),
+      pointwise<LambRule>("normalised", Rank::must, "You et al., 2020", "AdamW with steps in proportion to ‖θ‖/‖r‖"),
+      pointwise<MarsRule>("adaptive", Rank::should, "Yuan et al., 2024",
+                          "AdamW of g + γ·β₁/(1 − β₁)·(g − g_prev), clipped"),
+  };
+  return rows;
+}
+
+std::unique_ptr<Optimizer> make_optimizer(std::string_view text, std::vector<ParameterGroup>&& groups,
+                                          double learning_rate) {
+  std::vector<Spec> specs = nn::parse_specs(text);
+  if (nn::find_row("optimizer", optimizers(), specs.back().name).wrap) specs.push_back({"adamw"});
+  auto const& base = nn::find_row("optimizer", optimizers(), specs.back().name);
+  auto made = base.make(std::move(groups), specs.back());
+  if (learning_rate >= 0) made->set_learning_rate(learning_rate);
+  for (size_t i = specs.size() - 1; i-- > 0;) {
+    auto const& row = nn::find_row("optimizer", optimizers(), specs[i].name);
+    check(row.wrap != nullptr, "optimizer", [&] {
+      return Complaint{
+          fmt::format("'{}' stands before '{}', but is no rule around another", row.name, specs[i + 1].name),
+          "write wrappers first and one rule last: sam+sgd"};
+    });
+    made = row.wrap(std::move(made), specs[i]);
+  }
+  return made;
+}
+
+}  // namespace heed::optim
