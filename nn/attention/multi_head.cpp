@@ -38,9 +38,10 @@ Tensor MultiHeadAttention::mix(Tensor const& x, AttentionContext const& context)
   }
   o.options.causal = config.causal;
   o.lengths = cross ? context.memory_lengths : context.lengths;
+  o.query_lengths = context.lengths;
+  around.options(o);
   if (o.lengths.defined()) also_sees(o.options, lengths(o.lengths));
   if (context.sees) also_sees(o.options, context.sees);
-  around.options(o);
   check(!cache || cache->sinks == 0 || cache->filled == cache->length || !o.options.score, "attention", [] {
     return Complaint{"a cache that dropped positions cannot tell a score how far its first keys are",
                      "use rotary positions, or none, beside this window"};
@@ -49,7 +50,7 @@ Tensor MultiHeadAttention::mix(Tensor const& x, AttentionContext const& context)
     o.options.dropout = config.dropout;
     o.options.draw = default_generator().next();
   }
-  Attended const seen = around.more(core(o.q, o.k, o.v, o.options), o);
+  Attended const seen = around.more(around.look(o), o);
   Tensor const y = out_proj(join_heads(around.finish(seen.out, o)));
   return training() ? dropout(y, config.dropout) : y;
 }

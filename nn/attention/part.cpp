@@ -6,7 +6,13 @@
 
 namespace heed::nn {
 
-void Parts::add(std::string name, std::unique_ptr<Part> part) { parts_.push_back({std::move(name), std::move(part)}); }
+void Parts::add(std::string name, std::unique_ptr<Part> part) {
+  for (Named const& p : parts_)
+    check(!(p.part->looks() && part->looks()), "attention", [&] {
+      return Complaint{fmt::format("'{}' and '{}' both stand in the core's place", p.name, name), "name one of them"};
+    });
+  parts_.push_back({std::move(name), std::move(part)});
+}
 
 Tensor Parts::embed(Tensor x, int64_t past) const {
   for (Named const& p : parts_) x = p.part->embed(x, past);
@@ -17,6 +23,22 @@ void Parts::project(HeadOperands& o) const {
 }
 void Parts::options(HeadOperands& o) const {
   for (Named const& p : parts_) p.part->options(o);
+  AttendOptions const& set = o.options;
+  bool const plain = !set.sees && !set.score && !set.weight && !set.sink.defined() && set.entmax == 1 &&
+                     set.top_k == 0 && set.left == set.unlimited && set.right == set.unlimited;
+  for (Named const& p : parts_)
+    check(plain || p.part->heeds_options(), p.name, [&] {
+      return Complaint{"it looks at other keys than those of the text, which masks, scores and row normalisers are for",
+                       "leave out the part beside it that sets one"};
+    });
+}
+Attended Parts::look(HeadOperands const& o) const {
+  for (Named const& p : parts_)
+    if (p.part->looks()) return p.part->look(o);
+  return core(o.q, o.k, o.v, o.options);
+}
+bool Parts::heeds_options() const {
+  return std::all_of(parts_.begin(), parts_.end(), [](Named const& p) { return p.part->heeds_options(); });
 }
 Attended Parts::more(Attended seen, HeadOperands const& o) const {
   for (Named const& p : parts_) seen = p.part->more(seen, o);

@@ -12,6 +12,7 @@ struct HeadOperands {
   Tensor source;                  // [B, S', dim]: where the new keys and values come from: x, or a memory
   Tensor q = {}, k = {}, v = {};  // [B, H, T, D], [B, G, S', D], [B, G, S', E]; in options(): of all keys, [B, G, S, D]
   Tensor lengths = {};            // i64 [B]: of k and v only so many rows are there; undefined: all
+  Tensor query_lengths = {};      // i64 [B]: and of q
   int64_t past = 0;               // positions before these
   int64_t sinks = 0;              // in options(): so many first keys are followed by a gap of
   int64_t dropped = 0;            // so many that a bounded cache let go
@@ -22,11 +23,13 @@ struct HeadOperands {
   Symbol position(Symbol row) const {
     return dropped == 0 ? row : select(row < double(sinks), row, row + double(dropped));
   }
+  /// What a core of other keys than these takes: the scale, and dropout.
+  AttendOptions elsewhere() const { return {.scale = options.scale, .dropout = options.dropout, .draw = options.draw}; }
 };
 /// ⌊i / size⌋
 inline Symbol block_of(Symbol i, int64_t size) { return floor((i + 0.5) / double(size)); }
 
-/// A part sees the operands at four places; those it leaves alone do nothing. "sliding:window=128+alibi" is multi-head
+/// A part sees the operands at five places; those it leaves alone do nothing. "sliding:window=128+alibi" is multi-head
 /// attention with two parts.
 class Part : public Module {
  public:
@@ -37,6 +40,12 @@ class Part : public Module {
   virtual void project(HeadOperands&) const {}
   /// Scores, masks and the row normaliser, with k and v of all positions.
   virtual void options(HeadOperands&) const {}
+  /// Whether look() stands in the core's place: one part of a layer may.
+  virtual bool looks() const { return false; }
+  virtual Attended look(HeadOperands const& o) const { return core(o.q, o.k, o.v, o.options); }
+  /// Whether look() heeds masks and scores. If not it gives ways of its own to what it must heed: config.causal,
+  /// lengths.
+  virtual bool heeds_options() const { return true; }
   /// What the core saw, and more that is seen beside the keys: merge() joins them.
   virtual Attended more(Attended const& seen, HeadOperands const&) const { return seen; }
   /// The core's result [B, H, T, E] on its way to the last projection.
@@ -56,6 +65,8 @@ class Parts {
   Tensor embed(Tensor x, int64_t past) const;
   void project(HeadOperands& o) const;
   void options(HeadOperands& o) const;
+  Attended look(HeadOperands const& o) const;
+  bool heeds_options() const;
   Attended more(Attended seen, HeadOperands const& o) const;
   Tensor finish(Tensor out, HeadOperands const& o) const;
   void bound(KeyValueCache& cache) const;
