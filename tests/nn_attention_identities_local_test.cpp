@@ -265,7 +265,7 @@ TEST_CASE("swin, axial, longnet: groups are masks over the whole sequence") {
   nn::HeadOperands o{.x = x, .source = x};
   o.q = o.k = nn::split_heads(x, 2);
   o.v = eye(22, -1, Dtype::f64).view({1, 1, 22, 22}).expand({2, 2, 22, 22});
-  Tensor const map = shifted.look(o).out;
+  Tensor const map = shifted.weigh(o, {}).out;
   for (int64_t i = 0; i < 22; ++i)
     for (int64_t j = 0; j < 22; ++j) {
       bool const near = (i / 4 + 1) / 2 == (j / 4 + 1) / 2 && (i % 4 + 1) / 2 == (j % 4 + 1) / 2;

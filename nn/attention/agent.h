@@ -21,9 +21,9 @@ class AgentAttention final : public Part {
   AgentAttention(AttentionConfig const& given, Config const& own) : Part(given), agents_(own.agents) {
     expect_at_least(1, "agent", "count of agents", agents_);
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const m = std::min(agents_, o.q.size(2));
     Tensor const agents = matmul(run_weights(o.q, m, o.query_lengths), o.q);
     AttendOptions gather = o.elsewhere(), spread = o.elsewhere();

@@ -31,9 +31,9 @@ class AxialAttention final : public Part {
       return Complaint{"expected the axis alternate, rows or columns, got '" + own.axis + "'", "choose one of them"};
     });
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const t = o.q.size(2), w = std::min(width_, t), h = (t + w - 1) / w;
     Groups groups{rows_ ? w : h, {}};
     for (int64_t a = 0; a < (rows_ ? h : w); ++a)

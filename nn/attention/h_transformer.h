@@ -24,9 +24,9 @@ class HierarchicalMatrix final : public Part {
       return Complaint{"expected an even block of 2 or more, got " + std::to_string(block_), "choose an even number"};
     });
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const s = o.k.size(2);
     AttendOptions options = o.elsewhere();
     options.causal = config.causal;

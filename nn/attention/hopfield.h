@@ -25,13 +25,13 @@ class Hopfield final : public Part {
   Hopfield(AttentionConfig const& given, Config const& own) : Part(given), own_(own) {
     expect_at_least(1, "hopfield", "count of steps", own_.steps);
   }
-  bool looks() const override { return true; }
-  Attended look(HeadOperands const& o) const override {
-    AttendOptions options = o.options;
-    if (own_.beta != 0) options.scale = own_.beta;
-    Tensor q = o.q;
-    for (int64_t step = 1; step < own_.steps; ++step) q = core(q, o.k, o.k, options).out;
-    return core(q, o.k, o.v, options);
+  Attended weigh(HeadOperands const& given, CoreStep const& next) const override {
+    HeadOperands o = given;
+    if (own_.beta != 0) o.options.scale = own_.beta;
+    o.v = o.k;
+    for (int64_t step = 1; step < own_.steps; ++step) o.q = next(o).out;
+    o.v = given.v;
+    return next(o);
   }
 
  private:

@@ -20,9 +20,9 @@ class Hourglass final : public Part {
   Hourglass(AttentionConfig const& given, Config const& own) : Part(given), factor_(own.factor) {
     expect_at_least(1, "hourglass", "factor", factor_);
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const t = o.q.size(2);
     auto const shorter = [&](Tensor const& x, Tensor const& lengths) {
       if (!config.causal) return run_means(x, factor_, lengths).means;

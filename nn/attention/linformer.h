@@ -29,9 +29,9 @@ class Linformer final : public Part {
       each->requires_grad_();
     }
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const s = o.k.size(2);
     check(s <= config.block, "linformer", [&] {
       return Complaint{std::to_string(s) + " positions exceed the block of " + std::to_string(config.block),

@@ -24,9 +24,9 @@ class DilatedSegments final : public Part {
     expect_at_least(1, "longnet", "count of levels", own_.levels);
     expect_at_least(1, "longnet", "ratio", own_.ratio);
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     Attended seen = level(o, 1);
     int64_t dilation = own_.ratio;
     for (int64_t l = 1; l < own_.levels; ++l, dilation *= own_.ratio) seen = merge(seen, level(o, dilation));

@@ -27,9 +27,9 @@ class Lsh final : public Part {
     });
     rotations = randn({given.head_dim(), own.buckets / 2});
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     return attend_in_buckets(o, config.causal, bucket(o.q), bucket(o.k));
   }
   void visit(Visitor& visitor) override { visitor.buffer("rotations", rotations); }

@@ -4,6 +4,8 @@
 #include <heed/engine/ops.h>
 #include <heed/nn/attention/part.h>
 
+#include <algorithm>
+
 namespace heed::nn {
 
 /// σ(g)·(attention to the `nearest` best-scoring of all keys older than `window`) + (1 − σ(g))·(attention to the
@@ -25,15 +27,13 @@ class Memorizing final : public Part {
     gate = zeros({given.heads});
     gate.requires_grad_();
   }
-  bool looks() const override { return true; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const& next) const override {
     expect_softmax("memorizing", o.options);
-    AttendOptions local = o.options, old = o.options;
-    local.left = std::min(local.left, own_.window);
-    also_sees(old, [&](auto at) { return at.i - at.j > double(own_.window); });
-    old.top_k = own_.nearest;
-    Tensor const share = sigmoid(gate).view({-1, 1, 1});
-    return {lerp(core(o.q, o.k, o.v, local).out, core(o.q, o.k, o.v, old).out, share), {}};
+    HeadOperands local = o, old = o;
+    local.options.left = std::min(o.options.left, own_.window);
+    also_sees(old.options, [&](auto at) { return at.i - at.j > double(own_.window); });
+    old.options.top_k = own_.nearest;
+    return {lerp(next(local).out, next(old).out, sigmoid(gate).view({-1, 1, 1})), {}};
   }
   void visit(Visitor& visitor) override { visitor.parameter("gate", gate); }
   Traits traits() const override { return {.bidirectional = false, .cross = false, .equivariant = false}; }

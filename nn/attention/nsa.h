@@ -31,9 +31,9 @@ class NativeSparse final : public Part {
     expect_at_least(0, "nsa", "count of blocks", own_.top);
     expect_at_least(0, "nsa", "window", own_.window);
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const s = o.k.size(2), size = own_.block;
     Tensor const k = run_means(o.k, size).means, v = run_means(o.v, size).means;
     AttendOptions coarse = o.elsewhere(), fine = o.elsewhere(), local = o.elsewhere();

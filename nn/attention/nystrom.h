@@ -26,9 +26,9 @@ class Nystrom final : public Part {
     expect_at_least(1, "nystrom", "count of landmarks", own_.landmarks);
     expect_at_least(1, "nystrom", "count of iterations", own_.iterations);
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const m = std::min({own_.landmarks, o.q.size(2), o.k.size(2)});
     Tensor const of_q = run_weights(o.q, m, o.query_lengths), of_k = run_weights(o.k, m, o.lengths);
     Tensor const q = matmul(of_q, o.q), k = matmul(of_k, o.k);

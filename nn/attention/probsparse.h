@@ -23,9 +23,9 @@ class ProbSparse final : public Part {
   ProbSparse(AttentionConfig const& given, Config const& own) : Part(given), factor_(own.factor) {
     check(factor_ > 0, "probsparse", [] { return Complaint{"expected a positive factor", "use 5"}; });
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const b = o.q.size(0), h = o.q.size(1), t = o.q.size(2), e = o.v.size(3);
     Tensor chosen;
     {

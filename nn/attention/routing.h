@@ -26,9 +26,9 @@ class Routing final : public Part {
     expect_at_least(1, "routing", "count of clusters", own.clusters);
     centroids = normalize(randn({given.kv_heads, own.clusters, given.head_dim()}), 2, -1);
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     Tensor of_q, of_k;
     {
       NoGrad const off;

@@ -22,9 +22,9 @@ class SpatialReduction final : public Part {
     expect_at_least(1, "pvt", "reduction", own_.reduction);
     expect_at_least(0, "pvt", "width", own_.width);
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const s = o.k.size(2), w = std::max(own_.width, int64_t{1}), h = (s + w - 1) / w;
     int64_t const down = own_.reduction, across = own_.width ? down : 1;
     int64_t const rows = (h + down - 1) / down, columns = (w + across - 1) / across;

@@ -29,9 +29,9 @@ class ShiftedWindow final : public Part {
     bias = zeros({given.heads, 2 * own_.window - 1, 2 * own_.window - 1});
     bias.requires_grad_();
   }
-  bool looks() const override { return true; }
+  bool is_core() const override { return true; }
   bool heeds_options() const override { return false; }
-  Attended look(HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const t = o.q.size(2), w = own_.width, side = own_.window, h = (t + w - 1) / w;
     Groups groups{side * side, {}};
     for (int64_t top = -shift_; top < h; top += side)
