@@ -5,6 +5,7 @@
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cross.h>
 #include <heed/nn/attention/delta.h>
+#include <heed/nn/attention/dpfp.h>
 #include <heed/nn/attention/gated.h>
 #include <heed/nn/attention/gated_cross.h>
 #include <heed/nn/attention/gated_delta.h>
@@ -74,6 +75,10 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<Based>,
        {},
        "based:features=3"},
+      {{"dpfp", "linear", should, "Schlag et al., 2021", "linear, φ = products of neighbours in relu([x, −x])",
+        options_of<Dpfp::Config>},
+       {},
+       layer_of<Dpfp>},
       {{"retnet", "linear", must, "Sun et al., 2023", "S ← γ_h·S + k·vᵀ, q and k turned by position",
         options_of<Retention::Config>},
        {},
