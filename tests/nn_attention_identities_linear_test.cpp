@@ -132,7 +132,7 @@ TEST_CASE("based: is dense attention with the kernel 1 + s + s²/2") {
 TEST_CASE("dpfp: is dense attention with the kernel of its features, which are products of neighbours") {
   NoGrad const off;
   Tensor const features = nn::dpfp_features(tensor({1, -2, 3}), 2);
-  CHECK(equal(features, tensor({0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 6, 0})));  // r = 1 0 3 0 2 0
+  CHECK(equal(features, tensor({0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 6, 0})));  // r = 1 0 3 0 2 0
   Tensor const x = numbers({batch, 21, dim}, 8);
   for (bool const causal : {true, false}) {
     nn::Dpfp layer(config_of(causal), {.nu = 2});
