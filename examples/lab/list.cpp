@@ -3,6 +3,8 @@
 #include <heed/engine/error.h>
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/loss/catalogue.h>
+#include <heed/nn/norm/catalogue.h>
+#include <heed/nn/norm/residual.h>
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/regularize/catalogue.h>
 #include <heed/optim/catalogue.h>
@@ -58,14 +60,20 @@ void add_better(nlohmann::json& json, Entry const& entry) {
   json["better"] = better == MeasureRow::lower ? "lower" : better == MeasureRow::higher ? "higher" : "neither";
 }
 
+void add_operands(nlohmann::json& json, Entry const& entry) {
+  json["operands"] = heed::nn::find_row("loss", heed::nn::losses(), entry.name).operands;
+}
+
 std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
       {"position", [] { return entries(heed::nn::positions()); }},
       {"measure", [] { return entries(measures()); }, add_better},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
-      {"optimizer", [] { return entries(heed::optim::optimizers()); }},
-      {"loss", [] { return entries(heed::nn::losses()); }},
+      {"norm", [] { return entries(heed::nn::norms()); }},
+      {"placement", [] { return entries(heed::nn::placements()); }},
+      {"residual", [] { return entries(heed::nn::residuals()); }},
+      {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }, add_rate},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };

@@ -51,6 +51,7 @@ bool Comparison::helps() const {
 
 std::string value_text(MeasureRow const& m, double v) {
   if (std::isnan(v)) return "–";
+  if (std::isinf(v)) return v > 0 ? "∞" : "−∞";
   switch (m.format) {
     case MeasureRow::number:
       return std::abs(v) < 1e-3 ? fmt::format("{:.4f}", v) : fmt::format("{:.3g}", v);
