@@ -223,6 +223,25 @@ TEST_CASE("an emulated accelerator gives what the processor gives, for every pos
   }
 }
 
+TEST_CASE("positions: nothing of T × T is held, but where traits say so") {
+  for (std::string const& text : texts(false)) {
+    auto const bytes_at = [&](int64_t t) {
+      nn::AttentionConfig own = config(true);
+      own.block = t;
+      auto layer = nn::make_attention(text, own);
+      Tensor const x = numbers({1, t, dim}, 1, Dtype::f32).requires_grad_();
+      release_cached_memory();
+      reset_peak_memory();
+      double const before = double(memory_statistics().in_use);
+      sum((*layer)(x)).backward();
+      return double(memory_statistics().peak) - before;
+    };
+    bool const all = nn::traits_of(text).memory == nn::Growth::quadratic;
+    INFO(text);
+    CHECK(bytes_at(512) / bytes_at(256) < (all ? 4.6 : 2.3));
+  }
+}
+
 TEST_CASE("positions: a model of each decodes as it reads, wherever positions act") {
   NoGrad const off;
   for (bool const of_input : {true, false})

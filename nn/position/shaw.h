@@ -38,7 +38,12 @@ class ShawPosition final : public Part {
     });
   }
   void visit(Visitor& visitor) override { visitor.parameter("weight", weight); }
-  Traits traits() const override { return of_distance(); }
+  Traits traits() const override {
+    // A reach of the block's length makes the table one of all pairs.
+    Traits own = of_distance();
+    if (weight.size(0) > 1) own.memory = Growth::quadratic;
+    return own;
+  }
 
   Tensor weight;
 
