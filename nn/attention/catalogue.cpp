@@ -13,6 +13,7 @@
 #include <heed/nn/attention/delta.h>
 #include <heed/nn/attention/differential.h>
 #include <heed/nn/attention/dilated.h>
+#include <heed/nn/attention/dpfp.h>
 #include <heed/nn/attention/entmax.h>
 #include <heed/nn/attention/fixed.h>
 #include <heed/nn/attention/fox.h>
@@ -268,6 +269,10 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<Based>,
        {},
        "based:features=3"},
+      {{"dpfp", "linear", should, "Schlag et al., 2021", "linear, φ = products of neighbours in relu([x, −x])",
+        options_of<Dpfp::Config>},
+       {},
+       layer_of<Dpfp>},
       {{"retnet", "linear", must, "Sun et al., 2023", "S ← γ_h·S + k·vᵀ, q and k turned by position",
         options_of<Retention::Config>},
        {},
