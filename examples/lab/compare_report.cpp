@@ -120,7 +120,7 @@ std::string table_of_differences(Verdict const& v) {
     }
   }
   return fmt::format(
-      R"(<div class="wide"><table><thead><tr><th>measure</th><th>variant</th><th>baseline</th><th>mean</th><th>difference</th><th>interval</th><th>p, corrected</th><th></th></tr></thead><tbody>{}</tbody></table></div>)",
+      R"(<div class="wide"><table><thead><tr><th>measure</th><th class="name">variant</th><th>baseline</th><th>mean</th><th>difference</th><th>interval</th><th>p, corrected</th><th></th></tr></thead><tbody>{}</tbody></table></div>)",
       rows);
 }
 
@@ -282,7 +282,7 @@ std::string legend_of_measures(Verdict const& v) {
                                            : "",
           html_text(m.source));
   return fmt::format(
-      R"(<div class="wide"><table><thead><tr><th>measure</th><th>what it is</th><th>better</th><th>source</th></tr></thead><tbody>{}</tbody></table></div>)",
+      R"(<div class="wide"><table><thead><tr><th>measure</th><th class="name">what it is</th><th class="name">better</th><th class="name">source</th></tr></thead><tbody>{}</tbody></table></div>)",
       rows);
 }
 

@@ -33,20 +33,20 @@ constexpr char style[] = R"(
 @media(prefers-color-scheme:dark){:root{--text:#e6e9ef;--soft:#9aa4b5;--paper:#14181f;--line:#2b323d;--fill:#26384f;--good:#4ade80;--bad:#fb7185;
 --c0:#9aa4b5;--c1:#56b4e9;--c2:#fb923c;--c3:#34d399;--c4:#e879b9;--c5:#fbbf24;--c6:#93c5fd;--c7:#c4a5ff}}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--text);background:var(--paper);max-width:960px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;margin-bottom:.2rem;line-height:1.25}h2{font-size:1.15rem;margin-top:2.2rem;border-top:1px solid var(--line);padding-top:1rem}
+h1{font-size:1.6rem;margin-bottom:.2rem;line-height:1.25;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-top:1px solid var(--line);padding-top:1rem}
 h3{font-size:.95rem;margin:1.2rem 0 .4rem;color:var(--soft)}p,figcaption,.legend,li.soft,.soft{color:var(--soft)}
-svg{width:100%;height:auto;display:block}svg text{font-size:12px;fill:var(--soft)}.grid{stroke:var(--line)}
+svg{width:100%;height:auto;display:block}.chart{overflow-x:auto}.chart svg{min-width:520px}svg text{font-size:12px;fill:var(--soft)}.grid{stroke:var(--line)}
 polyline{fill:none;stroke-width:2;stroke-linejoin:round}.band{stroke:none;opacity:.14}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;margin:.3rem 0}.key{display:inline-block;width:1.4em;height:.25em;margin-right:.5em;vertical-align:.2em}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}
 polyline[class]{stroke:var(--c)}polygon[class],circle[class]{fill:var(--c)}.key[class]{background:var(--c)}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.88rem}
 th,td{text-align:right;padding:.25rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
-th{color:var(--soft);font-weight:600}th:first-child,td.name{text-align:left}td.name{overflow-wrap:anywhere;min-width:7rem}
-.facts td:first-child{text-align:left;color:var(--soft)}td small{color:var(--soft);white-space:nowrap}
+th{color:var(--soft);font-weight:600}th:first-child,.name{text-align:left}td.name{overflow-wrap:anywhere;min-width:6rem}
+.facts td{overflow-wrap:anywhere}.facts td:first-child{text-align:left;color:var(--soft);min-width:7rem}td small{color:var(--soft);white-space:nowrap}
 .bar{display:block;background:linear-gradient(to right,var(--fill) var(--share),transparent var(--share));padding:0 .3rem}
 .interval{width:170px;min-width:120px;height:18px}.interval line{stroke:var(--soft);stroke-width:2}.interval .zero{stroke:var(--line);stroke-width:1.5}
-.interval circle{fill:var(--soft)}.good .interval line,.good .interval circle{stroke:var(--good);fill:var(--good)}.bad .interval line,.bad .interval circle{stroke:var(--bad);fill:var(--bad)}
+.interval circle{fill:var(--soft)}.good .interval line:not(.zero),.good .interval circle{stroke:var(--good);fill:var(--good)}.bad .interval line:not(.zero),.bad .interval circle{stroke:var(--bad);fill:var(--bad)}
 .good .says{color:var(--good);font-weight:600}.bad .says{color:var(--bad);font-weight:600}
 ul.verdict{padding-left:1.1rem}ul.verdict li{margin:.3rem 0}
 .maps{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:.8rem}figure{margin:0;min-width:0}
@@ -147,8 +147,8 @@ std::string chart(std::vector<Line> const& lines, ChartOptions const& o) {
   low -= margin, high += margin;
   auto const x = [&](double v) { return left + (width - left - right) * (place(v) - place(first)) / span; };
   auto const y = [&](double v) { return top + (height - top - bottom) * (high - v) / (high - low); };
-  std::string svg =
-      fmt::format(R"(<svg viewBox="0 0 {} {}" role="img" aria-label="{}">)", width, height, heed::html_text(o.label));
+  std::string svg = fmt::format(R"(<div class="chart"><svg viewBox="0 0 {} {}" role="img" aria-label="{}">)", width,
+                                height, heed::html_text(o.label));
   for (double t : ticks(low, high, 5))
     svg += fmt::format(
         R"(<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text x="{}" y="{:.1f}" text-anchor="end">{:.3g}</text>)",
@@ -185,7 +185,7 @@ std::string chart(std::vector<Line> const& lines, ChartOptions const& o) {
     legend +=
         fmt::format(R"(<span><span class="key {}"></span>{}</span>)", colour_class(i), heed::html_text(lines[i].name));
   }
-  return fmt::format(R"({}</svg><div class="legend">{}</div>)", svg, legend);
+  return fmt::format(R"({}</svg></div><div class="legend">{}</div>)", svg, legend);
 }
 
 std::string page(std::string const& title, std::string const& body) {

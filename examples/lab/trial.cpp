@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 #include <heed/engine/engine.h>
 #include <heed/nn/attention/core.h>
-#include <heed/nn/diagnose/over_dependence.h>
+#include <heed/nn/diagnose/diagnose.h>
+#include <heed/nn/diagnose/robustness.h>
 #include <heed/nn/regularize/catalogue.h>
 
 #include <algorithm>
@@ -24,62 +25,58 @@ std::string Variant::title() const { return regularize == "none" ? attention : a
 std::vector<MeasureRow> const& measures() {
   using enum MeasureRow::Better;
   using enum MeasureRow::Format;
-  using nn::Rank;
-  static std::vector<MeasureRow> const rows{
-      {{"loss", "learning", Rank::must, "Shannon, 1948",
-        "mean loss of held-out examples at the end: nats a question, or squared error"},
-       lower,
-       number},
-      {{"accuracy", "learning", Rank::must, "Arora et al., 2023",
-        "share of held-out questions whose likeliest answer is right; of real ones, those within 0.04"},
-       higher,
-       percent},
-      {{"gap", "learning", Rank::must, "Vapnik, 1998", "held-out loss less the loss of training examples"},
-       lower,
-       number},
-      {{"steps-to-target", "learning", Rank::must, "Dahl et al., 2023",
-        "steps until the held-out loss is the baseline's last; the budget where it never is"},
-       lower,
-       steps},
-      {{"seconds-to-target", "learning", Rank::must, "Dahl et al., 2023", "the same in seconds of training"},
-       lower,
-       seconds},
-      {{"spikes", "stability", Rank::must, "OLMo team, 2024",
-        "share of steps whose loss is seven standard deviations or more above the mean of the 128 before"},
-       lower,
-       percent},
-      {{"gradient-variance", "stability", Rank::must, "Wortsman et al., 2023",
-        "variance of ln |g| over the steps after warm-up, before clipping"},
-       lower,
-       number},
-      {{"step-seconds", "cost", Rank::must, "wall clock", "mean time of a training step"}, neither, seconds},
-      {{"peak-memory", "cost", Rank::must, "heap", "largest number of bytes in tensors during training"},
-       neither,
-       bytes},
-      {{"noise", "robustness", Rank::must, "Kim et al., 2021",
-        "rise of the loss where a tenth of the tokens that ask nothing is replaced by random ones"},
-       lower,
-       number},
-      {{"removal", "robustness", Rank::must, "DeYoung et al., 2020",
-        "rise of the loss where the most-attended token is replaced, less the rise for a random one"},
-       lower,
-       number},
-      {{"entropy", "attention", Rank::must, "Zhai et al., 2023",
-        "of the weights, as a share of a uniform head's: 1 looks everywhere, 0 at one key"},
-       higher,
-       percent},
-      {{"effective-count", "attention", Rank::must, "Hirschman, 1945", "1/sum(a^2): on how many keys a query rests"},
-       higher,
-       number},
-      {{"largest", "attention", Rank::must, "Jain and Wallace, 2019", "largest weight of a query"}, lower, number},
-      {{"sink", "attention", Rank::must, "Gu et al., 2024",
-        "largest mean weight that one key receives from the queries that see it"},
-       lower,
-       number},
-      {{"distance", "attention", Rank::must, "Raghu et al., 2021", "sum(a |i - j|): how far back a query looks"},
-       neither,
-       number},
-  };
+  using enum nn::Rank;
+  static std::vector<MeasureRow> const rows = [] {
+    std::vector<MeasureRow> list{
+        {{"loss", "learning", must, "Shannon, 1948",
+          "mean loss of held-out examples at the end: nats a question, or squared error"},
+         lower,
+         number},
+        {{"accuracy", "learning", must, "Arora et al., 2023",
+          "share of held-out questions whose likeliest answer is right; of real ones, those within 0.04"},
+         higher,
+         percent},
+        {{"gap", "learning", must, "Vapnik, 1998", "held-out loss less the loss of training examples"}, lower, number},
+        {{"steps-to-target", "learning", must, "Dahl et al., 2023",
+          "steps until the held-out loss is the baseline's last; the budget where it never is"},
+         lower,
+         steps},
+        {{"seconds-to-target", "learning", must, "Dahl et al., 2023", "the same in seconds of training"},
+         lower,
+         seconds},
+        {{"spikes", "stability", must, "OLMo team, 2024",
+          "share of steps whose loss is seven standard deviations or more above the mean of the 128 before"},
+         lower,
+         percent},
+        {{"gradient-variance", "stability", must, "-",
+          "variance of ln |g| over the steps after warm-up, before clipping"},
+         lower,
+         number},
+        {{"step-seconds", "cost", must, "-", "mean time of a training step"}, neither, seconds},
+        {{"peak-memory", "cost", must, "-", "largest number of bytes in tensors during training"}, neither, bytes},
+        {{"noise", "robustness", must, "Belinkov and Bisk, 2018",
+          "rise of the loss where a tenth of the tokens that ask nothing is replaced by random ones"},
+         lower,
+         number},
+        {{"removal", "robustness", must, "DeYoung et al., 2020",
+          "rise of the loss where the most-attended token is hidden in every layer, less the rise for a random one"},
+         lower,
+         number},
+        {{"sink-rate", "place", must, "Gu et al., 2024",
+          "share of heads whose first key gets more than 0.3 on average"},
+         lower,
+         percent}};
+    // Of attention: what diagnose() measures, some with the side to which a cure of over-dependence pulls.
+    std::map<std::string_view, MeasureRow::Better> const sides{
+        {"entropy-share", higher}, {"effective-count", higher}, {"largest", lower},       {"sink", lower},
+        {"overlap", lower},        {"output-rank", higher},     {"rank-residual", higher}};
+    for (nn::MeasureRow const& row : nn::measures()) {
+      auto const side = sides.find(row.name);
+      list.push_back(
+          {row, side == sides.end() ? neither : side->second, row.name == "entropy-share" ? percent : number});
+    }
+    return list;
+  }();
   return rows;
 }
 
@@ -249,48 +246,6 @@ TaskBatch noisy(TaskBatch const& batch, Material const& material, double share) 
   return changed;
 }
 
-/// `batch` with the token at places[b] of each row replaced by another.
-TaskBatch without(TaskBatch const& batch, std::vector<int64_t> const& places, int64_t vocabulary) {
-  TaskBatch changed = batch;
-  changed.inputs = batch.inputs.clone();
-  int64_t const length = batch.inputs.size(1);
-  for (size_t b = 0; b < places.size(); ++b) {
-    int64_t& token = changed.inputs.data<int64_t>()[int64_t(b) * length + places[b]];
-    token = (token + 1 + int64_t(b * 7919 % size_t(vocabulary - 1))) % vocabulary;
-  }
-  return changed;
-}
-
-/// How much more the loss rises where the token that all heads together attend to most is replaced than where a random
-/// one is.
-double removal(Learner const& model, TaskBatch const& batch, std::vector<Tensor> const& maps, Contest const& contest) {
-  int64_t const count = batch.inputs.size(0), length = batch.inputs.size(1);
-  std::vector<double> received(size_t(count * length));
-  for (Tensor const& map : maps) {
-    if (map.size(0) != count || map.size(3) != length) return NAN;
-    auto const mass = sum(map, {1, 2}).to(cpu).to_vector<double>();
-    for (size_t i = 0; i < mass.size(); ++i) received[i] += mass[i];
-  }
-  auto const targets = batch.targets.to_vector<int64_t>();
-  std::vector<int64_t> most, any;
-  Generator generator(noise_seed);
-  auto const uniform = rand({count}, Dtype::f64, generator).to_vector<double>();
-  for (int64_t b = 0; b < count; ++b) {
-    std::vector<int64_t> places;  // that ask nothing themselves
-    for (int64_t i = 0; i < length; ++i)
-      if (!contest.material->is_task() || targets[size_t(b * length + i)] == -100) places.push_back(i);
-    if (places.empty()) return NAN;
-    most.push_back(*std::max_element(places.begin(), places.end(), [&](int64_t i, int64_t j) {
-      return received[size_t(b * length + i)] < received[size_t(b * length + j)];
-    }));
-    any.push_back(places[size_t(uniform[size_t(b)] * double(places.size()))]);
-  }
-  int64_t const vocabulary = contest.material->vocabulary;
-  if (vocabulary < 2) return NAN;
-  return score(model, without(batch, most, vocabulary), contest.device).loss -
-         score(model, without(batch, any, vocabulary), contest.device).loss;
-}
-
 /// A map as the report shows it: of the first positions, one byte a weight.
 Outcome::Map small_map(Tensor const& map) {
   constexpr int64_t most = 96;
@@ -302,37 +257,30 @@ Outcome::Map small_map(Tensor const& map) {
   return {rows, columns, base64(bytes)};
 }
 
-void measure_attention(Learner const& model, Contest const& contest, bool keep_maps, Outcome& outcome) {
+void measure_attention(Learner& model, Contest const& contest, bool keep_maps, Outcome& outcome) {
   NoGrad const off;
-  Material const& material = *contest.material;
-  nn::GPTConfig const& c = model.gpt.config;
-  // Maps are materialised here: as many windows as 64 MB hold.
-  int64_t const windows = std::clamp((int64_t{1} << 24) / (material.length * material.length * c.heads * c.layers),
-                                     int64_t{1}, std::min(int64_t{64}, material.validation.inputs.size(0)));
-  TaskBatch const batch = rows(material.validation, 0, windows);
-  std::vector<Tensor> const maps =
-      nn::attention_maps([&] { model.answer(batch.inputs.to(contest.device), batch.targets.to(contest.device)); });
-  if (maps.empty()) return;
-  std::map<std::string, std::pair<double, double>> means;
-  for (Tensor const& map : maps) {
-    std::map<std::string, std::vector<double>> heads;
-    for (nn::OverDependence const& m : nn::measure_over_dependence(map.to(cpu))) {
-      heads["entropy"].push_back(m.entropy_share);
-      heads["effective-count"].push_back(m.effective_count);
-      heads["largest"].push_back(m.largest);
-      heads["sink"].push_back(m.sink);
-      heads["distance"].push_back(m.distance);
-    }
-    for (auto const& [name, values] : heads) {
-      outcome.by_head[name].push_back(values);
-      for (double v : values) means[name].first += v, means[name].second += 1;
-    }
-    if (!keep_maps) continue;
+  TaskBatch const batch =
+      rows(contest.material->validation, 0, std::min(contest.material->validation.inputs.size(0), int64_t{32}));
+  auto const forward = [&](TaskBatch const& b) {
+    model.answer(b.inputs.to(contest.device), b.targets.to(contest.device));
+  };
+  nn::Diagnosis const diagnosis = nn::diagnose(model, [&] { forward(batch); });
+  if (diagnosis.layers.empty()) return;
+  for (size_t m = 0; m < nn::measures().size(); ++m) {
+    std::string const name(nn::measures()[m].name);
+    if (double const mean = diagnosis.mean(name); !std::isnan(mean)) outcome.values[name] = mean;
+    for (nn::LayerDiagnosis const& layer : diagnosis.layers) outcome.by_head[name].push_back(layer.values[m]);
+  }
+  outcome.values["sink-rate"] = diagnosis.sink_rate();
+  Generator generator(noise_seed);
+  nn::DeletionDrop const drop =
+      nn::most_attended_drop([&] { return score(model, batch, contest.device).loss; }, generator, nn::Deletion::token);
+  outcome.values["removal"] = drop.without - drop.random;
+  if (!keep_maps) return;
+  for (Tensor const& map : nn::attention_maps([&] { forward(rows(batch, 0, 1)); })) {
     auto& kept = outcome.maps.emplace_back();
     for (int64_t h = 0; h < map.size(1); ++h) kept.push_back(small_map(map.select(0, 0).select(0, h)));
   }
-  for (auto const& [name, mean] : means) outcome.values[name] = mean.first / mean.second;
-  if (!material.real_inputs()) outcome.values["removal"] = removal(model, batch, maps, contest);
 }
 
 double spike_share(std::vector<double> const& losses) {

@@ -51,14 +51,15 @@ bool Comparison::helps() const {
 
 std::string value_text(MeasureRow const& m, double v) {
   if (std::isnan(v)) return "–";
-  if (std::isinf(v)) return v > 0 ? "∞" : "−∞";
+  if (v < 0) return "−" + value_text(m, -v);
+  if (std::isinf(v)) return "∞";
   switch (m.format) {
     case MeasureRow::number:
-      return std::abs(v) < 1e-3 ? fmt::format("{:.4f}", v) : fmt::format("{:.3g}", v);
+      return v < 1e-3 ? fmt::format("{:.4f}", v) : fmt::format("{:.3g}", v);
     case MeasureRow::percent:
       return fmt::format("{:.1f} %", 100 * v);
     case MeasureRow::seconds:
-      return std::abs(v) < 1 ? fmt::format("{:.3g} ms", 1e3 * v) : fmt::format("{:.3g} s", v);
+      return v < 1 ? fmt::format("{:.3g} ms", 1e3 * v) : fmt::format("{:.3g} s", v);
     case MeasureRow::bytes:
       return fmt::format("{:.3g} MB", v / 1e6);
     case MeasureRow::steps:
@@ -67,10 +68,7 @@ std::string value_text(MeasureRow const& m, double v) {
   return "";
 }
 
-std::string difference_text(MeasureRow const& m, double v) {
-  std::string const text = value_text(m, std::abs(v));
-  return std::isnan(v) ? text : (v < 0 ? "−" : "+") + text;
-}
+std::string difference_text(MeasureRow const& m, double v) { return (v >= 0 ? "+" : "") + value_text(m, v); }
 
 double best_rate(std::vector<Outcome> const& outcomes, Variant const& variant, JudgeOptions const& o) {
   double best = 0, lowest = INFINITY;
@@ -176,7 +174,9 @@ Verdict judge(std::vector<Outcome> const& outcomes, JudgeOptions const& o) {
     v.sentences.push_back(
         fmt::format("{} of {} could not be told from chance with {}: that is not evidence of no difference.",
                     tests - found, plural(tests, "comparison"), plural(int64_t(o.seeds.size()), "seed")));
-  if (unreached && tests > 0)
+  bool const timed = std::any_of(v.comparisons.begin(), v.comparisons.end(),
+                                 [](Comparison const& c) { return c.measure->name.ends_with("-to-target"); });
+  if (unreached && timed)
     v.sentences.push_back(
         "Runs that did not reach the target loss before the end count with the whole budget in steps-to-target and "
         "seconds-to-target.");
