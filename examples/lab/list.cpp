@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/diagnose/measures.h>
 #include <heed/nn/loss/catalogue.h>
 #include <heed/nn/norm/catalogue.h>
 #include <heed/nn/norm/residual.h>
@@ -11,6 +12,7 @@
 #include <heed/optim/tasks.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "run.h"
@@ -52,6 +54,15 @@ void add_operands(nlohmann::json& json, Entry const& entry) {
   json["operands"] = heed::nn::find_row("loss", heed::nn::losses(), entry.name).operands;
 }
 
+void add_range(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("measure", heed::nn::measures(), entry.name);
+  json["unit"] = row.unit;
+  json["low"] = row.low;
+  json["high"] = std::isfinite(row.high) ? nlohmann::json(row.high) : nlohmann::json();
+  json["reading"] = row.reading;
+  json["by"] = row.by_head ? "head" : "layer";
+}
+
 std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
@@ -62,6 +73,7 @@ std::vector<Kind> const& kinds() {
       {"residual", [] { return entries(heed::nn::residuals()); }},
       {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }},
+      {"measure", [] { return entries(heed::nn::measures()); }, add_range},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;
