@@ -376,13 +376,17 @@ TEST_CASE("token noise: rate 0 changes nothing, the share of changed tokens is t
 
 TEST_CASE("removing the most-attended key: all that a head on one key has, little of a uniform one") {
   Generator generator(3);
-  auto const drop = [&](double sharpness) {
+  auto const drop = [&](double sharpness, nn::Deletion deletion = nn::Deletion::key) {
     int64_t const t = 16;
     // Query i looks at key 3 with weight ≈ 1 for a high sharpness; only its value is 1.
     Tensor const q = ones({1, 1, t, 1}, Dtype::f64), at3 = (arange(t) == 3.0).to(Dtype::f64).reshape({1, 1, t, 1});
     return nn::most_attended_drop([&] { return mean(nn::core(q, at3 * sharpness, at3, {.scale = 1}).out).item(); },
-                                  generator);
+                                  generator, deletion);
   };
+  auto const token = drop(30, nn::Deletion::token);
+  CHECK(token.whole == Approx(1));
+  CHECK(token.without == 0);
+  CHECK(token.random == Approx(1));
   auto const sharp = drop(30), even = drop(1e-9);
   CHECK(sharp.whole == Approx(1));
   CHECK(sharp.without == 0);

@@ -39,31 +39,41 @@ std::vector<double> token_noise_curve(std::function<double(Tensor const& tokens)
 
 namespace {
 
-/// For each query, i64 [B, H, T]: the key of the largest weight, or of the largest number of a draw among the others;
-/// −1 where fewer than two are seen.
-Tensor chosen_keys(AttentionCall const& call, Generator* random) {
-  AttendOptions options = call.options;
-  options.dropout = 0;
-  std::vector<Tensor> parts;
-  int64_t const t = call.q.size(2), s = call.k.size(2);
-  for (int64_t from = 0; from < t; from += 32) {
-    Tensor const a = abs(attention_rows(call.q.detach(), call.k.detach(), from, std::min(from + 32, t), options));
-    Tensor const top = argmax(a, 3);
-    if (!random) {
-      parts.push_back(top);
-      continue;
-    }
-    Tensor const other = arange(s).to(a.device()) != top.unsqueeze(3);
-    Tensor const draw = rand(a.shape(), Dtype::f32, *random).to(a.device());
-    parts.push_back(argmax(where(other & (a > 0.0), draw, -1.0), 3));
-  }
-  return where(keys_seen(call) >= 2.0, cat(parts, 2), -1);
+/// The last axis's place of the largest number, or, at random, of one of the others that are above 0.
+Tensor chosen(Tensor const& numbers, Generator* random) {
+  int const last = numbers.rank() - 1;
+  Tensor const top = argmax(numbers, last);
+  if (!random) return top;
+  Tensor const other = arange(numbers.size(last)).to(numbers.device()) != top.unsqueeze(last);
+  Tensor const draw = rand(numbers.shape(), Dtype::f32, *random).to(numbers.device());
+  return argmax(where(other & (numbers > 0.0), draw, -1.0), last);
 }
 
-double evaluate_without(std::function<double()> const& evaluate, Generator* random) {
+/// The key that each query loses, [B, H, T]; −1 where it sees fewer than two.
+Tensor lost_keys(AttentionCall const& call, Deletion deletion, Generator* random) {
+  AttendOptions options = call.options;
+  options.dropout = 0;
+  int64_t const t = call.q.size(2);
+  std::vector<Tensor> parts;
+  Tensor received;
+  for (int64_t from = 0; from < t; from += 32) {
+    Tensor const a = abs(attention_rows(call.q.detach(), call.k.detach(), from, std::min(from + 32, t), options));
+    if (deletion == Deletion::key)
+      parts.push_back(chosen(a, random));
+    else
+      received = received.defined() ? received + sum(a, {2}) : sum(a, {2});
+  }
+  Tensor const seen = keys_seen(call);
+  if (deletion == Deletion::key) return where(seen >= 2.0, cat(parts, 2), -1);
+  Tensor const seeing = queries_seeing(call), often = seeing * 4.0 >= double(t);
+  Tensor const share = where(often, received.to(seeing.dtype()) / where(often, seeing, 1.0), 0.0);
+  return where(seen >= 2.0, chosen(share, random).unsqueeze(2).expand(seen.shape()), -1);
+}
+
+double evaluate_without(std::function<double()> const& evaluate, Deletion deletion, Generator* random) {
   HookHandle hook = on_attend([&](AttentionCall& call) {
     NoGrad const off;
-    Tensor const key = chosen_keys(call, random).to(Dtype::f32);
+    Tensor const key = lost_keys(call, deletion, random).to(Dtype::f32);
     double const shift = double(call.k.size(2) - call.q.size(2));
     call.options.sees = call.options.sees & MaskMod([&](auto at) {
                           return at.j != read(key, {at.b, at.h, at.i - shift});
@@ -78,8 +88,8 @@ double evaluate_without(std::function<double()> const& evaluate, Generator* rand
 
 }  // namespace
 
-DeletionDrop most_attended_drop(std::function<double()> const& evaluate, Generator& generator) {
-  return {evaluate(), evaluate_without(evaluate, nullptr), evaluate_without(evaluate, &generator)};
+DeletionDrop most_attended_drop(std::function<double()> const& evaluate, Generator& generator, Deletion deletion) {
+  return {evaluate(), evaluate_without(evaluate, deletion, nullptr), evaluate_without(evaluate, deletion, &generator)};
 }
 
 IntegratedGradients integrated_gradients(std::function<Tensor(Tensor const&)> const& f, Tensor const& x,

@@ -23,14 +23,18 @@ double noise_sensitivity(std::function<Tensor(Tensor const&)> const& f, Tensor c
 std::vector<double> token_noise_curve(std::function<double(Tensor const& tokens)> const& loss, Tensor const& tokens,
                                       int64_t vocabulary, std::vector<double> const& rates, Generator& generator);
 
+/// What is hidden: from each query the key that it looks at most, or from all queries the token that they look at most.
+enum class Deletion { key, token };
 struct DeletionDrop {
   double whole;    // what evaluate() gives with every key
-  double without;  // with each query's most-attended key hidden, in every layer and head
-  double random;   // with another visible key of the same query hidden: what losing any key costs
+  double without;  // with the most-attended ones hidden, in every layer and head
+  double random;   // with as many others hidden: what losing any of them costs
 };
-/// How much hangs on one key: without − whole beside random − whole (comprehensiveness: DeYoung et al., ERASER, 2020).
-/// Queries that see one key keep it. The most-attended keys are those of each layer's own operands at that moment.
-DeletionDrop most_attended_drop(std::function<double()> const& evaluate, Generator& generator);
+/// How much hangs on one key or token: without − whole beside random − whole (comprehensiveness: DeYoung et al.,
+/// ERASER, 2020). Queries that see one key keep it. What is most attended is judged in each layer with its operands of
+/// that moment; a token by what it gets from the queries that see it, a quarter of all at least.
+DeletionDrop most_attended_drop(std::function<double()> const& evaluate, Generator& generator,
+                                Deletion deletion = Deletion::key);
 
 struct IntegratedGradients {
   Tensor attribution;  // of x's shape; sums to f(x) − f(baseline) but for `gap`
