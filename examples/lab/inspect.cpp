@@ -5,6 +5,7 @@
 #include <heed/nn/diagnose/diagnose.h>
 #include <heed/nn/diagnose/over_dependence.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <memory>
