@@ -111,6 +111,19 @@ TEST_CASE("resumed, interrupted and uninterrupted runs end with the same bits, f
   CHECK(without_seconds("stopped") == without_seconds("whole"));
 }
 
+TEST_CASE("regularisers by name: a run with their state resumes with the same bits") {
+  Folder const folder;
+  std::string const train = "lab train --preset tiny --regularize drophead:p=0.2+mean-teacher --text text.txt --out ";
+  Outcome const whole = shell(folder, train + "whole");
+  REQUIRE_MESSAGE(whole.status == 0, whole.err);
+  REQUIRE(shell(folder, train + "stopped --stop-at 23; lab train --resume --out stopped").status == 0);
+  REQUIRE(shell(folder, "lab train --preset tiny --text text.txt --out plain").status == 0);
+  std::string const checkpoint = read_file(folder / "whole/checkpoint.safetensors");
+  CHECK(checkpoint.find("regularizer.1.") != std::string::npos);
+  CHECK(read_file(folder / "stopped/checkpoint.safetensors") == checkpoint);
+  CHECK(read_file(folder / "plain/checkpoint.safetensors") != checkpoint);
+}
+
 TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing written") {
   Folder const folder;
   REQUIRE(shell(folder,

@@ -101,7 +101,7 @@ Learner::Answers Learner::answer(Tensor const& inputs, Tensor const& targets) co
   std::vector<int64_t> asked;
   for (int64_t i = 0; i < flat.numel(); ++i)
     if (flat.data<int64_t>()[i] != -100) asked.push_back(i);
-  if (int64_t(asked.size()) == flat.numel()) return {gpt.head(x).flatten(0, 1), targets.flatten()};
+  if (int64_t(asked.size()) == flat.numel()) return {gpt.head(x), targets};
   Tensor const index = tensor(asked, {int64_t(asked.size())}).to(x.device());
   return {gpt.head(index_select(x.reshape({-1, x.size(2)}), 0, index)), index_select(targets.flatten(), 0, index)};
 }

@@ -52,7 +52,10 @@ class Learner final : public heed::nn::Module {
   Learner(heed::nn::GPTConfig const& config, int64_t features);
   void visit(heed::nn::Visitor& visitor) override;
 
-  /// What is asked, and what comes out there: logits [N, V] and targets [N] i64, or values [B] and targets [B] f32.
+  /// The GPT itself, where it is all.
+  heed::nn::Module& whole() { return input ? static_cast<heed::nn::Module&>(*this) : gpt; }
+  /// What comes out where something is asked: logits [N, V] and targets [N] i64, [B, T, V] and [B, T] where that is
+  /// everywhere, or values [B] and targets [B] f32.
   struct Answers {
     heed::Tensor given, targets;
   };

@@ -162,7 +162,7 @@ struct Run {
     TrainingSettings const& t = contest.settings.training;
     regularizers = std::make_unique<nn::Regularizers>(
         nn::make_regularizers(variant.regularize == "none" ? "" : variant.regularize));
-    regularizers->begin(*model);
+    regularizers->begin(model->whole());
     optimizer =
         std::make_unique<optim::AdamW>(optim::decay_matrices_only(*model, t.weight_decay),
                                        optim::AdamWRule{.learning_rate = rate, .beta1 = t.beta1, .beta2 = t.beta2});
@@ -204,7 +204,8 @@ Score score(Learner const& model, TaskBatch const& batch, Device device,
   constexpr int64_t step = 64;
   for (int64_t from = 0; from < batch.inputs.size(0); from += step) {
     TaskBatch const part = rows(batch, from, std::min(from + step, batch.inputs.size(0)));
-    Learner::Answers const a = model.answer(part.inputs.to(device), part.targets.to(device));
+    Learner::Answers a = model.answer(part.inputs.to(device), part.targets.to(device));
+    if (a.given.rank() == 3) a = {a.given.flatten(0, 1), a.targets.flatten()};
     bool const real = a.given.rank() == 1;
     Tensor const losses =
         real ? square(a.given - a.targets) : cross_entropy(a.given, a.targets, {.reduction = Reduction::none});
@@ -264,7 +265,7 @@ void measure_attention(Learner& model, Contest const& contest, bool keep_maps, O
   auto const forward = [&](TaskBatch const& b) {
     model.answer(b.inputs.to(contest.device), b.targets.to(contest.device));
   };
-  nn::Diagnosis const diagnosis = nn::diagnose(model, [&] { forward(batch); });
+  nn::Diagnosis const diagnosis = nn::diagnose(model.whole(), [&] { forward(batch); });
   if (diagnosis.layers.empty()) return;
   for (size_t m = 0; m < nn::measures().size(); ++m) {
     std::string const name(nn::measures()[m].name);
@@ -343,7 +344,8 @@ Outcome run_trial(Contest const& contest, Trial const& trial, bool maps,
   auto const start = Clock::now();
   reset_peak_memory();
   optim::Trainer trainer(
-      *run.model, *run.optimizer, run.trainer_options(t.steps, trial.learning_rate), [&] { return run.next_loss(); },
+      run.model->whole(), *run.optimizer, run.trainer_options(t.steps, trial.learning_rate),
+      [&] { return run.next_loss(); },
       [&] {
         auto const from = Clock::now();
         double const loss = score(*run.model, material.validation, contest.device).loss;
@@ -379,8 +381,8 @@ Outcome run_trial(Contest const& contest, Trial const& trial, bool maps,
     outcome.training.emplace_back(double(to), sum / double(to - i));
   }
 
-  nn::eval(*run.model);
-  run.regularizers->evaluating(*run.model, true);
+  nn::eval(run.model->whole());
+  run.regularizers->evaluating(run.model->whole(), true);
   std::vector<std::array<double, 3>> buckets;
   Score const held_out = score(*run.model, material.validation, contest.device, &buckets);
   outcome.values["loss"] = held_out.loss;
@@ -392,7 +394,7 @@ Outcome run_trial(Contest const& contest, Trial const& trial, bool maps,
     if (auto const [n, loss, right] = buckets[i]; n > 0)
       outcome.by_distance.push_back({std::pow(2.0, double(i)) - 1, loss / n, right / n});
   measure_attention(*run.model, contest, maps, outcome);
-  run.regularizers->evaluating(*run.model, false);
+  run.regularizers->evaluating(run.model->whole(), false);
   return outcome;
 }
 
@@ -402,7 +404,7 @@ std::pair<double, double> time_trial(Contest const& contest, Variant const& vari
   constexpr int64_t steps = 4;
   optim::TrainerOptions options = run.trainer_options(steps, 1e-4);
   options.evaluate_every = 0;
-  optim::Trainer trainer(*run.model, *run.optimizer, options, [&] { return run.next_loss(); });
+  optim::Trainer trainer(run.model->whole(), *run.optimizer, options, [&] { return run.next_loss(); });
   trainer.regularize(*run.regularizers);
   double first = 0, last = 0;
   trainer.on_step([&](optim::StepReport const& report) {
@@ -412,7 +414,7 @@ std::pair<double, double> time_trial(Contest const& contest, Variant const& vari
   });
   optim::TrainingState state;
   trainer.run(state);
-  nn::eval(*run.model);
+  nn::eval(run.model->whole());
   auto const start = Clock::now();
   score(*run.model, contest.material->validation, contest.device);
   return {(last - first) / double(steps - 1), seconds_since(start)};
