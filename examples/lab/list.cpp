@@ -76,19 +76,28 @@ void add_range(nlohmann::json& json, Entry const& entry) {
   json["by"] = row.by_head ? "head" : "layer";
 }
 
+void add_data(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("regularizer", heed::nn::regularizers(), entry.name);
+  if (!row.takes.empty()) json["takes"] = row.takes;
+}
+
+void add_shape(nlohmann::json& json, Entry const& entry) {
+  json["axes"] = heed::nn::find_row("norm", heed::nn::norms(), entry.name).axes;
+}
+
 std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
       {"position", [] { return entries(heed::nn::positions()); }},
       {"measure", [] { return entries(measures()); }, add_better},
-      {"regularizer", [] { return entries(heed::nn::regularizers()); }},
-      {"norm", [] { return entries(heed::nn::norms()); }},
+      {"regularizer", [] { return entries(heed::nn::regularizers()); }, add_data},
+      {"norm", [] { return entries(heed::nn::norms()); }, add_shape},
       {"placement", [] { return entries(heed::nn::placements()); }},
       {"residual", [] { return entries(heed::nn::residuals()); }},
       {"init", [] { return entries(heed::nn::inits()); }},
       {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }, add_rate},
-      {"measure", [] { return entries(heed::nn::measures()); }, add_range},
+      {"diagnosis", [] { return entries(heed::nn::measures()); }, add_range},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;
