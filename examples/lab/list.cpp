@@ -68,7 +68,7 @@ void add_operands(nlohmann::json& json, Entry const& entry) {
 }
 
 void add_range(nlohmann::json& json, Entry const& entry) {
-  auto const& row = heed::nn::find_row("measure", heed::nn::measures(), entry.name);
+  auto const& row = heed::nn::find_row("diagnosis", heed::nn::measures(), entry.name);
   json["unit"] = row.unit;
   json["low"] = row.low;
   json["high"] = std::isfinite(row.high) ? nlohmann::json(row.high) : nlohmann::json();
