@@ -142,7 +142,7 @@ void print_table(Verdict const& v, bool perplexity) {
       shown.push_back(&m);
   for (MeasureRow const* m : shown) {
     table[0].emplace_back(m->name);
-    if (perplexity && m->name == "loss") table[0].emplace_back("perplexity");
+    if (perplexity && m->name == "loss") table[0].emplace_back("exp loss");
   }
   for (Standing const& s : v.standings) {
     auto& row = table.emplace_back(std::vector{s.variant.title()});

@@ -58,7 +58,7 @@ std::string table_of_means(Verdict const& v, bool perplexity) {
   for (MeasureRow const& m : measures())
     if (anyone_has(v, m.name))
       head += fmt::format(R"(<th title="{}">{}</th>{})", html_text(m.summary), html_text(m.name),
-                          perplexity && m.name == "loss" ? "<th>perplexity</th>" : "");
+                          perplexity && m.name == "loss" ? "<th>exp loss</th>" : "");
   for (size_t i = 0; i < v.standings.size(); ++i) {
     Standing const& s = v.standings[i];
     rows += fmt::format(R"(<tr><td class="name"><span class="key {}"></span>{}</td>)", colour_class(i),

@@ -130,7 +130,7 @@ void run(InspectCommand const& c) {
     fmt::print(
         "\nMeans over queries of {} windows: entropy in nats, its share of a uniform head's, 1/sum(a^2) keys, largest "
         "weight,\ndistance in characters, largest mean weight that one key gets, what the first key gets, overlap with "
-        "other heads.\n{:.0f} % of heads have the first key for a sink. heed-lab list measure explains them and the "
+        "other heads.\n{:.0f} % of heads have the first key for a sink. heed-lab list diagnosis explains them and the "
         "rest "
         "(--all).\n",
         batch.inputs.size(0), 100 * diagnosis.sink_rate());

@@ -58,21 +58,22 @@ void add_rate(nlohmann::json& json, Entry const& entry) {
   json["learning_rate"] = row.learning_rate;
 }
 
-void add_reading(nlohmann::json& json, Entry const& entry) {
+void add_better(nlohmann::json& json, Entry const& entry) {
   auto const better = heed::nn::find_row("measure", measures(), entry.name).better;
   json["better"] = better == MeasureRow::lower ? "lower" : better == MeasureRow::higher ? "higher" : "neither";
-  for (heed::nn::MeasureRow const& row : heed::nn::measures()) {
-    if (row.name != entry.name) continue;
-    json["unit"] = row.unit;
-    json["low"] = row.low;
-    json["high"] = std::isfinite(row.high) ? nlohmann::json(row.high) : nlohmann::json();
-    json["reading"] = row.reading;
-    json["by"] = row.by_head ? "head" : "layer";
-  }
 }
 
 void add_operands(nlohmann::json& json, Entry const& entry) {
   json["operands"] = heed::nn::find_row("loss", heed::nn::losses(), entry.name).operands;
+}
+
+void add_range(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("diagnosis", heed::nn::measures(), entry.name);
+  json["unit"] = row.unit;
+  json["low"] = row.low;
+  json["high"] = std::isfinite(row.high) ? nlohmann::json(row.high) : nlohmann::json();
+  json["reading"] = row.reading;
+  json["by"] = row.by_head ? "head" : "layer";
 }
 
 void add_data(nlohmann::json& json, Entry const& entry) {
@@ -95,7 +96,8 @@ std::vector<Kind> const& kinds() {
       {"init", [] { return entries(heed::nn::inits()); }},
       {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }, add_rate},
-      {"measure", [] { return entries(measures()); }, add_reading},
+      {"measure", [] { return entries(measures()); }, add_better},
+      {"diagnosis", [] { return entries(heed::nn::measures()); }, add_range},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;

@@ -269,6 +269,7 @@ void measure_attention(Learner& model, Contest const& contest, bool keep_maps, O
   if (diagnosis.layers.empty()) return;
   for (size_t m = 0; m < nn::measures().size(); ++m) {
     std::string const name(nn::measures()[m].name);
+    if (nn::measures()[m].family == "heads" && model.gpt.config.heads < 2) continue;  // nothing beside it
     if (double const mean = diagnosis.mean(name); !std::isnan(mean)) outcome.values[name] = mean;
     for (nn::LayerDiagnosis const& layer : diagnosis.layers) outcome.by_head[name].push_back(layer.values[m]);
   }

@@ -135,7 +135,7 @@ std::vector<MeasureRow> const& measures() {
 }
 
 size_t measure_index(std::string_view name) {
-  return size_t(&find_row("measure", measures(), name) - measures().data());
+  return size_t(&find_row("diagnosis", measures(), name) - measures().data());
 }
 
 }  // namespace heed::nn
