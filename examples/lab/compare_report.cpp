@@ -180,7 +180,7 @@ std::string curves(Verdict const& v, bool text) {
 
 /// Means over runs of one measure by layer and head: one row a variant.
 std::string head_tables(Verdict const& v) {
-  std::string html;
+  std::string html, more;  // what has a better side, and the rest folded away
   for (MeasureRow const& m : measures()) {
     std::string const name(m.name);
     size_t layers = 0, heads = 0;
@@ -221,11 +221,12 @@ std::string head_tables(Verdict const& v) {
                       : std::string("<td>–</td>");
       rows += "</tr>";
     }
-    html += fmt::format(
+    (m.better == MeasureRow::neither ? more : html) += fmt::format(
         R"(<h3>{}: {}</h3><div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>)",
         html_text(m.name), html_text(m.summary), head, rows);
   }
   if (html.empty()) return "";
+  html += fmt::format("<details><summary>More measures</summary>{}</details>", more);
   return "<h2>What each head depends on</h2><p>By layer.head, means over seeds. Variants without a map of weights have "
          "no row of "
          "figures.</p>" +

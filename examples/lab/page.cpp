@@ -40,7 +40,7 @@ polyline{fill:none;stroke-width:2;stroke-linejoin:round}.band{stroke:none;opacit
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;margin:.3rem 0}.key{display:inline-block;width:1.4em;height:.25em;margin-right:.5em;vertical-align:.2em}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}
 polyline[class]{stroke:var(--c)}polygon[class],circle[class]{fill:var(--c)}.key[class]{background:var(--c)}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.88rem}
+.wide{overflow-x:auto}.wide td{white-space:nowrap}.wide td.name{white-space:normal}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.88rem}
 th,td{text-align:right;padding:.25rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600}th:first-child,.name{text-align:left}td.name{overflow-wrap:anywhere;min-width:6rem}
 .facts td{overflow-wrap:anywhere}.facts td:first-child{text-align:left;color:var(--soft);min-width:7rem}td small{color:var(--soft);white-space:nowrap}
