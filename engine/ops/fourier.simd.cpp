@@ -110,45 +110,46 @@ struct Rows {
 };
 
 /// One pass over n = R·m·done rows: y[(R·p + j)·done + q] = wᵖʲ·Σₖ x[(m·k + p)·done + q]·e^(−2πi·jk/R).
-template <int R, class T, class Load, class Store>
-void pass(Load load, Store store, T const* w, int64_t m, int64_t done) {
-  if (m == 1) {
-    for (int64_t q = 0; q < done; ++q) {
-      Complex<T> a[R];
-#pragma GCC unroll 8
-      for (int k = 0; k < R; ++k) a[k] = load(k * done + q);
-      butterfly<R>(a);
-#pragma GCC unroll 8
-      for (int j = 0; j < R; ++j) store(j * done + q, a[j]);
-    }
-    return;
-  }
+template <int R, class T, class Load>
+void pass(Load load, Rows<T> y, T const* w, int64_t m, int64_t done) {
   for (int64_t p = 0; p < m; ++p, w += 2 * (R - 1))
     for (int64_t q = 0; q < done; ++q) {
       Complex<T> a[R];
 #pragma GCC unroll 8
       for (int k = 0; k < R; ++k) a[k] = load((k * m + p) * done + q);
       butterfly<R>(a);
-      store(R * p * done + q, a[0]);
+      y(R * p * done + q, a[0]);
 #pragma GCC unroll 8
       for (int j = 1; j < R; ++j)
-        store((R * p + j) * done + q, a[j] * Complex<T>{Vec<T>(w[2 * j - 2]), Vec<T>(w[2 * j - 1])});
+        y((R * p + j) * done + q, a[j] * Complex<T>{Vec<T>(w[2 * j - 2]), Vec<T>(w[2 * j - 1])});
     }
 }
+/// The last one, m = 1: all wᵖʲ are 1.
+template <int R, class T, class Load, class Store>
+void last_pass(Load x, Store store, int64_t done) {
+  for (int64_t q = 0; q < done; ++q) {
+    Complex<T> a[R];
+#pragma GCC unroll 8
+    for (int k = 0; k < R; ++k) a[k] = x(k * done + q);
+    butterfly<R>(a);
+#pragma GCC unroll 8
+    for (int j = 0; j < R; ++j) store(j * done + q, a[j]);
+  }
+}
 
-template <class T, class Load, class Store>
-void pass(int radix, Load load, Store store, T const* w, int64_t m, int64_t done) {
+template <class F>
+void for_radix(int radix, F const& f) {
   switch (radix) {
     case 2:
-      return pass<2, T>(load, store, w, m, done);
+      return f(std::integral_constant<int, 2>());
     case 3:
-      return pass<3, T>(load, store, w, m, done);
+      return f(std::integral_constant<int, 3>());
     case 4:
-      return pass<4, T>(load, store, w, m, done);
+      return f(std::integral_constant<int, 4>());
     case 5:
-      return pass<5, T>(load, store, w, m, done);
+      return f(std::integral_constant<int, 5>());
     default:
-      return pass<8, T>(load, store, w, m, done);
+      return f(std::integral_constant<int, 8>());
   }
 }
 
@@ -159,21 +160,26 @@ void transform(Passes<T> const& passes, Load load, Rows<T> x, Rows<T> y, Store s
   T const* w = passes.twiddles.data();
   if (count == 0) return store(0, load(0));
   int64_t done = 1;
-  for (size_t i = 0; i < count; ++i) {
+  auto const next = [&](size_t i, auto from) {
     int const radix = passes.radices[i];
     int64_t const m = passes.n / done / radix;
-    if (count == 1)
-      pass<T>(radix, load, store, w, m, done);
-    else if (i == 0)
-      pass<T>(radix, load, y, w, m, done);
-    else if (i + 1 < count)
-      pass<T>(radix, x, y, w, m, done);
-    else
-      pass<T>(radix, x, store, w, m, done);
+    for_radix(radix, [&](auto r) { pass<r()>(from, y, w, m, done); });
     w += 2 * m * (radix - 1);
     done *= radix;
     std::swap(x, y);
+  };
+  auto const last = [&](auto from) {
+    for_radix(passes.radices.back(), [&](auto r) { last_pass<r(), T>(from, store, done); });
+  };
+  if (count > 1) {
+    next(0, load);
+    for (size_t i = 1; i + 1 < count; ++i) next(i, x);
+  } else if constexpr (std::is_same_v<Store, Rows<T>> && !std::is_same_v<Load, Rows<T>>) {
+    for (int64_t row = 0; row < passes.n; ++row) x(row, load(row));  // rather than passes for this alone
+  } else {
+    return last(load);
   }
+  last(x);
 }
 
 // ---- registers reordered --------------------------------------------------------------------------------------------
@@ -391,22 +397,27 @@ void bluestein(Plan<T> const& plan, T* re, T* im, double* room) {
 }
 
 template <class T>
+void parted_line(Plan<T> const& plan, T const* re, T const* im, Buffers<T>& buffers, T* to_re, T* to_im) {
+  constexpr int W = Vec<T>::width;
+  transform_line<T>(
+      plan,
+      [=](int64_t i, int64_t count) -> Complex<T> {
+        if (count >= W) return {Vec<T>::load(re + i), Vec<T>::load(im + i)};
+        return {Vec<T>::load_first(re + i, int(count)), Vec<T>::load_first(im + i, int(count))};
+      },
+      buffers,
+      [=](int64_t i, Complex<T> x, int64_t count) {
+        x.re.store_first(to_re + i, int(count));
+        x.im.store_first(to_im + i, int(count));
+      });
+}
+
+template <class T>
 void split_line(Plan<T> const& plan, T const* re, T const* im, T* to_re, T* to_im) {
   constexpr int W = Vec<T>::width;
   if (plan.columns) {
     Buffers<T> buffers(plan.down.n, 0);
-    transform_line<T>(
-        plan,
-        [=](int64_t i, int64_t count) -> Complex<T> {
-          if (count >= W) return {Vec<T>::load(re + i), Vec<T>::load(im + i)};
-          return {Vec<T>::load_first(re + i, int(count)), Vec<T>::load_first(im + i, int(count))};
-        },
-        buffers,
-        [=](int64_t i, Complex<T> x, int64_t count) {
-          x.re.store_first(to_re + i, int(count));
-          x.im.store_first(to_im + i, int(count));
-        });
-    return;
+    return parted_line(plan, re, im, buffers, to_re, to_im);
   }
   Buffers<T> buffers(plan.n, 0);
   Rows<T> const rows = buffers.rows(0);
@@ -559,12 +570,7 @@ Parts<T> transform_parts(Plan<T> const& plan, Buffers<T>& buffers) {
     bluestein(plan, buffers);
     return from;
   }
-  transform_line<T>(
-      plan, [=](int64_t i, int64_t) { return from.load(i); }, buffers,
-      [=](int64_t i, Complex<T> z, int64_t count) {
-        z.re.store_first(to.re + i, int(count));
-        z.im.store_first(to.im + i, int(count));
-      });
+  parted_line<T>(plan, from.re, from.im, buffers, to.re, to.im);
   return to;
 }
 
