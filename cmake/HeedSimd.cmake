@@ -28,9 +28,8 @@ endif()
 # heed_kernel_optimisation(source level result). In the lean sources loops are unrolled by hand where it pays, or memory
 # decides: -O3 would copy the others at half as much code again, and be no faster (measured). The lowest level is for old
 # processors, where small code is enough (-Os). Sanitizers' checks make more than -O1 take minutes a file.
-set(HEED_LEAN_KERNELS engine/ops/attend.simd.cpp engine/ops/copy.simd.cpp engine/ops/fourier.simd.cpp
-                      engine/ops/matmul.simd.cpp engine/ops/program.simd.cpp engine/ops/reduce_exact.simd.cpp
-                      engine/ops/scan.simd.cpp)
+set(HEED_LEAN_KERNELS engine/ops/attend.simd.cpp engine/ops/copy.simd.cpp engine/ops/matmul.simd.cpp
+                      engine/ops/program.simd.cpp engine/ops/reduce_exact.simd.cpp)
 function(heed_kernel_optimisation source level result)
   set(options -O3)
   if(HEED_SANITIZE)

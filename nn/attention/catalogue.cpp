@@ -1,23 +1,80 @@
 #include <heed/engine/error.h>
+#include <heed/nn/attention/adaptive_span.h>
+#include <heed/nn/attention/additive.h>
+#include <heed/nn/attention/agent.h>
+#include <heed/nn/attention/attention_on_attention.h>
+#include <heed/nn/attention/axial.h>
 #include <heed/nn/attention/based.h>
+#include <heed/nn/attention/big_bird.h>
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/channel.h>
+#include <heed/nn/attention/chunked.h>
+#include <heed/nn/attention/cog.h>
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cross.h>
 #include <heed/nn/attention/delta.h>
+#include <heed/nn/attention/differential.h>
+#include <heed/nn/attention/dilated.h>
+#include <heed/nn/attention/dpfp.h>
+#include <heed/nn/attention/entmax.h>
+#include <heed/nn/attention/external.h>
+#include <heed/nn/attention/fixed.h>
+#include <heed/nn/attention/fox.h>
+#include <heed/nn/attention/gat.h>
 #include <heed/nn/attention/gated.h>
 #include <heed/nn/attention/gated_cross.h>
 #include <heed/nn/attention/gated_delta.h>
 #include <heed/nn/attention/gated_linear.h>
+#include <heed/nn/attention/h_transformer.h>
+#include <heed/nn/attention/han.h>
+#include <heed/nn/attention/hopfield.h>
+#include <heed/nn/attention/hourglass.h>
 #include <heed/nn/attention/hybrid.h>
+#include <heed/nn/attention/isab.h>
+#include <heed/nn/attention/l2.h>
+#include <heed/nn/attention/laser.h>
 #include <heed/nn/attention/linear_attention.h>
+#include <heed/nn/attention/linformer.h>
+#include <heed/nn/attention/longformer.h>
+#include <heed/nn/attention/longnet.h>
+#include <heed/nn/attention/lsh.h>
+#include <heed/nn/attention/luong.h>
 #include <heed/nn/attention/mamba2.h>
+#include <heed/nn/attention/memorizing.h>
+#include <heed/nn/attention/moba.h>
 #include <heed/nn/attention/multi_head.h>
+#include <heed/nn/attention/neighborhood.h>
+#include <heed/nn/attention/nsa.h>
+#include <heed/nn/attention/nystrom.h>
 #include <heed/nn/attention/performer.h>
+#include <heed/nn/attention/persistent.h>
 #include <heed/nn/attention/pooling.h>
+#include <heed/nn/attention/prefix_lm.h>
+#include <heed/nn/attention/prefix_tuning.h>
+#include <heed/nn/attention/probsparse.h>
+#include <heed/nn/attention/qk_norm.h>
+#include <heed/nn/attention/registers.h>
+#include <heed/nn/attention/relu.h>
 #include <heed/nn/attention/retnet.h>
+#include <heed/nn/attention/routing.h>
+#include <heed/nn/attention/scalable_softmax.h>
+#include <heed/nn/attention/sigmoid.h>
+#include <heed/nn/attention/sink.h>
+#include <heed/nn/attention/sinkformer.h>
 #include <heed/nn/attention/sliding.h>
+#include <heed/nn/attention/soft_cap.h>
+#include <heed/nn/attention/softmax_one.h>
+#include <heed/nn/attention/spatial_reduction.h>
+#include <heed/nn/attention/stick_breaking.h>
+#include <heed/nn/attention/streaming.h>
+#include <heed/nn/attention/strided.h>
+#include <heed/nn/attention/swin.h>
+#include <heed/nn/attention/synthesizer.h>
+#include <heed/nn/attention/talking_heads.h>
+#include <heed/nn/attention/top_k.h>
+#include <heed/nn/attention/transformer_xl.h>
 #include <heed/nn/attention/two_streams.h>
+#include <heed/nn/attention/value_residual.h>
 #include <heed/nn/position/catalogue.h>
 
 #include <algorithm>
@@ -35,6 +92,26 @@ std::unique_ptr<Attention> multi_query(AttentionConfig const& config, Spec const
   return multi_head(one, spec);
 }
 
+struct GroupedConfig {
+  int64_t share = 2;
+  void visit(ConfigVisitor& v) {
+    v.field("share", share, "query heads to a head of keys and values; kv_heads overrules");
+  }
+};
+std::unique_ptr<Attention> grouped_query(AttentionConfig const& config, Spec const& spec) {
+  int64_t const share = configured<GroupedConfig>(spec).share;
+  AttentionConfig grouped = config;
+  check(share >= 1 && config.heads % share == 0, "gqa", [] {
+    return Complaint{"expected heads that are a multiple of `share`", "choose share among the divisors of heads"};
+  });
+  if (config.kv_heads == config.heads) grouped.kv_heads = config.heads / share;
+  return std::make_unique<MultiHeadAttention>(grouped);
+}
+std::unique_ptr<Part> sparsemax(AttentionConfig const& config, Spec const& spec) {
+  expect_no_options(spec);
+  return std::make_unique<Entmax>(config, Entmax::Config{2});
+}
+
 }  // namespace
 
 std::vector<AttentionRow> const& attentions() {
@@ -46,11 +123,84 @@ std::vector<AttentionRow> const& attentions() {
        {},
        multi_query,
        {"mqa:heads=1", "multi-head:heads=1"}},
+      {{"gqa", "heads", must, "Ainslie et al., 2023", "multi-head, `share` query heads to one head of keys and values",
+        options_of<GroupedConfig>},
+       {},
+       grouped_query,
+       {"gqa:share=1", "multi-head"}},
       {{"gated", "heads", must, "Qiu et al., 2025", "out ⊙ σ(x·W_g + b)"},
        plain_part_of<GatedOutput>,
        {},
        {"gated", "multi-head", 1e-12, "gate.weight=0, gate.bias=100"}},
+      {{"value-residual", "heads", must, "Zhou et al., 2024", "v ← λ₁·v + λ₂·v of the first layer"},
+       plain_part_of<ValueResidual>},
+      {{"differential", "heads", must, "Ye et al., 2024", "(A₁ − λ·A₂)·v, the maps of two halves of q and k"},
+       plain_part_of<Differential>},
+      {{"talking-heads", "heads", should, "Shazeer et al., 2020", "P_w·softmax(P_l·s): heads mix scores and weights"},
+       plain_part_of<TalkingHeads>},
+      {{"laser", "heads", should, "Duvvuri and Dhillon, 2024", "log(A·exp(v))"}, plain_part_of<Laser>},
+      {{"aoa", "heads", could, "Huang et al., 2019", "σ(W_g·[q, out]) ⊙ (W_i·[q, out])"},
+       plain_part_of<AttentionOnAttention>},
+      {{"cog", "heads", could, "Lv et al., 2024", "sign(s)·softmax(|s|)"}, plain_part_of<SignedWeights>},
       // ---- row normalisers and scores
+      {{"softmax-1", "normaliser", must, "Miller, 2023", "exp(s)/(1 + Σ exp(s)): a head may attend to nothing"},
+       plain_part_of<SoftmaxOne>},
+      {{"sink", "normaliser", must, "OpenAI, gpt-oss, 2025", "exp(s)/(exp(b) + Σ exp(s)), b learned for each head"},
+       plain_part_of<LearnedSink>,
+       {},
+       {"sink", "softmax-1", 1e-14, "logits=0"}},
+      {{"sigmoid", "normaliser", must, "Ramapuram et al., 2024", "σ(s − log n): every pair decides for itself"},
+       plain_part_of<SigmoidWeights>},
+      {{"sparsemax", "normaliser", must, "Martins and Astudillo, 2016",
+        "the nearest point of the simplex: exact zeros"},
+       sparsemax,
+       {},
+       {"sparsemax", "entmax:alpha=2"}},
+      {{"entmax", "normaliser", must, "Peters et al., 2019", "max((α − 1)·s − τ, 0)^(1/(α−1)): exact zeros",
+        options_of<Entmax::Config>},
+       part_of<Entmax>,
+       {},
+       {"entmax:alpha=1", "multi-head"}},
+      {{"top-k", "normaliser", must, "Zhao et al., 2019", "softmax over the `count` largest scores",
+        options_of<TopK::Config>},
+       part_of<TopK>,
+       {},
+       {"top-k:count=1000", "multi-head"},
+       "top-k:count=3"},
+      {{"relu", "normaliser", should, "Wortsman et al., 2023", "max(s, 0)^power / n", options_of<ReluWeights::Config>},
+       part_of<ReluWeights>},
+      {{"stick-breaking", "normaliser", should, "Tan et al., 2024", "β_ij·∏_{j<l<i}(1 − β_il), β = σ(s)"},
+       plain_part_of<StickBreaking>},
+      {{"sinkformer", "normaliser", should, "Sander et al., 2022", "rows and columns scaled to sums of 1 in turn",
+        options_of<Sinkformer::Config>},
+       part_of<Sinkformer>,
+       {},
+       {"sinkformer:steps=1", "multi-head", 1e-12}},
+      {{"qk-norm", "score", must, "Henry et al., 2020", "τ·cos(q, k), τ learned for each head"}, plain_part_of<QkNorm>},
+      {{"soft-cap", "score", must, "Gemma 2, 2024", "cap·tanh(s/cap)", options_of<SoftCap::Config>},
+       part_of<SoftCap>,
+       {},
+       {"soft-cap:cap=1e7", "multi-head", 1e-10},
+       "soft-cap:cap=2"},
+      {{"scalable-softmax", "score", must, "Nakanishi, 2025", "a·log(n)·s, n the keys that a query sees"},
+       plain_part_of<ScalableSoftmax>},
+      {{"additive", "score", must, "Bahdanau et al., 2014", "w·tanh(q + k)"}, plain_part_of<Additive>},
+      {{"luong", "score", must, "Luong et al., 2015", "q·W·k, with a Gaussian window", options_of<Luong::Config>},
+       part_of<Luong>,
+       {},
+       {},
+       "luong:sigma=2,predict=true"},
+      {{"l2", "score", should, "Kim et al., 2021", "−|q − k|²/√D"}, plain_part_of<DistanceScores>},
+      {{"fox", "score", should, "Lin et al., 2025", "s + c_i − c_j, c the running sum of log gates"},
+       plain_part_of<Forgetting>,
+       {},
+       {"fox", "multi-head", 1e-9, "gate.weight=0, gate.bias=1000"}},
+      {{"adaptive-span", "score", should, "Sukhbaatar et al., 2019", "weights fade beyond a learned distance",
+        options_of<AdaptiveSpan::Config>},
+       part_of<AdaptiveSpan>,
+       {},
+       {"adaptive-span:longest=1000", "multi-head", 1e-14, "span=1"},
+       "adaptive-span:longest=6,ramp=4"},
       // ---- masks: local, blockwise, hierarchical
       {{"sliding", "blockwise", must, "Beltagy et al., 2020", "keys at most `window` away",
         options_of<SlidingWindow::Config>},
@@ -58,7 +208,144 @@ std::vector<AttentionRow> const& attentions() {
        {},
        {"sliding:window=1000", "multi-head"},
        "sliding:window=3"},
+      {{"prefix-lm", "masks", must, "Raffel et al., 2020", "a prefix sees itself both ways, the rest looks back",
+        options_of<PrefixLm::Config>},
+       part_of<PrefixLm>,
+       {},
+       {"prefix-lm:prefix=1000", "multi-head"},
+       "prefix-lm:prefix=4"},
+      {{"chunked", "blockwise", must, "Qiu et al., 2020", "chunks that know nothing of each other",
+        options_of<Chunked::Config>},
+       part_of<Chunked>,
+       {},
+       {"chunked:chunk=1000", "multi-head"},
+       "chunked:chunk=4"},
+      {{"longformer", "blockwise", must, "Beltagy et al., 2020",
+        "a window, and first positions that see and are seen by all", options_of<Longformer::Config>},
+       part_of<Longformer>,
+       {},
+       {"longformer:window=0,globals=1000", "multi-head"},
+       "longformer:window=2,globals=2"},
+      {{"streaming", "blockwise", must, "Xiong et al., 2024", "a window, and first positions that stay",
+        options_of<Streaming::Config>},
+       part_of<Streaming>,
+       {},
+       {"streaming:window=2,sinks=1000", "multi-head"},
+       "streaming:window=3,sinks=2"},
+      {{"dilated", "blockwise", should, "Beltagy et al., 2020", "a window with gaps",
+        options_of<DilatedWindow::Config>},
+       part_of<DilatedWindow>,
+       {},
+       {"dilated:window=3,dilation=1", "sliding:window=3"},
+       "dilated:window=2,dilation=2"},
+      {{"big-bird", "blockwise", should, "Zaheer et al., 2020", "blocks: a window, the first, and random ones",
+        options_of<BigBird::Config>},
+       part_of<BigBird>,
+       {},
+       {"big-bird:block=2,window=0,random=0,globals=1000", "multi-head"},
+       "big-bird:block=2,window=0,globals=1,random=1"},
+      {{"strided", "blockwise", should, "Child et al., 2019",
+        "the last `stride` keys, and those apart by multiples of it", options_of<Strided::Config>},
+       part_of<Strided>,
+       {},
+       {"strided:stride=1000", "multi-head"},
+       "strided:stride=3"},
+      {{"fixed", "blockwise", should, "Child et al., 2019", "blocks, and the last `summary` positions of each for all",
+        options_of<FixedPattern::Config>},
+       part_of<FixedPattern>,
+       {},
+       {"fixed:stride=4,summary=4", "multi-head"},
+       "fixed:stride=3,summary=1"},
+      {{"neighborhood", "blockwise", should, "Hassani et al., 2023",
+        "the nearest on a line or grid, as many at its borders", options_of<Neighborhood::Config>},
+       part_of<Neighborhood>,
+       {},
+       {"neighborhood:size=1000", "multi-head"},
+       "neighborhood:size=2,width=3"},
+      {{"gat", "graph", should, "Veličković et al., 2018", "leaky(a·q + b·k) along the edges of a graph"},
+       plain_part_of<GraphAttention>,
+       {}},
+      {{"axial", "blockwise", should, "Ho et al., 2019", "the row of a grid, or the column",
+        options_of<AxialAttention::Config>},
+       part_of<AxialAttention>,
+       {},
+       {"axial:axis=rows,width=1000", "multi-head", 1e-12},
+       "axial:width=3"},
+      {{"swin", "blockwise", should, "Liu et al., 2021", "squares of a grid, shifted in odd layers, with a bias",
+        options_of<ShiftedWindow::Config>},
+       part_of<ShiftedWindow>,
+       {},
+       {"swin:window=5,width=5,shift=false", "multi-head", 1e-12, "bias=0"},
+       "swin:window=2,width=4"},
+      {{"longnet", "blockwise", should, "Ding et al., 2023", "segments, the longer the thinner, merged",
+        options_of<DilatedSegments::Config>},
+       part_of<DilatedSegments>,
+       {},
+       {"longnet:segment=1000,levels=1", "multi-head", 1e-12},
+       "longnet:segment=4,levels=2"},
+      {{"han", "hierarchical", must, "Yang et al., 2016", "words pool to sentences, sentences to the text",
+        options_of<HierarchicalPooling::Config>},
+       {},
+       layer_of<HierarchicalPooling>,
+       {},
+       "han:sentence=4"},
+      {{"hourglass", "hierarchical", should, "Dai et al., 2020; Nawrot et al., 2022",
+        "means of runs attend for their runs", options_of<Hourglass::Config>},
+       part_of<Hourglass>,
+       {},
+       {"hourglass:factor=1", "multi-head", 1e-12},
+       "hourglass:factor=2"},
+      {{"h-transformer-1d", "hierarchical", should, "Zhu and Soricut, 2021",
+        "single keys nearby, means the coarser the farther", options_of<HierarchicalMatrix::Config>},
+       part_of<HierarchicalMatrix>,
+       {},
+       {"h-transformer-1d:block=16", "multi-head"},
+       "h-transformer-1d:block=2"},
+      {{"pvt", "hierarchical", should, "Wang et al., 2021", "keys and values are means of neighbours",
+        options_of<SpatialReduction::Config>},
+       part_of<SpatialReduction>,
+       {},
+       {"pvt:reduction=1", "multi-head", 1e-12},
+       "pvt:width=3"},
       // ---- selected by content
+      {{"moba", "selected", should, "Lu et al., 2025", "one's own block, and those whose mean key scores highest",
+        options_of<BlockMixture::Config>},
+       part_of<BlockMixture>,
+       {},
+       {"moba:block=2,top=1000", "multi-head"},
+       "moba:block=2,top=1"},
+      {{"nsa", "selected", should, "Yuan et al., 2025", "block means, chosen blocks and a window, gated",
+        options_of<NativeSparse::Config>},
+       part_of<NativeSparse>,
+       {},
+       {"nsa:top=1000,block=2", "multi-head", 1e-12,
+        "compressed.weight=0, selected.weight=0, near.weight=0, compressed.bias=-100, selected.bias=100, "
+        "near.bias=-100"},
+       "nsa:block=2,top=1,window=2"},
+      {{"lsh", "selected", should, "Kitaev et al., 2020", "queries and keys of one hash bucket",
+        options_of<Lsh::Config>},
+       part_of<Lsh>,
+       {},
+       {"lsh:buckets=1", "multi-head", 1e-12},
+       "lsh:buckets=2"},
+      {{"routing", "selected", should, "Roy et al., 2021", "queries and keys of one cluster",
+        options_of<Routing::Config>},
+       part_of<Routing>,
+       {},
+       {"routing:clusters=1", "multi-head", 1e-12},
+       "routing:clusters=2"},
+      {{"probsparse", "selected", should, "Zhou et al., 2021", "queries that stand out; the rest get the mean",
+        options_of<ProbSparse::Config>},
+       part_of<ProbSparse>,
+       {},
+       {"probsparse:factor=1000", "multi-head", 1e-12},
+       "probsparse:factor=1"},
+      {{"memorizing", "selected", should, "Wu et al., 2022", "a window, and the nearest of all older keys, gated",
+        options_of<Memorizing::Config>},
+       part_of<Memorizing>,
+       {},
+       {"memorizing:window=3", "sliding:window=3", 1e-12, "gate=-100"},
+       "memorizing:window=2,nearest=3"},
       // ---- linear and recurrent
       {{"linear", "linear", must, "Katharopoulos et al., 2020", "φ(q)·Σφ(k)vᵀ / φ(q)·Σφ(k), φ = elu + 1",
         options_of<LinearAttention::Config>},
@@ -74,6 +361,10 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<Based>,
        {},
        "based:features=3"},
+      {{"dpfp", "linear", should, "Schlag et al., 2021", "linear, φ = products of neighbours in relu([x, −x])",
+        options_of<Dpfp::Config>},
+       {},
+       layer_of<Dpfp>},
       {{"retnet", "linear", must, "Sun et al., 2023", "S ← γ_h·S + k·vᵀ, q and k turned by position",
         options_of<Retention::Config>},
        {},
@@ -100,6 +391,68 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<GatedDelta>,
        {"gated-delta", "delta:norm=true,gate=true", 1e-12, "step.log_a=-1000"}},
       // ---- low rank, memory
+      {{"linformer", "low rank", must, "Wang et al., 2020", "softmax(q·(E·k)ᵀ)·(F·v), E and F learned",
+        options_of<Linformer::Config>},
+       part_of<Linformer>,
+       {},
+       {},
+       "linformer:rank=5"},
+      {{"nystrom", "low rank", must, "Xiong et al., 2021", "a softmax map rebuilt from landmarks",
+        options_of<Nystrom::Config>},
+       part_of<Nystrom>,
+       {},
+       {"nystrom:landmarks=1000,iterations=40", "multi-head", 1e-6},
+       "nystrom:landmarks=4"},
+      {{"agent", "low rank", should, "Han et al., 2024", "agents gather for all and hand on to each",
+        options_of<AgentAttention::Config>},
+       part_of<AgentAttention>,
+       {},
+       {},
+       "agent:agents=3"},
+      {{"isab", "low rank", should, "Lee et al., 2019; Jaegle et al., 2021", "latents look at x, x at them",
+        options_of<InducedSet::Config>},
+       {},
+       layer_of<InducedSet>,
+       {},
+       "isab:latents=3"},
+      {{"external", "memory", should, "Guo et al., 2021", "learned keys and values alone, normalised twice",
+        options_of<ExternalAttention::Config>},
+       {},
+       layer_of<ExternalAttention>,
+       {},
+       "external:slots=5"},
+      {{"registers", "memory", must, "Burtsev et al., 2020; Darcet et al., 2024", "learned vectors before the sequence",
+        options_of<Registers::Config>},
+       {},
+       layer_of<Registers>,
+       {"registers:count=0", "multi-head"}},
+      {{"persistent", "memory", must, "Sukhbaatar et al., 2019", "learned keys and values beside the text's",
+        options_of<PersistentMemory::Config>},
+       part_of<PersistentMemory>,
+       {},
+       {"persistent:slots=0", "multi-head"},
+       "persistent:slots=3"},
+      {{"prefix-tuning", "memory", must, "Li and Liang, 2021", "learned keys and values through two layers",
+        options_of<PrefixTuning::Config>},
+       part_of<PrefixTuning>,
+       {},
+       {"prefix-tuning:length=0", "multi-head"},
+       "prefix-tuning:length=3,hidden=4"},
+      {{"transformer-xl", "memory", should, "Dai et al., 2019", "a segment sees itself and those before it",
+        options_of<SegmentMemory::Config>},
+       part_of<SegmentMemory>,
+       {},
+       {"transformer-xl:segment=2,memory=1000", "multi-head"},
+       "transformer-xl:segment=3"},
+      {{"hopfield", "memory", should, "Ramsauer et al., 2021",
+        "queries retrieve keys step by step before they read values", options_of<Hopfield::Config>},
+       part_of<Hopfield>,
+       {},
+       {"hopfield:steps=1", "multi-head"}},
+      {{"synthesizer", "memory", should, "Tay et al., 2020", "scores learned or made from x alone",
+        options_of<Synthesizer::Config>},
+       part_of<Synthesizer>,
+       {}},
       // ---- pooling, channels, convolution
       {{"structured", "pooling", must, "Lin et al., 2017", "softmax_T(W₂·tanh(W₁·xᵀ))·x: `rows` weighted means",
         options_of<StructuredPooling::Config>},
@@ -205,12 +558,12 @@ std::unique_ptr<Part> make_part(Spec const& spec, AttentionConfig const& config)
   return row.part(config, spec);
 }
 
-std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig const& given) {
-  std::vector<Spec> specs = parse_specs(text);
-  AttentionConfig config = given;
-  // heads and kv_heads belong to every kind.
-  Spec shared{specs[0].name};
-  std::erase_if(specs[0].options, [&](auto const& option) {
+namespace {
+
+/// heads and kv_heads belong to every kind: they move from a kind's own settings to the shared ones.
+AttentionConfig with_heads(AttentionConfig config, Spec& kind) {
+  Spec shared{kind.name};
+  std::erase_if(kind.options, [&](auto const& option) {
     bool const is = option.first == "heads" || option.first == "kv_heads";
     if (is) shared.options.push_back(option);
     return is;
@@ -219,8 +572,28 @@ std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig
     v.field("heads", config.heads, "attention heads; must divide the width");
     v.field("kv_heads", config.kv_heads, "heads of keys and values; 0: as many as heads");
   });
-  config = checked(config);
+  return checked(config);
+}
 
+}  // namespace
+
+std::unique_ptr<Attention> make_multi_head(std::string_view text, AttentionConfig const& given) {
+  std::vector<Spec> specs = parse_specs(text);
+  AttentionConfig const config = with_heads(given, specs[0]);
+  Parts parts;
+  for (Spec const& spec : specs) {
+    if (&spec == &specs[0] && spec.name == "multi-head") {
+      expect_no_options(spec);
+      continue;
+    }
+    parts.add(spec.name, make_position(spec, config));
+  }
+  return std::make_unique<MultiHeadAttention>(config, std::move(parts));
+}
+
+std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig const& given) {
+  std::vector<Spec> specs = parse_specs(text);
+  AttentionConfig const config = with_heads(given, specs[0]);
   AttentionRow const* const row =
       position_named(specs[0].name) ? nullptr : &find_row("attention", attentions(), specs[0].name);
   std::unique_ptr<Attention> layer;
