@@ -4,7 +4,7 @@
 #include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/catalogue.h>
-#include <heed/nn/init.h>
+#include <heed/nn/init/catalogue.h>
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/transformer.h>
 
@@ -46,6 +46,7 @@ void GPTConfig::visit(ConfigVisitor& v) {
   v.field("norm", norm, "of each position's features; heed-lab list norm");
   v.field("placement", placement, "where norms stand in a block: pre, post, sandwich, peri or output");
   v.field("residual", residual, "how branches come back: plain, layer-scale, rezero or deepnorm");
+  v.field("init", init, "of the weights; heed-lab list init");
   v.field("dropout", dropout, "probability, 0 to below 1");
   v.field("checkpoint", checkpoint, "keep only each block's input for backward and compute the block again there");
 }
@@ -140,6 +141,14 @@ GPT::GPT(GPTConfig const& given, AttentionMaker make)
   else
     init::normal_(head.weight, deviation);
   bind_paths(*this);
+  if (config.init == "gpt-residual") return;
+  initialize(*this, config.init);
+  bool const twice_zero = config.residual == "rezero" && (config.init == "zero-output" || config.init == "fixup");
+  check(!twice_zero, "GPT", [&] {
+    return Complaint{
+        fmt::format("residual=rezero and init={} both start branches at 0, where neither has a gradient", config.init),
+        "choose one of the two"};
+  });
 }
 
 Tensor GPT::forward(Tensor const& tokens, GPTContext const& context) const {
