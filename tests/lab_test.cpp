@@ -71,7 +71,12 @@ TEST_CASE("a run, its files, and what the other commands say of it") {
   Outcome const inspect = shell(folder, "lab inspect run --report report.html && lab inspect run --json");
   CHECK_MESSAGE(inspect.status == 0, inspect.err);
   CHECK(inspect.out.find("entropy") != std::string::npos);
-  CHECK(inspect.out.find("\"effective_count\"") != std::string::npos);
+  for (char const* key : {"\"effective_count\"", "\"sink_rate\"", "\"stable_rank\"", "\"rank_residual\""})
+    CHECK(inspect.out.find(key) != std::string::npos);
+  Outcome const all = shell(folder, "lab inspect run --all && lab list diagnosis");
+  CHECK_MESSAGE(all.status == 0, all.err);
+  for (char const* measure : {"output-similarity", "blocks.0.attn", "Dong et al., 2021"})
+    CHECK(all.out.find(measure) != std::string::npos);
   std::string const report = read_file(folder / "report.html");
   CHECK(report.find("data:image/bmp;base64,") != std::string::npos);
   CHECK(report.find("http") == std::string::npos);  // needs nothing else
@@ -184,6 +189,13 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
   if (heed::all_isas().size() > 1 && !heed::has_isa(heed::all_isas().back()))
     CHECK(shell(folder, "HEED_ISA=" + std::string(heed::name(heed::all_isas().back())) + " lab inspect run").status ==
           2);
+}
+
+TEST_CASE("reproduce: rank collapse, in a moment") {
+  Folder const folder;
+  Outcome const outcome = shell(folder, "lab reproduce rank-collapse --quick");
+  CHECK_MESSAGE(outcome.status == 0, outcome.out);
+  CHECK(outcome.out.find("5 of 5 statements agree") != std::string::npos);
 }
 
 TEST_CASE("list: every catalogue as a table and as JSON, one row with its settings") {
