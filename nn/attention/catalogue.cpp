@@ -43,6 +43,7 @@
 #include <heed/nn/attention/laser.h>
 #include <heed/nn/attention/linear_attention.h>
 #include <heed/nn/attention/linformer.h>
+#include <heed/nn/attention/location_aware.h>
 #include <heed/nn/attention/longformer.h>
 #include <heed/nn/attention/longnet.h>
 #include <heed/nn/attention/lsh.h>
@@ -50,6 +51,7 @@
 #include <heed/nn/attention/mamba.h>
 #include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/memorizing.h>
+#include <heed/nn/attention/mla.h>
 #include <heed/nn/attention/mlstm.h>
 #include <heed/nn/attention/moba.h>
 #include <heed/nn/attention/multi_head.h>
@@ -145,6 +147,11 @@ std::vector<AttentionRow> const& attentions() {
        plain_part_of<GatedOutput>,
        {},
        {"gated", "multi-head", 1e-12, "gate.weight=0, gate.bias=100"}},
+      {{"mla", "heads", should, "DeepSeek-V2, 2024", "keys and values of all heads from one latent vector",
+        options_of<LatentAttention::Config>},
+       {},
+       layer_of<LatentAttention>,
+       {"mla:absorbed=true", "mla", 1e-12}},
       {{"value-residual", "heads", must, "Zhou et al., 2024", "v ← λ₁·v + λ₂·v of the first layer"},
        plain_part_of<ValueResidual>},
       {{"differential", "heads", must, "Ye et al., 2024", "(A₁ − λ·A₂)·v, the maps of two halves of q and k"},
@@ -198,6 +205,9 @@ std::vector<AttentionRow> const& attentions() {
       {{"scalable-softmax", "score", must, "Nakanishi, 2025", "a·log(n)·s, n the keys that a query sees"},
        plain_part_of<ScalableSoftmax>},
       {{"additive", "score", must, "Bahdanau et al., 2014", "w·tanh(q + k)"}, plain_part_of<Additive>},
+      {{"location-aware", "score", should, "Chorowski et al., 2015", "w·tanh(q + k + U·(F ∗ the weights before))",
+        options_of<LocationAware::Config>},
+       part_of<LocationAware>},
       {{"luong", "score", must, "Luong et al., 2015", "q·W·k, with a Gaussian window", options_of<Luong::Config>},
        part_of<Luong>,
        {},
