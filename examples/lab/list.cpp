@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/diagnose/measures.h>
 #include <heed/nn/init/catalogue.h>
 #include <heed/nn/loss/catalogue.h>
 #include <heed/nn/norm/catalogue.h>
@@ -13,6 +14,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "run.h"
@@ -65,18 +67,37 @@ void add_operands(nlohmann::json& json, Entry const& entry) {
   json["operands"] = heed::nn::find_row("loss", heed::nn::losses(), entry.name).operands;
 }
 
+void add_range(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("diagnosis", heed::nn::measures(), entry.name);
+  json["unit"] = row.unit;
+  json["low"] = row.low;
+  json["high"] = std::isfinite(row.high) ? nlohmann::json(row.high) : nlohmann::json();
+  json["reading"] = row.reading;
+  json["by"] = row.by_head ? "head" : "layer";
+}
+
+void add_data(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("regularizer", heed::nn::regularizers(), entry.name);
+  if (!row.takes.empty()) json["takes"] = row.takes;
+}
+
+void add_shape(nlohmann::json& json, Entry const& entry) {
+  json["axes"] = heed::nn::find_row("norm", heed::nn::norms(), entry.name).axes;
+}
+
 std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
       {"position", [] { return entries(heed::nn::positions()); }},
       {"measure", [] { return entries(measures()); }, add_better},
-      {"regularizer", [] { return entries(heed::nn::regularizers()); }},
-      {"norm", [] { return entries(heed::nn::norms()); }},
+      {"regularizer", [] { return entries(heed::nn::regularizers()); }, add_data},
+      {"norm", [] { return entries(heed::nn::norms()); }, add_shape},
       {"placement", [] { return entries(heed::nn::placements()); }},
       {"residual", [] { return entries(heed::nn::residuals()); }},
       {"init", [] { return entries(heed::nn::inits()); }},
       {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }, add_rate},
+      {"diagnosis", [] { return entries(heed::nn::measures()); }, add_range},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;
