@@ -35,7 +35,8 @@ std::unique_ptr<Optimizer> make(std::vector<ParameterGroup>&& groups, Spec const
 }
 
 template <class Rule>
-OptimizerRow pointwise(std::string_view family, Rank rank, std::string_view source, std::string_view summary) {
+constexpr OptimizerRow pointwise(std::string_view family, Rank rank, std::string_view source,
+                                 std::string_view summary) {
   return {{Rule::name, family, rank, source, summary, nn::options_of<Rule>}, Rule{}.learning_rate, make<Rule>};
 }
 

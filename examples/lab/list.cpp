@@ -5,6 +5,7 @@
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/regularize/catalogue.h>
 #include <heed/optim/catalogue.h>
+#include <heed/optim/schedule.h>
 #include <heed/optim/tasks.h>
 
 #include <algorithm>
@@ -51,6 +52,7 @@ std::vector<Kind> const& kinds() {
       {"position", [] { return entries(heed::nn::positions()); }},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }},
+      {"schedule", [] { return entries(heed::optim::schedules()); }},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;
