@@ -194,6 +194,8 @@ void set_thread_count(int count) {
 }
 
 void detail::run_chunks(int64_t n, int64_t grain, void (*body)(void*, int64_t, int64_t), void* data) {
+  if (n <= 0) return;
+  if (n <= grain) return body(data, 0, n);
   grain = std::max(grain, int64_t{1});
   if ((n + grain - 1) / grain > (int64_t{1} << 30)) grain = n / (int64_t{1} << 30) + 1;  // chunk numbers fit 32 bits
   int64_t const chunks = (n + grain - 1) / grain;

@@ -22,13 +22,8 @@ void run_chunks(int64_t n, int64_t grain, void (*body)(void*, int64_t, int64_t),
 /// more.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, Body&& body) {
-  if (n <= 0) return;
-  if (n <= grain) {
-    body(int64_t{0}, n);
-    return;
-  }
   using Plain = std::remove_reference_t<Body>;
-  detail::run_chunks(
+  detail::run_chunks(  // one call for every size, so that the body is compiled once
       n, grain, [](void* data, int64_t begin, int64_t end) { (*static_cast<Plain*>(data))(begin, end); },
       const_cast<void*>(static_cast<void const*>(std::addressof(body))));
 }

@@ -5,6 +5,7 @@
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/init.h>
+#include <heed/nn/position/catalogue.h>
 #include <heed/nn/transformer.h>
 
 #include <algorithm>
@@ -91,7 +92,7 @@ GPTConfig checked(GPTConfig config) {
 
 }  // namespace
 
-GPT::GPT(GPTConfig const& given)
+GPT::GPT(GPTConfig const& given, AttentionMaker make)
     : config(checked(given)),
       token_embedding(config.vocabulary, config.dim),
       norm(config.dim, config.bias),
@@ -107,7 +108,7 @@ GPT::GPT(GPTConfig const& given)
                             .block = config.block,
                             .layers = config.layers};
   AttentionText const kind = with_position(config.attention, config.position);
-  for (Spec const& spec : kind.input) input_positions.add("position_embedding", make_part(spec, attention));
+  for (Spec const& spec : kind.input) input_positions.add("position_embedding", make_position(spec, attention));
   MLPConfig const mlp{.dim = config.dim,
                       .hidden = config.hidden,
                       .activation = activation_named(config.activation),
@@ -115,8 +116,7 @@ GPT::GPT(GPTConfig const& given)
                       .dropout = config.dropout};
   double const residual_deviation = deviation / std::sqrt(2.0 * double(config.layers));
   for (; attention.layer < config.layers; ++attention.layer) {
-    Block& block =
-        *blocks.emplace_back(std::make_unique<Block>(make_attention(kind.layer, attention), mlp, config.bias));
+    Block& block = *blocks.emplace_back(std::make_unique<Block>(make(kind.layer, attention), mlp, config.bias));
     check(!block.attn->traits().pools, "GPT", [&] {
       return Complaint{fmt::format("'{}' gives fewer positions than it takes", config.attention),
                        "choose a kind that does not pool"};

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <heed/engine/random.h>
-#include <heed/nn/attention/part.h>
+#include <heed/nn/attention/catalogue.h>
 #include <heed/nn/config.h>
 #include <heed/nn/embedding.h>
 #include <heed/nn/mlp.h>
@@ -63,7 +63,8 @@ struct GPTContext {
 /// branch divided by √(2·layers).
 class GPT : public Layer<GPT> {
  public:
-  explicit GPT(GPTConfig const& config);
+  /// `make` makes the layers: with make_multi_head a program holds none of the other kinds.
+  explicit GPT(GPTConfig const& config, AttentionMaker make = make_attention);
   Tensor forward(Tensor const& tokens, GPTContext const& context = {}) const;
   /// All but the token embedding and the head: x [B, T, dim] → [B, T, dim].
   Tensor body(Tensor x, GPTContext const& context = {}) const;

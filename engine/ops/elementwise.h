@@ -43,7 +43,7 @@ struct Rows {
   Strides strides[capacity];
   int count;
 
-  Rows(Shape const& full, std::span<Tensor const* const> operands) : count(int(operands.size())) {
+  [[gnu::noinline]] Rows(Shape const& full, std::span<Tensor const* const> operands) : count(int(operands.size())) {
     Strides all[capacity];
     for (int k = 0; k < count; ++k)
       all[k] = operands[k] ? broadcast_strides(operands[k]->shape(), operands[k]->strides(), full)
@@ -134,15 +134,18 @@ Tensor integers(char const* op, Tensor const& left, Tensor const& right, Dtype d
                   b.address(), to, y.address());
     return y;
   }
+  Rows<2> const rows(shape, std::array{&a, &b});
+  int64_t const a_step = rows.stride(0), b_step = rows.stride(1);
+  void const *const from_a = a.raw(), *const from_b = b.raw();
+  void* const into = y.raw();
   dispatch_integer(op, dtype, [&]<class T>(Type<T>) {
     using Out = std::conditional_t<whole::compares<F>, bool, T>;
-    auto const *as = static_cast<T const*>(a.raw()), *bs = static_cast<T const*>(b.raw());
-    auto* const ys = static_cast<Out*>(y.raw());
-    Rows<2> const rows(shape, std::array{&a, &b});
-    int64_t const a_step = rows.stride(0), b_step = rows.stride(1);
     rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-      for (int64_t i = 0; i < n; ++i)
-        ys[out + i] = Out(F{}.value(as[offset[0] + i * a_step], bs[offset[1] + i * b_step]));
+      auto const* const as = static_cast<T const*>(from_a) + offset[0];
+      auto const* const bs = static_cast<T const*>(from_b) + offset[1];
+      auto* const ys = static_cast<Out*>(into) + out;
+      int64_t const step_a = a_step, step_b = b_step;
+      for (int64_t i = 0; i < n; ++i) ys[i] = Out(F{}.value(as[i * step_a], bs[i * step_b]));
     });
   });
   return y;

@@ -152,7 +152,8 @@ void pass(int radix, Load load, Store store, T const* w, int64_t m, int64_t done
   }
 }
 
-/// store(row, ·) the transform of the rows load(row), with two buffers of as many.
+/// store(row, ·) the transform of the rows load(row), with two buffers of as many. Passes are compiled for each pair of
+/// types that they read and write: not for Load and Store at once, which the shortest lines alone would use.
 template <class T, class Load, class Store>
 void transform(Passes<T> const& passes, Load load, Rows<T> x, Rows<T> y, Store store) {
   size_t const count = passes.radices.size();
@@ -162,9 +163,7 @@ void transform(Passes<T> const& passes, Load load, Rows<T> x, Rows<T> y, Store s
   for (size_t i = 0; i < count; ++i) {
     int const radix = passes.radices[i];
     int64_t const m = passes.n / done / radix;
-    if (count == 1)
-      pass<T>(radix, load, store, w, m, done);
-    else if (i == 0)
+    if (i == 0)
       pass<T>(radix, load, y, w, m, done);
     else if (i + 1 < count)
       pass<T>(radix, x, y, w, m, done);
@@ -174,6 +173,8 @@ void transform(Passes<T> const& passes, Load load, Rows<T> x, Rows<T> y, Store s
     done *= radix;
     std::swap(x, y);
   }
+  if (count == 1)
+    for (int64_t row = 0; row < done; ++row) store(row, x(row));
 }
 
 // ---- registers reordered --------------------------------------------------------------------------------------------
@@ -239,6 +240,47 @@ void store_pairs(Complex<T> x, T* to, int64_t count) {
   }
 }
 
+/// With the parts exchanged before and after, a forward transform is an inverse one.
+template <class T>
+Complex<T> exchanged(Complex<T> x, bool yes) {
+  return yes ? Complex<T>{x.im, x.re} : x;
+}
+
+/// Where registers come from: pairs, or parts apart; row r stands r·step elements behind. One type for all, so that the
+/// passes that read are compiled once.
+template <class T>
+struct Source {
+  T const *re = nullptr, *im = nullptr;  // im: none for pairs
+  int64_t step = 0, left = 0;            // elements between rows; elements from the first row's on
+  int64_t most = 0;                      // of a row
+  bool exchange = false;                 // pairs (im, re)
+  Complex<T> operator()(int64_t row) const {
+    constexpr int W = Vec<T>::width;
+    int64_t const i = row * step, count = std::min(left - i, most);
+    if (!im) return exchanged(load_pairs(re + 2 * i, count), exchange);
+    if (count >= W) return {Vec<T>::load(re + i), Vec<T>::load(im + i)};
+    return {Vec<T>::load_first(re + i, int(count)), Vec<T>::load_first(im + i, int(count))};
+  }
+};
+/// Where they go, likewise, times `scale`.
+template <class T>
+struct Sink {
+  T *re = nullptr, *im = nullptr;
+  int64_t step = 0, most = 0;
+  bool exchange = false;
+  T scale = 1;
+  Sink from(int64_t element, int64_t count) const {
+    int64_t const at = im ? element : 2 * element;
+    return {re + at, im ? im + at : nullptr, step, count, exchange, scale};
+  }
+  void operator()(int64_t row, Complex<T> x) const {
+    int64_t const i = row * step;
+    if (!im) return store_pairs(exchanged(x, exchange) * Vec<T>(scale), re + 2 * i, most);
+    x.re.store_first(re + i, int(most));
+    x.im.store_first(im + i, int(most));
+  }
+};
+
 // ---- one line at a time ---------------------------------------------------------------------------------------------
 
 /// Parts of a line apart, with a register's room before and behind.
@@ -278,15 +320,17 @@ struct Buffers {
   Scratch<T> memory_;
 };
 
-/// store(i, x, count): elements i … i + count of the transform of the line load(i, count).
-template <class T, class Load, class Store>
-void transform_line(Plan<T> const& plan, Load load, Buffers<T>& buffers, Store store) {
+/// The transform of a line; the steps are set here.
+template <class T>
+void transform_line(Plan<T> const& plan, Source<T> from, Buffers<T>& buffers, Sink<T> to) {
   constexpr int W = Vec<T>::width;
-  int64_t const rows = plan.down.n, columns = plan.columns;
+  int64_t const rows = plan.down.n;
+  from.step = plan.columns;
+  from.left = plan.n;
+  from.most = W;
+  to.step = rows;
   Rows<T> const middle = plan.down.radices.size() % 2 ? buffers.rows(1) : buffers.rows(0);
-  transform<T>(
-      plan.down, [&](int64_t row) { return load(row * columns, plan.n - row * columns); }, buffers.rows(0),
-      buffers.rows(1), middle);
+  transform<T>(plan.down, from, buffers.rows(0), buffers.rows(1), middle);
   Rows<T> const tile = buffers.tile(0);
   for (int64_t first = 0; first < rows; first += W) {
     Vec<T> re[W], im[W];
@@ -309,8 +353,7 @@ void transform_line(Plan<T> const& plan, Load load, Buffers<T>& buffers, Store s
     transpose<W / 2>(im);
 #pragma GCC unroll 16
     for (int c = 0; c < W; ++c) tile(c, {re[c], im[c]});
-    transform<T>(plan.across, tile, tile, buffers.tile(1),
-                 [&](int64_t k, Complex<T> x) { store(k * rows + first, x, count); });
+    transform<T>(plan.across, tile, tile, buffers.tile(1), to.from(first, count));
   }
 }
 
@@ -395,17 +438,7 @@ void split_line(Plan<T> const& plan, T const* re, T const* im, T* to_re, T* to_i
   constexpr int W = Vec<T>::width;
   if (plan.columns) {
     Buffers<T> buffers(plan.down.n, 0);
-    transform_line<T>(
-        plan,
-        [=](int64_t i, int64_t count) -> Complex<T> {
-          if (count >= W) return {Vec<T>::load(re + i), Vec<T>::load(im + i)};
-          return {Vec<T>::load_first(re + i, int(count)), Vec<T>::load_first(im + i, int(count))};
-        },
-        buffers,
-        [=](int64_t i, Complex<T> x, int64_t count) {
-          x.re.store_first(to_re + i, int(count));
-          x.im.store_first(to_im + i, int(count));
-        });
+    transform_line<T>(plan, {.re = re, .im = im}, buffers, {.re = to_re, .im = to_im});
     return;
   }
   Buffers<T> buffers(plan.n, 0);
@@ -439,12 +472,6 @@ void for_lines(Plan<T> const& plan, int64_t lines, Line one, Lanes several) {
   }
 }
 
-/// With the parts exchanged before and after, a forward transform is an inverse one.
-template <class T>
-Complex<T> exchanged(Complex<T> x, bool yes) {
-  return yes ? Complex<T>{x.im, x.re} : x;
-}
-
 /// parts(0) transformed by Bluestein's.
 template <class T>
 void bluestein(Plan<T> const& plan, Buffers<T>& buffers) {
@@ -471,11 +498,7 @@ void complex_line(Plan<T> const& plan, T const* x, T* y, bool inverse, T scale, 
     bluestein(plan, buffers);
     return join_pairs(buffers.parts(0), plan.n, inverse, scale, y);
   }
-  transform_line<T>(
-      plan, [=](int64_t i, int64_t count) { return exchanged(load_pairs(x + 2 * i, count), inverse); }, buffers,
-      [=](int64_t i, Complex<T> z, int64_t count) {
-        store_pairs(exchanged(z, inverse) * Vec<T>(scale), y + 2 * i, count);
-      });
+  transform_line<T>(plan, {.re = x, .exchange = inverse}, buffers, {.re = y, .exchange = inverse, .scale = scale});
 }
 
 /// Rows as alternating real and imaginary ones.
@@ -511,10 +534,8 @@ void complex_columns(Plan<T> const& plan, T const* x, T* y, int64_t outer, int64
       T const* const from = x + (g / groups * n * inner + first) * 2;
       T* const to = y + (g / groups * n * inner + first) * 2;
       if (!plan.inner) {
-        transform<T>(
-            plan.down, [=](int64_t i) { return exchanged(load_pairs(from + i * step, count), inverse); },
-            buffers.rows(0), buffers.rows(1),
-            [=](int64_t i, Complex<T> z) { store_pairs(exchanged(z, inverse) * Vec<T>(scale), to + i * step, count); });
+        transform<T>(plan.down, Source<T>{from, nullptr, inner, n * inner, count, inverse}, buffers.rows(0),
+                     buffers.rows(1), Sink<T>{to, nullptr, inner, count, inverse, scale});
         continue;
       }
       Parts<T> const z = buffers.parts(0);
@@ -559,12 +580,7 @@ Parts<T> transform_parts(Plan<T> const& plan, Buffers<T>& buffers) {
     bluestein(plan, buffers);
     return from;
   }
-  transform_line<T>(
-      plan, [=](int64_t i, int64_t) { return from.load(i); }, buffers,
-      [=](int64_t i, Complex<T> z, int64_t count) {
-        z.re.store_first(to.re + i, int(count));
-        z.im.store_first(to.im + i, int(count));
-      });
+  transform_line<T>(plan, {.re = from.re, .im = from.im}, buffers, {.re = to.re, .im = to.im});
   return to;
 }
 

@@ -11,6 +11,8 @@
 #include <heed/engine/tape.h>
 
 #include <array>
+#include <cstddef>
+#include <cstring>
 #include <limits>
 
 namespace heed {
@@ -62,100 +64,129 @@ void on_device(char const* op, std::initializer_list<Tensor*> results, F const& 
 
 // ---- one operand ----------------------------------------------------------------------------------------------------
 
-template <class R>
-Tensor unary_gradient(R const& row, Tensor const& g, Tensor const& x, Tensor const& y) {
+/// What a row is to its driver: the driver is compiled once, not once a row.
+struct UnaryRow {
+  char const* name;
+  unsigned reads;
+  int index;  // in UnaryRows
+  Tensor (*slope)(void const* row, Tensor const& x, Tensor const& y);
+  alignas(double) std::byte row[2 * sizeof(double)];  // the row object
+
+  template <class R>
+  explicit UnaryRow(R const& from) : name(R::name), reads(R::reads), index(UnaryRows::index_of<R>), slope(slope_of<R>) {
+    static_assert(std::is_trivially_copyable_v<R> && sizeof(R) <= sizeof(row));
+    std::memcpy(row, &from, sizeof(R));
+  }
+
+ private:
+  template <class R>
+  static Tensor slope_of(void const* row, Tensor const& x, Tensor const& y) {
+    return heed::slope(*static_cast<R const*>(row), x, y);
+  }
+};
+
+Tensor unary_gradient(UnaryRow const& row, Tensor const& g, Tensor const& x, Tensor const& y) {
   if (recording()) {
     Tensor const& stand_in = g;  // for what the slope does not read
-    return g * slope(row, R::reads & reads_x ? x : stand_in, R::reads & reads_y ? y : stand_in);
+    return g * row.slope(row.row, row.reads & reads_x ? x : stand_in, row.reads & reads_y ? y : stand_in);
   }
   Tensor const from = g.contiguous();
   Tensor dx(from.shape(), from.dtype(), from.device());
   if (!from.device().is_cpu()) {
-    Tensor const gw = widened_or_none(from), xw = R::reads & reads_x ? widened_or_none(x) : Tensor(),
-                 yw = R::reads & reads_y ? widened_or_none(y) : Tensor();
-    on_device(R::name, {&dx}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
-      table.unary[UnaryRows::index_of<R>].backward(&row, gw.address<T>(), address_or_null<T>(xw),
-                                                   address_or_null<T>(yw), dx.address<T>(), dx.numel());
+    Tensor const gw = widened_or_none(from), xw = row.reads & reads_x ? widened_or_none(x) : Tensor(),
+                 yw = row.reads & reads_y ? widened_or_none(y) : Tensor();
+    on_device(row.name, {&dx}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
+      table.unary[row.index].backward(row.row, gw.address<T>(), address_or_null<T>(xw), address_or_null<T>(yw),
+                                      dx.address<T>(), dx.numel());
     });
     return dx;
   }
-  elementwise<3, 1>(R::name, from.shape(), from.dtype(),
-                    std::array{&from, R::reads & reads_x ? &x : nullptr, R::reads & reads_y ? &y : nullptr},
-                    std::array<Tensor const*, 1>{&dx},
-                    [&]<class T>(T const* const* in, int64_t const*, T* const* out, int64_t n) {
-                      kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].backward(&row, in[0], in[1],
-                                                                                                 in[2], out[0], n);
-                    });
+  elementwise<3, 1>(
+      row.name, from.shape(), from.dtype(),
+      std::array{&from, row.reads & reads_x ? &x : nullptr, row.reads & reads_y ? &y : nullptr},
+      std::array<Tensor const*, 1>{&dx}, [&]<class T>(T const* const* in, int64_t const*, T* const* out, int64_t n) {
+        kernels<PointwiseKernels>().of<T>().unary[row.index].backward(row.row, in[0], in[1], in[2], out[0], n);
+      });
   return dx;
 }
 
-template <class R>
-Tensor unary(R const& row, Tensor const& operand) {
-  check_defined(R::name, operand);
+Tensor unary(UnaryRow const& row, Tensor const& operand) {
+  check_defined(row.name, operand);
   Tensor const x = operand.to(floating(operand.dtype())).contiguous();
   Tensor y(x.shape(), x.dtype(), x.device());
   if (x.device().is_cpu())
-    elementwise<1, 1>(R::name, x.shape(), x.dtype(), std::array{&x}, std::array<Tensor const*, 1>{&y},
+    elementwise<1, 1>(row.name, x.shape(), x.dtype(), std::array{&x}, std::array<Tensor const*, 1>{&y},
                       [&]<class T>(T const* const* in, int64_t const*, T* const* out, int64_t n) {
-                        kernels<PointwiseKernels>().of<T>().unary[UnaryRows::index_of<R>].forward(&row, in[0], 1,
-                                                                                                  out[0], n);
+                        kernels<PointwiseKernels>().of<T>().unary[row.index].forward(row.row, in[0], 1, out[0], n);
                       });
   else
-    on_device(R::name, {&y}, [&, wide = widened_or_none(x)]<class T>(DevicePointwiseTable<T> const& table, T) {
-      table.unary[UnaryRows::index_of<R>].forward(&row, wide.address<T>(), y.address<T>(), y.numel());
+    on_device(row.name, {&y}, [&, wide = widened_or_none(x)]<class T>(DevicePointwiseTable<T> const& table, T) {
+      table.unary[row.index].forward(row.row, wide.address<T>(), y.address<T>(), y.numel());
     });
   if (tracked(x))
-    record(R::name, y, {&x},
-           [row, x = R::reads & reads_x ? Saved(x) : Saved(), y = R::reads & reads_y ? SavedOutput(y) : SavedOutput()](
-               Tensor const& g, Node const& node) {
+    record(row.name, y, {&x},
+           [row, x = row.reads & reads_x ? Saved(x) : Saved(),
+            y = row.reads & reads_y ? SavedOutput(y) : SavedOutput()](Tensor const& g, Node const& node) {
              return std::array{unary_gradient(row, g, x.get(node), y.get(node))};
            });
   return y;
 }
 
+template <class R>
+Tensor unary(R const& row, Tensor const& operand) {
+  return unary(UnaryRow(row), operand);
+}
+
 // ---- two operands ---------------------------------------------------------------------------------------------------
+
+using Integers = Tensor(char const* op, Tensor const& left, Tensor const& right, Dtype dtype);
 
 /// Rows whose formula integers have too; the others take integers as f32.
 template <class R>
-struct OfIntegers {
-  using Formula = void;
-};
+constexpr Integers* of_integers = nullptr;
 template <>
-struct OfIntegers<row::Add> {
-  using Formula = whole::Add;
-};
+constexpr Integers* of_integers<row::Add> = integers<whole::Add>;
 template <>
-struct OfIntegers<row::Sub> {
-  using Formula = whole::Sub;
-};
+constexpr Integers* of_integers<row::Sub> = integers<whole::Sub>;
 template <>
-struct OfIntegers<row::Mul> {
-  using Formula = whole::Mul;
-};
+constexpr Integers* of_integers<row::Mul> = integers<whole::Mul>;
 template <>
-struct OfIntegers<row::Maximum> {
-  using Formula = whole::Maximum;
-};
+constexpr Integers* of_integers<row::Maximum> = integers<whole::Maximum>;
 template <>
-struct OfIntegers<row::Minimum> {
-  using Formula = whole::Minimum;
-};
-template <class R>
-constexpr bool has_integers = !std::is_void_v<typename OfIntegers<R>::Formula>;
+constexpr Integers* of_integers<row::Minimum> = integers<whole::Minimum>;
 
+/// As UnaryRow; rows of two operands have no parameters.
+struct BinaryRow {
+  char const* name;
+  unsigned reads;
+  int index;  // in BinaryRows
+  int sum;    // 1 for a + b and -1 for a - b, whose gradients are g and ±g
+  Partials<Tensor> (*slopes)(Tensor const& a, Tensor const& b, Tensor const& y);
+  Integers* integers;
+  void const* row;
+};
 template <class R>
-std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor const& b, Tensor const& y,
-                                      Node const& node) {
-  R const row;
+constexpr R stateless{};
+template <class R>
+constexpr BinaryRow binary_row{
+    R::name,
+    R::reads,
+    BinaryRows::index_of<R>,
+    std::is_same_v<R, row::Add>   ? 1
+    : std::is_same_v<R, row::Sub> ? -1
+                                  : 0,
+    [](Tensor const& a, Tensor const& b, Tensor const& y) { return Partials<Tensor>(slopes(R(), a, b, y)); },
+    of_integers<R>,
+    &stateless<R>};
+
+std::array<Tensor, 2> binary_gradient(BinaryRow const& row, Tensor const& g, Tensor const& a, Tensor const& b,
+                                      Tensor const& y, Node const& node) {
   std::array<Tensor, 2> d;
-  if constexpr (std::is_same_v<R, row::Add> || std::is_same_v<R, row::Sub>) {
-    d[0] = g;
-    if (node.needs(1)) d[1] = std::is_same_v<R, row::Add> ? g : -g;
-  } else if (recording()) {
+  if (recording()) {
     Tensor const& stand_in = g;
     auto const [da, db] =
-        slopes(row, R::reads & reads_a ? a.expand(g.shape()) : stand_in,
-               R::reads & reads_b ? b.expand(g.shape()) : stand_in, R::reads & reads_y ? y : stand_in);
+        row.slopes(row.reads & reads_a ? a.expand(g.shape()) : stand_in,
+                   row.reads & reads_b ? b.expand(g.shape()) : stand_in, row.reads & reads_y ? y : stand_in);
     if (node.needs(0)) d[0] = g * da;
     if (node.needs(1)) d[1] = g * db;
   } else {
@@ -167,118 +198,127 @@ std::array<Tensor, 2> binary_gradient(Tensor const& g, Tensor const& a, Tensor c
                    yw = widened_or_none(y);
       auto const operand = [](Tensor const& t) { return t.defined() ? &t : nullptr; };
       Broadcast const walk = walk_of<3>(from.shape(), std::array<Tensor const*, 2>{operand(aw), operand(bw)});
-      on_device(R::name, {&d[0], &d[1]}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
-        table.binary[BinaryRows::index_of<R>].backward(&row, walk, gw.address<T>(), address_or_null<T>(aw),
-                                                       address_or_null<T>(bw), address_or_null<T>(yw),
-                                                       address_or_null<T>(d[0]), address_or_null<T>(d[1]));
+      on_device(row.name, {&d[0], &d[1]}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
+        table.binary[row.index].backward(row.row, walk, gw.address<T>(), address_or_null<T>(aw), address_or_null<T>(bw),
+                                         address_or_null<T>(yw), address_or_null<T>(d[0]), address_or_null<T>(d[1]));
       });
       return d;
     }
     auto const present = [](Tensor const& t) { return t.defined() ? &t : nullptr; };
-    elementwise<4, 2>(R::name, from.shape(), from.dtype(), std::array{&from, present(a), present(b), present(y)},
+    elementwise<4, 2>(row.name, from.shape(), from.dtype(), std::array{&from, present(a), present(b), present(y)},
                       std::array{present(d[0]), present(d[1])},
                       [&]<class T>(T const* const* in, int64_t const* strides, T* const* out, int64_t n) {
-                        kernels<PointwiseKernels>().of<T>().binary[BinaryRows::index_of<R>].backward(
-                            &row, in[0], in[1], strides[1], in[2], strides[2], in[3], out[0], out[1], n);
+                        kernels<PointwiseKernels>().of<T>().binary[row.index].backward(
+                            row.row, in[0], in[1], strides[1], in[2], strides[2], in[3], out[0], out[1], n);
                       });
   }
   return d;
 }
 
-template <class R>
-void run_binary(Tensor const& a, Tensor const& b, Tensor& y) {
-  R const row;
+void run_binary(BinaryRow const& row, Tensor const& a, Tensor const& b, Tensor& y) {
   if (!y.device().is_cpu()) {
     Tensor const aw = widened_or_none(a), bw = widened_or_none(b);
     Broadcast const walk = walk_of<3>(y.shape(), std::array<Tensor const*, 2>{&aw, &bw});
     Tensor result = y;
-    on_device(R::name, {&result}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
-      table.binary[BinaryRows::index_of<R>].forward(&row, walk, aw.address<T>(), bw.address<T>(), result.address<T>());
+    on_device(row.name, {&result}, [&]<class T>(DevicePointwiseTable<T> const& table, T) {
+      table.binary[row.index].forward(row.row, walk, aw.address<T>(), bw.address<T>(), result.address<T>());
     });
     if (is_half(y.dtype()))
       backend(y.device())
           .copy_within(y.device().index, y.address(), result.address(), size_t(y.numel()) * size_of(y.dtype()));
     return;
   }
-  elementwise<2, 1>(R::name, y.shape(), y.dtype(), std::array{&a, &b}, std::array<Tensor const*, 1>{&y},
+  elementwise<2, 1>(row.name, y.shape(), y.dtype(), std::array{&a, &b}, std::array<Tensor const*, 1>{&y},
                     [&]<class T>(T const* const* in, int64_t const* strides, T* const* out, int64_t n) {
-                      kernels<PointwiseKernels>().of<T>().binary[BinaryRows::index_of<R>].forward(
-                          &row, in[0], strides[0], in[1], strides[1], out[0], n);
+                      kernels<PointwiseKernels>().of<T>().binary[row.index].forward(row.row, in[0], strides[0], in[1],
+                                                                                    strides[1], out[0], n);
                     });
 }
 
-template <class R>
-Tensor binary(Tensor const& left, Tensor const& right) {
-  check_defined(R::name, left);
-  check_defined(R::name, right);
+Tensor binary(BinaryRow const& row, Tensor const& left, Tensor const& right) {
+  check_defined(row.name, left);
+  check_defined(row.name, right);
   Dtype dtype = result_type(left, right);
-  Shape const shape = broadcast(R::name, left.shape(), right.shape());
-  if constexpr (has_integers<R>) {
-    if (std::is_same_v<R, row::Sub> && dtype == Dtype::boolean)
-      fail(R::name, {"the difference of two bool tensors has no meaning", "use logical_xor, or convert with .to()"});
-    if (!is_floating(dtype)) return integers<typename OfIntegers<R>::Formula>(R::name, left, right, dtype);
-  }
+  Shape const shape = broadcast(row.name, left.shape(), right.shape());
+  if (row.sum < 0 && dtype == Dtype::boolean)
+    fail(row.name, {"the difference of two bool tensors has no meaning", "use logical_xor, or convert with .to()"});
+  if (row.integers && !is_floating(dtype)) return row.integers(row.name, left, right, dtype);
   dtype = floating(dtype);
-  Device const device = where_to_run(R::name, left, right);
+  Device const device = where_to_run(row.name, left, right);
   Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
   Tensor y(shape, dtype, device);
-  run_binary<R>(a, b, y);
-  if (tracked(a, b))
-    record(R::name, y, {&a, &b},
-           [a = Saved(R::reads & reads_a ? a : Tensor()), b = Saved(R::reads & reads_b ? b : Tensor()),
-            y = R::reads & reads_y ? SavedOutput(y) : SavedOutput()](Tensor const& g, Node const& node) {
-             return binary_gradient<R>(g, a.get(node), b.get(node), y.get(node), node);
+  run_binary(row, a, b, y);
+  if (!tracked(a, b)) return y;
+  if (row.sum)
+    record(row.name, y, {&a, &b}, [sum = row.sum](Tensor const& g, Node const& node) {
+      return std::array{g, !node.needs(1) ? Tensor() : sum > 0 ? g : -g};
+    });
+  else
+    record(row.name, y, {&a, &b},
+           [&row, a = row.reads & reads_a ? Saved(a) : Saved(), b = row.reads & reads_b ? Saved(b) : Saved(),
+            y = row.reads & reads_y ? SavedOutput(y) : SavedOutput()](Tensor const& g, Node const& node) {
+             return binary_gradient(row, g, a.get(node), b.get(node), y.get(node), node);
            });
   return y;
 }
 
 template <class R>
-Tensor compare_as(Dtype dtype, Tensor const& left, Tensor const& right) {
-  Shape const shape = broadcast(R::name, left.shape(), right.shape());
+Tensor binary(Tensor const& left, Tensor const& right) {
+  return binary(binary_row<R>, left, right);
+}
+
+struct CompareRow {
+  char const* name;
+  int index;  // in CompareRows
+  Integers* integers;
+  void const* row;
+};
+template <class R>
+constexpr CompareRow compare_row{R::name, CompareRows::index_of<R>, integers<R>, &stateless<R>};
+
+Tensor compare_as(CompareRow const& row, Dtype dtype, Tensor const& left, Tensor const& right) {
+  Shape const shape = broadcast(row.name, left.shape(), right.shape());
   NoGrad const off;
   if (is_half(dtype)) dtype = Dtype::f32;
-  if (!is_floating(dtype)) return integers<R>(R::name, left, right, dtype);
-  Device const device = where_to_run(R::name, left, right);
+  if (!is_floating(dtype)) return row.integers(row.name, left, right, dtype);
+  Device const device = where_to_run(row.name, left, right);
   Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
   Tensor y(shape, Dtype::boolean, device);
-  Observed const watch(R::name, {&a, &b}, {&y});
+  Observed const watch(row.name, {&a, &b}, {&y});
   if (!device.is_cpu()) {
     Broadcast const walk = walk_of<3>(shape, std::array<Tensor const*, 2>{&a, &b});
     if (walk.numel > 0)
-      dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {
-        device_kernels<DevicePointwiseKernels>(device, R::name)
+      dispatch_floating(row.name, dtype, [&]<class T>(Type<T>) {
+        device_kernels<DevicePointwiseKernels>(device, row.name)
             .template of<T>()
-            .compare[CompareRows::index_of<R>]
+            .compare[row.index]
             .forward(walk, a.address<T>(), b.address<T>(), static_cast<uint8_t*>(y.address()));
       });
     return y;
   }
-  dispatch_floating(R::name, dtype, [&]<class T>(Type<T>) {
-    R const row;
-    auto const kernel = kernels<PointwiseKernels>().of<T>().compare[CompareRows::index_of<R>].forward;
-    auto* const to = static_cast<uint8_t*>(y.raw());
-    Rows<2> const rows(shape, std::array{&a, &b});
+  auto* const to = static_cast<uint8_t*>(y.raw());
+  Rows<2> const rows(shape, std::array{&a, &b});
+  dispatch_floating(row.name, dtype, [&]<class T>(Type<T>) {
+    auto const kernel = kernels<PointwiseKernels>().of<T>().compare[row.index].forward;
     rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-      kernel(&row, a.data<T>() + offset[0], rows.stride(0), b.data<T>() + offset[1], rows.stride(1), to + out, n);
+      kernel(row.row, a.data<T>() + offset[0], rows.stride(0), b.data<T>() + offset[1], rows.stride(1), to + out, n);
     });
   });
   return y;
 }
 
-template <class R>
-Tensor compare(Tensor const& left, Tensor const& right) {
-  check_defined(R::name, left);
-  check_defined(R::name, right);
-  return compare_as<R>(result_type(left, right), left, right);
+Tensor compare(CompareRow const& row, Tensor const& left, Tensor const& right) {
+  check_defined(row.name, left);
+  check_defined(row.name, right);
+  return compare_as(row, result_type(left, right), left, right);
 }
 
 /// A number that an integer type does not hold is compared in i64 or f64: the answer is that of mathematics.
-template <class R>
-Tensor compare(Tensor const& x, Number number) {
-  check_defined(R::name, x);
+Tensor compare(CompareRow const& row, Tensor const& x, Number number) {
+  check_defined(row.name, x);
   Dtype dtype = result_type(x, number);
   if (!is_floating(x.dtype())) dtype = number.kind() == Number::Kind::floating ? Dtype::f64 : Dtype::i64;
-  return compare_as<R>(dtype, x, scalar(number, dtype));
+  return compare_as(row, dtype, x, scalar(number, dtype));
 }
 
 /// x ∘ number as a unary row; integers go through the binary one with a number of their own type.
@@ -329,9 +369,9 @@ Tensor operator/(Tensor const& a, Number b) { return with_number<row::DivScalar,
 Tensor operator/(Number a, Tensor const& b) { return with_number<row::RdivScalar, row::Div>(b, a, true); }
 Tensor operator-(Tensor const& a) { return neg(a); }
 
-#define HEED_COMPARISON(Row, op)                                                           \
-  Tensor operator op(Tensor const& a, Tensor const& b) { return compare<row::Row>(a, b); } \
-  Tensor operator op(Tensor const& a, Number b) { return compare<row::Row>(a, b); }
+#define HEED_COMPARISON(Row, op)                                                                        \
+  Tensor operator op(Tensor const& a, Tensor const& b) { return compare(compare_row<row::Row>, a, b); } \
+  Tensor operator op(Tensor const& a, Number b) { return compare(compare_row<row::Row>, a, b); }
 HEED_COMPARISON(Eq, ==)
 HEED_COMPARISON(Ne, !=)
 HEED_COMPARISON(Lt, <)
@@ -492,8 +532,7 @@ Tensor mish(Tensor const& x) { return unary(row::Mish{}, x); }
 namespace {
 
 /// x = x ∘ other: straight into x's storage where nothing is recorded, else the recorded result becomes x's value.
-template <class R>
-Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
+Tensor& in_place(char const* op, BinaryRow const& row, Tensor& x, Tensor const& other) {
   check_defined(op, x);
   check_defined(op, other);
   check(broadcast(op, x.shape(), other.shape()) == x.shape(), op, [&] {
@@ -511,16 +550,16 @@ Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
     Tensor before = x;
     if (tracked(x, other)) {
       check_in_place(op, x);
-      if (R::reads & reads_a) {  // backward wants the elements that are about to be overwritten
+      if (row.reads & reads_a) {  // backward wants the elements that are about to be overwritten
         before = x.detach().clone();
         before.body()->node = x.body()->node;
         before.body()->slot = x.body()->slot;
       }
     }
-    assign_in_place(op, x, binary<R>(before, other).to(x.dtype()));
+    assign_in_place(op, x, binary(row, before, other).to(x.dtype()));
     return x;
   }
-  run_binary<R>(x, other.to(x.dtype()).to(x.device()), x);
+  run_binary(row, x, other.to(x.dtype()).to(x.device()), x);
   x.storage().bump_version();
   return x;
 }
@@ -528,18 +567,18 @@ Tensor& in_place(char const* op, Tensor& x, Tensor const& other) {
 }  // namespace
 
 Tensor& Tensor::add_(Tensor const& other, Number alpha) {
-  return in_place<row::Add>("add_", *this, alpha.real() == 1 ? other : other * alpha);
+  return in_place("add_", binary_row<row::Add>, *this, alpha.real() == 1 ? other : other * alpha);
 }
-Tensor& Tensor::sub_(Tensor const& other) { return in_place<row::Sub>("sub_", *this, other); }
-Tensor& Tensor::mul_(Tensor const& other) { return in_place<row::Mul>("mul_", *this, other); }
+Tensor& Tensor::sub_(Tensor const& other) { return in_place("sub_", binary_row<row::Sub>, *this, other); }
+Tensor& Tensor::mul_(Tensor const& other) { return in_place("mul_", binary_row<row::Mul>, *this, other); }
 Tensor& Tensor::mul_(Number factor) {
   check_defined("mul_", *this);
-  return in_place<row::Mul>("mul_", *this, scalar(factor, result_type(*this, factor)));
+  return in_place("mul_", binary_row<row::Mul>, *this, scalar(factor, result_type(*this, factor)));
 }
 Tensor& Tensor::div_(Tensor const& other) {
   check_defined("div_", *this);
   if (!is_floating(dtype())) detail::unsupported_dtype("div_", dtype(), "a floating type");
-  return in_place<row::Div>("div_", *this, other);
+  return in_place("div_", binary_row<row::Div>, *this, other);
 }
 
 }  // namespace heed

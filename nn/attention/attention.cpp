@@ -93,6 +93,10 @@ Tensor Attention::forward(Tensor const& x, AttentionContext const& context) cons
                        "build it with causal = false, of a kind that is listed as cross"};
     });
   }
+  check(!context.sees || selects_pairs(), "attention", [] {
+    return Complaint{"this kind does not go pair by pair, so that it cannot be told which pairs to leave out",
+                     "use multi-head attention and its parts"};
+  });
   if (!context.lengths.defined() && !context.memory_lengths.defined()) return mix(x, context);
   check(traits().lengths, "attention", [] {
     return Complaint{"this kind mixes every position of the batch's length into every other",

@@ -2,6 +2,7 @@
 // step to step.
 #pragma once
 
+#include <heed/engine/score.h>
 #include <heed/nn/config.h>
 #include <heed/nn/module.h>
 
@@ -110,6 +111,7 @@ struct AttentionContext {
   Tensor memory = {};               // [B, S, dim]: keys and values come from it; undefined: from x
   Tensor lengths = {};              // i64 [B]: of x, only so many positions of each sequence are there
   Tensor memory_lengths = {};       // i64 [B]: and of memory
+  MaskMod sees = {};                // only these pairs: documents(ids) of packed sequences, the edges of a graph
   Tensor* first_values = nullptr;   // values of a stack's first layer, which sets them (value residual)
 };
 
@@ -124,6 +126,8 @@ class Attention : public Layer<Attention> {
   /// What stands behind lengths is taken as zeros and never seen, so that even NaN there changes nothing.
   Tensor forward(Tensor const& x, AttentionContext const& context = {}) const;
   virtual Traits traits() const { return {}; }
+  /// Whether it heeds AttentionContext::sees.
+  virtual bool selects_pairs() const { return false; }
   /// An empty state for `positions` positions; an Error for kinds that do not decode step by step.
   virtual std::unique_ptr<AttentionState> make_state(int64_t positions) const;
 

@@ -1,22 +1,38 @@
 #include <heed/engine/error.h>
 #include <heed/nn/attention/based.h>
+#include <heed/nn/attention/big_bird.h>
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/channel.h>
+#include <heed/nn/attention/chunked.h>
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cross.h>
 #include <heed/nn/attention/delta.h>
+#include <heed/nn/attention/dilated.h>
+#include <heed/nn/attention/fixed.h>
+#include <heed/nn/attention/gat.h>
 #include <heed/nn/attention/gated.h>
 #include <heed/nn/attention/gated_cross.h>
 #include <heed/nn/attention/gated_delta.h>
 #include <heed/nn/attention/gated_linear.h>
+#include <heed/nn/attention/hopfield.h>
 #include <heed/nn/attention/hybrid.h>
 #include <heed/nn/attention/linear_attention.h>
+#include <heed/nn/attention/longformer.h>
 #include <heed/nn/attention/mamba2.h>
+#include <heed/nn/attention/moba.h>
 #include <heed/nn/attention/multi_head.h>
+#include <heed/nn/attention/neighborhood.h>
 #include <heed/nn/attention/performer.h>
+#include <heed/nn/attention/persistent.h>
 #include <heed/nn/attention/pooling.h>
+#include <heed/nn/attention/prefix_lm.h>
+#include <heed/nn/attention/prefix_tuning.h>
 #include <heed/nn/attention/retnet.h>
 #include <heed/nn/attention/sliding.h>
+#include <heed/nn/attention/streaming.h>
+#include <heed/nn/attention/strided.h>
+#include <heed/nn/attention/synthesizer.h>
+#include <heed/nn/attention/transformer_xl.h>
 #include <heed/nn/attention/two_streams.h>
 #include <heed/nn/position/catalogue.h>
 
@@ -58,7 +74,70 @@ std::vector<AttentionRow> const& attentions() {
        {},
        {"sliding:window=1000", "multi-head"},
        "sliding:window=3"},
+      {{"prefix-lm", "masks", must, "Raffel et al., 2020", "a prefix sees itself both ways, the rest looks back",
+        options_of<PrefixLm::Config>},
+       part_of<PrefixLm>,
+       {},
+       {"prefix-lm:prefix=1000", "multi-head"},
+       "prefix-lm:prefix=4"},
+      {{"chunked", "blockwise", must, "Qiu et al., 2020", "chunks that know nothing of each other",
+        options_of<Chunked::Config>},
+       part_of<Chunked>,
+       {},
+       {"chunked:chunk=1000", "multi-head"},
+       "chunked:chunk=4"},
+      {{"longformer", "blockwise", must, "Beltagy et al., 2020",
+        "a window, and first positions that see and are seen by all", options_of<Longformer::Config>},
+       part_of<Longformer>,
+       {},
+       {"longformer:window=0,globals=1000", "multi-head"},
+       "longformer:window=2,globals=2"},
+      {{"streaming", "blockwise", must, "Xiong et al., 2024", "a window, and first positions that stay",
+        options_of<Streaming::Config>},
+       part_of<Streaming>,
+       {},
+       {"streaming:window=2,sinks=1000", "multi-head"},
+       "streaming:window=3,sinks=2"},
+      {{"dilated", "blockwise", should, "Beltagy et al., 2020", "a window with gaps",
+        options_of<DilatedWindow::Config>},
+       part_of<DilatedWindow>,
+       {},
+       {"dilated:window=3,dilation=1", "sliding:window=3"},
+       "dilated:window=2,dilation=2"},
+      {{"big-bird", "blockwise", should, "Zaheer et al., 2020", "blocks: a window, the first, and random ones",
+        options_of<BigBird::Config>},
+       part_of<BigBird>,
+       {},
+       {"big-bird:block=2,window=0,random=0,globals=1000", "multi-head"},
+       "big-bird:block=2,window=0,globals=1,random=1"},
+      {{"strided", "blockwise", should, "Child et al., 2019",
+        "the last `stride` keys, and those apart by multiples of it", options_of<Strided::Config>},
+       part_of<Strided>,
+       {},
+       {"strided:stride=1000", "multi-head"},
+       "strided:stride=3"},
+      {{"fixed", "blockwise", should, "Child et al., 2019", "blocks, and the last `summary` positions of each for all",
+        options_of<FixedPattern::Config>},
+       part_of<FixedPattern>,
+       {},
+       {"fixed:stride=4,summary=4", "multi-head"},
+       "fixed:stride=3,summary=1"},
+      {{"neighborhood", "blockwise", should, "Hassani et al., 2023",
+        "the nearest on a line or grid, as many at its borders", options_of<Neighborhood::Config>},
+       part_of<Neighborhood>,
+       {},
+       {"neighborhood:size=1000", "multi-head"},
+       "neighborhood:size=2,width=3"},
+      {{"gat", "graph", should, "Veličković et al., 2018", "leaky(a·q + b·k) along the edges of a graph"},
+       plain_part_of<GraphAttention>,
+       {}},
       // ---- selected by content
+      {{"moba", "selected", should, "Lu et al., 2025", "one's own block, and those whose mean key scores highest",
+        options_of<BlockMixture::Config>},
+       part_of<BlockMixture>,
+       {},
+       {"moba:block=2,top=1000", "multi-head"},
+       "moba:block=2,top=1"},
       // ---- linear and recurrent
       {{"linear", "linear", must, "Katharopoulos et al., 2020", "φ(q)·Σφ(k)vᵀ / φ(q)·Σφ(k), φ = elu + 1",
         options_of<LinearAttention::Config>},
@@ -100,6 +179,33 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<GatedDelta>,
        {"gated-delta", "delta:norm=true,gate=true", 1e-12, "step.log_a=-1000"}},
       // ---- low rank, memory
+      {{"persistent", "memory", must, "Sukhbaatar et al., 2019", "learned keys and values beside the text's",
+        options_of<PersistentMemory::Config>},
+       part_of<PersistentMemory>,
+       {},
+       {"persistent:slots=0", "multi-head"},
+       "persistent:slots=3"},
+      {{"prefix-tuning", "memory", must, "Li and Liang, 2021", "learned keys and values through two layers",
+        options_of<PrefixTuning::Config>},
+       part_of<PrefixTuning>,
+       {},
+       {"prefix-tuning:length=0", "multi-head"},
+       "prefix-tuning:length=3,hidden=4"},
+      {{"transformer-xl", "memory", should, "Dai et al., 2019", "a segment sees itself and those before it",
+        options_of<SegmentMemory::Config>},
+       part_of<SegmentMemory>,
+       {},
+       {"transformer-xl:segment=2,memory=1000", "multi-head"},
+       "transformer-xl:segment=3"},
+      {{"hopfield", "memory", should, "Ramsauer et al., 2021",
+        "queries retrieve keys step by step before they read values", options_of<Hopfield::Config>},
+       part_of<Hopfield>,
+       {},
+       {"hopfield:steps=1", "multi-head"}},
+      {{"synthesizer", "memory", should, "Tay et al., 2020", "scores learned or made from x alone",
+        options_of<Synthesizer::Config>},
+       part_of<Synthesizer>,
+       {}},
       // ---- pooling, channels, convolution
       {{"structured", "pooling", must, "Lin et al., 2017", "softmax_T(W₂·tanh(W₁·xᵀ))·x: `rows` weighted means",
         options_of<StructuredPooling::Config>},
@@ -205,12 +311,12 @@ std::unique_ptr<Part> make_part(Spec const& spec, AttentionConfig const& config)
   return row.part(config, spec);
 }
 
-std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig const& given) {
-  std::vector<Spec> specs = parse_specs(text);
-  AttentionConfig config = given;
-  // heads and kv_heads belong to every kind.
-  Spec shared{specs[0].name};
-  std::erase_if(specs[0].options, [&](auto const& option) {
+namespace {
+
+/// heads and kv_heads belong to every kind: they move from a kind's own settings to the shared ones.
+AttentionConfig with_heads(AttentionConfig config, Spec& kind) {
+  Spec shared{kind.name};
+  std::erase_if(kind.options, [&](auto const& option) {
     bool const is = option.first == "heads" || option.first == "kv_heads";
     if (is) shared.options.push_back(option);
     return is;
@@ -219,8 +325,28 @@ std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig
     v.field("heads", config.heads, "attention heads; must divide the width");
     v.field("kv_heads", config.kv_heads, "heads of keys and values; 0: as many as heads");
   });
-  config = checked(config);
+  return checked(config);
+}
 
+}  // namespace
+
+std::unique_ptr<Attention> make_multi_head(std::string_view text, AttentionConfig const& given) {
+  std::vector<Spec> specs = parse_specs(text);
+  AttentionConfig const config = with_heads(given, specs[0]);
+  Parts parts;
+  for (Spec const& spec : specs) {
+    if (&spec == &specs[0] && spec.name == "multi-head") {
+      expect_no_options(spec);
+      continue;
+    }
+    parts.add(spec.name, make_position(spec, config));
+  }
+  return std::make_unique<MultiHeadAttention>(config, std::move(parts));
+}
+
+std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig const& given) {
+  std::vector<Spec> specs = parse_specs(text);
+  AttentionConfig const config = with_heads(given, specs[0]);
   AttentionRow const* const row =
       position_named(specs[0].name) ? nullptr : &find_row("attention", attentions(), specs[0].name);
   std::unique_ptr<Attention> layer;

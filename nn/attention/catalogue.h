@@ -30,6 +30,11 @@ std::vector<AttentionRow> const& attentions();
 /// A layer from "multi-head", "sliding:window=128+alibi", "mqa+gated+rope": a kind, and parts around its core (kinds
 /// that are parts, and positions). heads and kv_heads may be set beside any kind's own settings.
 std::unique_ptr<Attention> make_attention(std::string_view text, AttentionConfig const& config);
+/// Multi-head attention with positions alone, from the same texts: for programs that want no other kind in them, and
+/// none of what the others stand on.
+std::unique_ptr<Attention> make_multi_head(std::string_view text, AttentionConfig const& config);
+/// What makes a model's layers.
+using AttentionMaker = std::unique_ptr<Attention> (*)(std::string_view text, AttentionConfig const& config);
 /// The part of this name, among positions and kinds.
 std::unique_ptr<Part> make_part(Spec const& spec, AttentionConfig const& config);
 /// What the kind that `text` names can do; built small to be asked.

@@ -31,10 +31,15 @@ Tensor MultiHeadAttention::mix(Tensor const& x, AttentionContext const& context)
   o.past = context.state ? context.state->length : 0;
   around.project(o);
   auto* const cache = context.state ? &state_as<KeyValueCache>(*context.state) : nullptr;
-  if (cache) std::tie(o.k, o.v) = cache->append(o.k, o.v);
+  if (cache) {
+    std::tie(o.k, o.v) = cache->append(o.k, o.v);
+    o.sinks = cache->sinks;
+    o.dropped = cache->length - o.k.size(2);
+  }
   o.options.causal = config.causal;
-  Tensor const& lengths_of_keys = cross ? context.memory_lengths : context.lengths;
-  if (lengths_of_keys.defined()) also_sees(o.options, lengths(lengths_of_keys));
+  o.lengths = cross ? context.memory_lengths : context.lengths;
+  if (o.lengths.defined()) also_sees(o.options, lengths(o.lengths));
+  if (context.sees) also_sees(o.options, context.sees);
   around.options(o);
   check(!cache || cache->sinks == 0 || cache->filled == cache->length || !o.options.score, "attention", [] {
     return Complaint{"a cache that dropped positions cannot tell a score how far its first keys are",
@@ -44,7 +49,8 @@ Tensor MultiHeadAttention::mix(Tensor const& x, AttentionContext const& context)
     o.options.dropout = config.dropout;
     o.options.draw = default_generator().next();
   }
-  Tensor const y = out_proj(join_heads(around.finish(core(o.q, o.k, o.v, o.options).out, o)));
+  Attended const seen = around.more(core(o.q, o.k, o.v, o.options), o);
+  Tensor const y = out_proj(join_heads(around.finish(seen.out, o)));
   return training() ? dropout(y, config.dropout) : y;
 }
 

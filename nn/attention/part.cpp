@@ -18,6 +18,10 @@ void Parts::project(HeadOperands& o) const {
 void Parts::options(HeadOperands& o) const {
   for (Named const& p : parts_) p.part->options(o);
 }
+Attended Parts::more(Attended seen, HeadOperands const& o) const {
+  for (Named const& p : parts_) seen = p.part->more(seen, o);
+  return seen;
+}
 Tensor Parts::finish(Tensor out, HeadOperands const& o) const {
   for (Named const& p : parts_) out = p.part->finish(out, o);
   return out;
@@ -38,6 +42,11 @@ void also_sees(AttendOptions& options, MaskMod const& sees) {
 }
 void then_score(AttendOptions& options, ScoreMod const& score) {
   options.score = options.score ? options.score | score : score;
+}
+void expect_at_least(int64_t least, std::string_view kind, std::string_view setting, int64_t value) {
+  check(value >= least, kind, [&] {
+    return Complaint{fmt::format("expected a {} of {} or more, got {}", setting, least, value), "choose a larger one"};
+  });
 }
 void expect_softmax(std::string_view part, AttendOptions const& options) {
   check(!options.weight && !options.sink.defined() && options.entmax == 1 && options.top_k == 0, part, [] {

@@ -11,12 +11,22 @@ struct HeadOperands {
   Tensor x;                       // [B, T, dim]: where the queries come from
   Tensor source;                  // [B, S', dim]: where the new keys and values come from: x, or a memory
   Tensor q = {}, k = {}, v = {};  // [B, H, T, D], [B, G, S', D], [B, G, S', E]; in options(): of all keys, [B, G, S, D]
+  Tensor lengths = {};            // i64 [B]: of k and v only so many rows are there; undefined: all
   int64_t past = 0;               // positions before these
+  int64_t sinks = 0;              // in options(): so many first keys are followed by a gap of
+  int64_t dropped = 0;            // so many that a bounded cache let go
   Tensor* first_values = nullptr;  // AttentionContext::first_values
   AttendOptions options = {};
-};
 
-/// A part sees the operands at three places; those it leaves alone do nothing. "sliding:window=128+alibi" is multi-head
+  /// Where the key (or query) stands that a modification calls number `row`.
+  Symbol position(Symbol row) const {
+    return dropped == 0 ? row : select(row < double(sinks), row, row + double(dropped));
+  }
+};
+/// ⌊i / size⌋
+inline Symbol block_of(Symbol i, int64_t size) { return floor((i + 0.5) / double(size)); }
+
+/// A part sees the operands at four places; those it leaves alone do nothing. "sliding:window=128+alibi" is multi-head
 /// attention with two parts.
 class Part : public Module {
  public:
@@ -27,6 +37,8 @@ class Part : public Module {
   virtual void project(HeadOperands&) const {}
   /// Scores, masks and the row normaliser, with k and v of all positions.
   virtual void options(HeadOperands&) const {}
+  /// What the core saw, and more that is seen beside the keys: merge() joins them.
+  virtual Attended more(Attended const& seen, HeadOperands const&) const { return seen; }
   /// The core's result [B, H, T, E] on its way to the last projection.
   virtual Tensor finish(Tensor const& out, HeadOperands const&) const { return out; }
   /// What of the past a cache must keep.
@@ -44,6 +56,7 @@ class Parts {
   Tensor embed(Tensor x, int64_t past) const;
   void project(HeadOperands& o) const;
   void options(HeadOperands& o) const;
+  Attended more(Attended seen, HeadOperands const& o) const;
   Tensor finish(Tensor out, HeadOperands const& o) const;
   void bound(KeyValueCache& cache) const;
   Traits traits(Traits of_layer) const;
@@ -62,6 +75,8 @@ class Parts {
 void also_sees(AttendOptions& options, MaskMod const& sees);
 /// Lets `score` follow the score that is set.
 void then_score(AttendOptions& options, ScoreMod const& score);
+/// An Error where a setting is below `least`.
+void expect_at_least(int64_t least, std::string_view kind, std::string_view setting, int64_t value);
 /// An Error where the softmax was replaced already: one row normaliser at a time.
 void expect_softmax(std::string_view part, AttendOptions const& options);
 

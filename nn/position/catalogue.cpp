@@ -35,4 +35,8 @@ std::vector<PositionRow> const& positions() {
   return rows;
 }
 
+std::unique_ptr<Part> make_position(Spec const& spec, AttentionConfig const& config) {
+  return find_row("position", positions(), spec.name).make(config, spec);
+}
+
 }  // namespace heed::nn

@@ -15,5 +15,7 @@ struct PositionRow : Entry {
   std::unique_ptr<Part> (*make)(AttentionConfig const&, Spec const&);
 };
 std::vector<PositionRow> const& positions();
+/// The encoding of this name; an Error that names the nearest where there is none.
+std::unique_ptr<Part> make_position(Spec const& spec, AttentionConfig const& config);
 
 }  // namespace heed::nn

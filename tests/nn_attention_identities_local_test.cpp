@@ -1,0 +1,180 @@
+// What proves masks, blocks, selection and memories beside the identities of their rows.
+#include <doctest/doctest.h>
+#include <heed/engine/engine.h>
+#include <heed/nn/attention/gat.h>
+#include <heed/nn/attention/persistent.h>
+#include <heed/nn/attention/synthesizer.h>
+#include <heed/nn/nn.h>
+#include <heed/tests/support/gradcheck.h>
+#include <heed/tests/support/op_case.h>
+
+#include <cmath>
+
+using namespace heed;
+using test::error_of;
+using test::numbers;
+using test::same_bits;
+
+namespace {
+
+constexpr int64_t dim = 8;
+
+nn::AttentionConfig config(bool causal = false) { return {.dim = dim, .heads = 2, .causal = causal, .block = 16}; }
+
+double difference(Tensor const& a, Tensor const& b) {
+  REQUIRE(to_string(a.shape()) == to_string(b.shape()));
+  return a.numel() ? amax(abs(a.to(Dtype::f64) - b.to(Dtype::f64)).view({-1}), {0}).item() : 0;
+}
+
+std::unique_ptr<nn::Attention> made(std::string_view text, bool causal = false) {
+  seed(5);
+  auto layer = nn::make_attention(text, config(causal));
+  nn::to(*layer, Dtype::f64);
+  nn::eval(*layer);
+  return layer;
+}
+nn::MultiHeadAttention& heads_of(nn::Attention& layer) { return dynamic_cast<nn::MultiHeadAttention&>(layer); }
+Tensor parameter(nn::Module& module, std::string_view name) {
+  for (auto& [key, tensor] : nn::named_parameters(module))
+    if (key.ends_with(name)) return tensor;
+  FAIL("no parameter ", name);
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("gat: a complete graph is dense additive attention; an edge taken away is a pair unseen") {
+  auto const layer = made("gat");
+  Tensor const x = numbers({2, 7, dim}, 1);
+  auto& own = heads_of(*layer);
+  Tensor const q = nn::split_heads(own.q_proj(x), 2), k = nn::split_heads(own.k_proj(x), 2),
+               v = nn::split_heads(own.v_proj(x), 2);
+  Tensor const of_q = sum(q * parameter(*layer, "gat.a"), {3}, true),
+               of_k = sum(k * parameter(*layer, "gat.b"), {3}, true);
+  Tensor const scores = leaky_relu(of_q + of_k.transpose(2, 3), 0.2);
+  auto const out = [&](Tensor const& s) { return own.out_proj(nn::join_heads(matmul(softmax(s, -1), v))); };
+  CHECK(difference((*layer)(x), out(scores)) < 1e-12);
+
+  Tensor const edges = rand({2, 7, 7}, Dtype::f64) + eye(7, -1, Dtype::f64) > 0.5;
+  nn::AttentionContext graph;
+  graph.sees = [&](auto at) { return read(edges, {at.b, at.i, at.j}) > 0.; };
+  CHECK(difference((*layer)(x, graph), out(where(edges.unsqueeze(1), scores, -INFINITY))) < 1e-12);
+}
+
+TEST_CASE("synthesizer: scores of zero give the mean; those of dot products give dense attention") {
+  auto const layer = made("synthesizer");
+  auto& own = heads_of(*layer);
+  Tensor const x = numbers({1, 7, dim}, 1);
+  Tensor scores = parameter(*layer, "scores");
+  NoGrad const off;
+  scores.fill_(0);
+  CHECK(difference((*layer)(x), own.out_proj(mean(own.v_proj(x), {1}, true)).expand({1, 7, dim})) < 1e-12);
+  Tensor const q = nn::split_heads(own.q_proj(x), 2), k = nn::split_heads(own.k_proj(x), 2);
+  scores.slice(1, 0, 7).slice(2, 0, 7).copy_(dense_scores(q, k).squeeze(0));
+  auto const dense = made("multi-head");
+  for (auto& [name, tensor] : nn::named_parameters(*dense)) tensor.copy_(parameter(*layer, name));
+  CHECK(difference((*layer)(x), (*dense)(x)) < 1e-12);
+}
+
+TEST_CASE("persistent, prefix-tuning: learned keys and values are those of a longer sequence") {
+  for (bool causal : {false, true}) {
+    auto const layer = made("persistent:slots=3", causal);
+    auto& own = heads_of(*layer);
+    Tensor const x = numbers({2, 7, dim}, 1);
+    auto const with = [&](Tensor const& rows, char const* memory) {
+      Tensor const learned = parameter(*layer, memory);
+      return cat({learned.expand({2, 2, 3, dim / 2}), nn::split_heads(rows, 2)}, 2);
+    };
+    Attended const want = attend(nn::split_heads(own.q_proj(x), 2), with(own.k_proj(x), "persistent.keys"),
+                                 with(own.v_proj(x), "persistent.values"), {.causal = causal});
+    CHECK(difference((*layer)(x), own.out_proj(nn::join_heads(want.out))) < 1e-12);
+  }
+  // Beside a window and a cache, which do not count them.
+  auto const layer = made("sliding:window=2+persistent:slots=3+rope", true);
+  NoGrad const off;
+  Tensor const x = numbers({1, 9, dim}, 2);
+  auto const state = layer->make_state(9);
+  std::vector<Tensor> steps;
+  for (int64_t t = 0; t < 9; ++t) steps.push_back((*layer)(x.slice(1, t, t + 1), {.state = state.get()}));
+  CHECK(difference(cat(steps, 1), (*layer)(x)) < 1e-12);
+}
+
+TEST_CASE("documents: a packed sequence is its documents, each alone") {
+  for (std::string_view const kind : {"multi-head", "sliding:window=2", "hopfield", "gated+persistent:slots=2"})
+    for (bool causal : {false, true}) {
+      auto const layer = made(kind, causal);
+      Tensor const x = numbers({1, 11, dim}, 1);
+      Tensor const ids = tensor(std::vector<int64_t>{0, 0, 0, 1, 1, 1, 1, 1, 2, 3, 3}, {1, 11});
+      nn::AttentionContext packed;
+      packed.sees = documents(ids);
+      std::vector<Tensor> alone;
+      for (auto [from, to] : {std::pair(0, 3), {3, 8}, {8, 9}, {9, 11}})
+        alone.push_back((*layer)(x.slice(1, from, to)));
+      CHECK(difference((*layer)(x, packed), cat(alone, 1)) < 1e-12);
+    }
+  auto const convolution = made("pool");
+  nn::AttentionContext packed;
+  packed.sees = causal();
+  CHECK(error_of([&] { (*convolution)(numbers({1, 4, dim}, 1), packed); }).find("pair by pair") != std::string::npos);
+}
+
+TEST_CASE("prefix-lm: no prefix is causal; prefixes of a batch may differ") {
+  auto const layer = made("prefix-lm:prefix=0"), causal_layer = made("multi-head", true), dense = made("multi-head");
+  Tensor const x = numbers({2, 7, dim}, 1);
+  CHECK(difference((*layer)(x), (*causal_layer)(x)) < 1e-12);
+  nn::AttentionContext context;
+  context.sees = prefix(tensor(std::vector<int64_t>{3, 5}, {2}));
+  Tensor const y = (*dense)(x, context);
+  for (int64_t b = 0; b < 2; ++b) {
+    auto const alone = made(b == 0 ? "prefix-lm:prefix=3" : "prefix-lm:prefix=5");
+    CHECK(difference(y.slice(0, b, b + 1), (*alone)(x.slice(0, b, b + 1))) < 1e-12);
+  }
+}
+
+TEST_CASE("neighborhood: every query sees as many keys, at the borders too") {
+  for (std::string_view const kind :
+       {"neighborhood:size=3", "neighborhood:size=3,width=4", "neighborhood:size=2,width=4"}) {
+    auto const layer = made(kind);
+    double const each = kind == "neighborhood:size=3" ? 3 : kind.find("size=3") != kind.npos ? 9 : 4;
+    auto const maps = nn::attention_maps([&] { (*layer)(numbers({1, 16, dim}, 1)); });
+    Tensor const seen = sum((maps.at(0) > 0.).to(Dtype::f64), {3});
+    CHECK(difference(seen, full(seen.shape(), each, Dtype::f64)) == 0);
+  }
+}
+
+TEST_CASE("streaming, longformer, transformer-xl, chunked: long texts in bounded caches, whatever drops out of them") {
+  NoGrad const off;
+  for (std::string_view const kind :
+       {"streaming:window=3,sinks=2", "longformer:window=3,globals=2", "transformer-xl:segment=4", "chunked:chunk=5",
+        "dilated:window=2,dilation=3", "streaming:window=6,sinks=2+chunked:chunk=5",
+        "sliding:window=4+strided:stride=3", "streaming:window=3,sinks=2+rope"}) {
+    INFO(kind);
+    auto const layer = made(kind, true);
+    Tensor const x = numbers({1, 50, dim}, 2);
+    Tensor const y = (*layer)(x);
+    auto const state = layer->make_state(50);
+    std::vector<Tensor> steps;
+    int64_t bytes = 0;
+    for (int64_t t = 0; t < 50; t += t % 3 + 1) {
+      steps.push_back((*layer)(x.slice(1, t, std::min(t + t % 3 + 1, int64_t{50})), {.state = state.get()}));
+      if (t == 0) bytes = state->bytes();
+    }
+    CHECK(difference(cat(steps, 1), y) < 1e-12);
+    CHECK(state->bytes() == bytes);
+  }
+}
+
+TEST_CASE("split keys: attention is the merge of its parts, for every split and in any order") {
+  Tensor const q = numbers({2, 4, 5, 8}, 1), k = numbers({2, 2, 13, 8}, 2), v = numbers({2, 2, 13, 8}, 3);
+  Attended const whole = attend(q, k, v);
+  auto const part = [&](int64_t from, int64_t to) { return attend(q, k.slice(2, from, to), v.slice(2, from, to)); };
+  for (int64_t cut = 0; cut <= 13; ++cut)
+    for (int64_t then = cut; then <= 13; ++then) {
+      Attended const a = part(0, cut), b = part(cut, then), c = part(then, 13);
+      Attended const left = merge(merge(a, b), c), right = merge(a, merge(b, c)), turned = merge(c, merge(b, a));
+      for (Attended const& each : {left, right, turned}) {
+        CHECK(difference(each.out, whole.out) < 1e-12);
+        CHECK(difference(each.lse, whole.lse) < 1e-12);
+      }
+    }
+}
