@@ -10,6 +10,7 @@
 #include <heed/nn/init.h>
 #include <heed/nn/loss/catalogue.h>
 #include <heed/nn/module.h>
+#include <heed/nn/norm/catalogue.h>
 #include <heed/nn/pool.h>
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/position/rope.h>

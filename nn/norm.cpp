@@ -15,8 +15,13 @@ void LayerNorm::visit(Visitor& visitor) {
   visitor.parameter("bias", bias);
 }
 
-RMSNorm::RMSNorm(int64_t dim, double eps) : weight(ones({dim}).requires_grad_()), eps(eps) {}
-Tensor RMSNorm::forward(Tensor const& x) const { return rms_norm(x, weight, eps); }
+RMSNorm::RMSNorm(int64_t dim, double eps, bool unit_offset)
+    : weight(full({dim}, unit_offset ? 0.0 : 1.0).requires_grad_()), eps(eps), unit_offset(unit_offset) {}
+Tensor RMSNorm::forward(Tensor const& x) const {
+  if (!unit_offset) return rms_norm(x, weight, eps);
+  bool const wide = weight.dtype() == Dtype::f64;
+  return rms_norm(x, (wide ? weight : weight.to(Dtype::f32)) + 1.0, eps).to(x.dtype());
+}
 void RMSNorm::visit(Visitor& visitor) { visitor.parameter("weight", weight); }
 
 GroupNorm::GroupNorm(int64_t groups, int64_t channels, bool affine, double eps) : groups(groups), eps(eps) {
@@ -79,6 +84,24 @@ BatchNormOptions ChannelNorm::options_for(char const* name, Tensor const& x) con
 Tensor BatchNorm::forward(Tensor const& x) const {
   auto const options = options_for("BatchNorm", x);
   return batch_norm(x, running_mean, running_var, weight, bias, options);
+}
+
+std::pair<Tensor, Tensor> folded(Tensor const& weight, Tensor const& bias, BatchNorm const& norm) {
+  check(norm.running_mean.defined() && weight.defined() && weight.rank() >= 2 && weight.size(0) == norm.config.channels,
+        "folded", [&] {
+          return Complaint{fmt::format("expected a weight [{}, ..] and a norm with running statistics, got {}",
+                                       norm.config.channels, weight.defined() ? to_string(weight.shape()) : "none"),
+                           "pass the layer before the norm"};
+        });
+  Tensor factor = rsqrt(norm.running_var + norm.config.eps), shift = -norm.running_mean * factor;
+  if (norm.weight.defined()) {
+    factor = factor * norm.weight;
+    shift = norm.bias - norm.running_mean * factor;
+  }
+  if (bias.defined()) shift = shift + bias * factor;
+  Shape columns = Shape::filled(weight.rank(), 1);
+  columns[0] = -1;
+  return {weight * factor.reshape(columns), shift};
 }
 
 Tensor InstanceNorm::forward(Tensor const& x) const {

@@ -5,36 +5,45 @@
 #include <heed/nn/module.h>
 
 #include <optional>
+#include <utility>
 
 namespace heed::nn {
 
+/// What keeps a tensor's shape and sets its scale.
+class Norm : public Layer<Norm> {
+ public:
+  virtual Tensor forward(Tensor const& x) const = 0;
+};
+
 /// (x − mean)/√(var + eps)·weight + bias (Ba, Kiros and Hinton, 2016)
-class LayerNorm : public Layer<LayerNorm> {
+class LayerNorm : public Norm {
  public:
   explicit LayerNorm(int64_t dim, bool with_bias = true, double eps = 1e-5);
-  Tensor forward(Tensor const& x) const;
+  Tensor forward(Tensor const& x) const override;
   void visit(Visitor& visitor) override;
 
   Tensor weight, bias;
   double eps;
 };
 
-/// x/√(mean(x²) + eps)·weight (Zhang and Sennrich, 2019)
-class RMSNorm : public Layer<RMSNorm> {
+/// x/√(mean(x²) + eps)·weight (Zhang and Sennrich, 2019). With unit_offset the factor is 1 + weight, weight starts at
+/// 0, and the sum is made in f32, so that 16-bit weights keep their digits (Gemma Team, 2024).
+class RMSNorm : public Norm {
  public:
-  explicit RMSNorm(int64_t dim, double eps = 1e-6);
-  Tensor forward(Tensor const& x) const;
+  explicit RMSNorm(int64_t dim, double eps = 1e-6, bool unit_offset = false);
+  Tensor forward(Tensor const& x) const override;
   void visit(Visitor& visitor) override;
 
   Tensor weight;
   double eps;
+  bool unit_offset;
 };
 
 /// group_norm of x [N, C, ..] with a scale for each channel (Wu and He, 2018)
-class GroupNorm : public Layer<GroupNorm> {
+class GroupNorm : public Norm {
  public:
   GroupNorm(int64_t groups, int64_t channels, bool affine = true, double eps = 1e-5);
-  Tensor forward(Tensor const& x) const;
+  Tensor forward(Tensor const& x) const override;
   void visit(Visitor& visitor) override;
 
   Tensor weight, bias;
@@ -51,7 +60,7 @@ struct ChannelNormConfig {
 };
 
 /// What batch and instance norm share: parameters, and running statistics as buffers.
-class ChannelNorm : public Module {
+class ChannelNorm : public Norm {
  public:
   ChannelNorm(ChannelNormConfig const& config, int min_rank, int max_rank);
   void visit(Visitor& visitor) override;
@@ -69,10 +78,10 @@ class ChannelNorm : public Module {
 
 /// batch_norm with statistics of the batch in training, the running ones in evaluation (Ioffe and Szegedy, 2015): x
 /// [N, C] or [N, C, L].
-class BatchNorm : public Layer<BatchNorm, ChannelNorm> {
+class BatchNorm : public ChannelNorm {
  public:
-  using Layer::Layer;
-  Tensor forward(Tensor const& x) const;
+  using ChannelNorm::ChannelNorm;
+  Tensor forward(Tensor const& x) const override;
 };
 struct BatchNorm1d : BatchNorm {
   explicit BatchNorm1d(ChannelNormConfig const& config) : BatchNorm(config, 2, 3) {}
@@ -88,10 +97,10 @@ struct BatchNorm3d : BatchNorm {
 
 /// instance_norm (Ulyanov et al., 2016); PyTorch's layer has neither parameters nor running statistics by default. x
 /// [N, C, L] or [C, L].
-class InstanceNorm : public Layer<InstanceNorm, ChannelNorm> {
+class InstanceNorm : public ChannelNorm {
  public:
-  using Layer::Layer;
-  Tensor forward(Tensor const& x) const;
+  using ChannelNorm::ChannelNorm;
+  Tensor forward(Tensor const& x) const override;
 };
 struct InstanceNorm1d : InstanceNorm {
   explicit InstanceNorm1d(ChannelNormConfig const& config) : InstanceNorm(config, 2, 3) {}
@@ -104,5 +113,9 @@ struct InstanceNorm2d : InstanceNorm {
 struct InstanceNorm3d : InstanceNorm {
   explicit InstanceNorm3d(ChannelNormConfig const& config) : InstanceNorm(config, 4, 5) {}
 };
+
+/// Weight and bias with which a linear layer or convolution gives what it and then `norm` give in evaluation: weight
+/// [C, ..]·γ/√(running_var + eps), and (bias − running_mean)·γ/√(running_var + eps) + β. `bias` may be undefined.
+std::pair<Tensor, Tensor> folded(Tensor const& weight, Tensor const& bias, BatchNorm const& norm);
 
 }  // namespace heed::nn

@@ -14,18 +14,18 @@
 
 namespace heed::nn {
 
-Block::Block(std::unique_ptr<Attention> attention, MLPConfig const& mlp_config, bool norm_bias)
-    : norm1(mlp_config.dim, norm_bias), attn(std::move(attention)), norm2(mlp_config.dim, norm_bias), mlp(mlp_config) {}
+Block::Block(std::unique_ptr<Attention> attention, MLPConfig const& mlp_config, ResidualConfig const& residual)
+    : around_attn(residual), attn(std::move(attention)), around_mlp(residual), mlp(mlp_config) {}
 
 Tensor Block::forward(Tensor const& x, AttentionContext const& context) const {
-  Tensor const y = x + (*attn)(norm1(x), context);
-  return y + mlp(norm2(y));
+  Tensor const y = around_attn.after(x, (*attn)(around_attn.before(x), context));
+  return around_mlp.after(y, mlp(around_mlp.before(y)));
 }
 
 void Block::visit(Visitor& visitor) {
-  visitor.child("norm1", norm1);
+  around_attn.visit(visitor, 1);
   visitor.child("attn", *attn);
-  visitor.child("norm2", norm2);
+  around_mlp.visit(visitor, 2);
   visitor.child("mlp", mlp);
 }
 
@@ -43,6 +43,9 @@ void GPTConfig::visit(ConfigVisitor& v) {
   v.field("attention", attention, "kind of attention, and parts joined by +; heed-lab list attention");
   v.field("position", position, "position encoding, where attention names none; heed-lab list position");
   v.field("causal", causal, "a token sees itself and what comes before; needed for text");
+  v.field("norm", norm, "of each position's features; heed-lab list norm");
+  v.field("placement", placement, "where norms stand in a block: pre, post, sandwich, peri or output");
+  v.field("residual", residual, "how branches come back: plain, layer-scale, rezero or deepnorm");
   v.field("dropout", dropout, "probability, 0 to below 1");
   v.field("checkpoint", checkpoint, "keep only each block's input for backward and compute the block again there");
 }
@@ -95,8 +98,16 @@ GPTConfig checked(GPTConfig config) {
 GPT::GPT(GPTConfig const& given, AttentionMaker make)
     : config(checked(given)),
       token_embedding(config.vocabulary, config.dim),
-      norm(config.dim, config.bias),
       head(config.dim, config.vocabulary, false) {
+  ResidualConfig const residual{.dim = config.dim,
+                                .layers = config.layers,
+                                .bias = config.bias,
+                                .norm = config.norm,
+                                .placement = config.placement,
+                                .residual = config.residual};
+  PlacementRow const& placement = find_row("placement", placements(), config.placement);
+  if (placement.embedding) embedding_norm = make_stream_norm(residual);
+  if (!placement.after) norm = make_stream_norm(residual);
   constexpr double deviation = 0.02;
   init::normal_(token_embedding.weight, deviation);
   AttentionConfig attention{.dim = config.dim,
@@ -116,7 +127,7 @@ GPT::GPT(GPTConfig const& given, AttentionMaker make)
                       .dropout = config.dropout};
   double const residual_deviation = deviation / std::sqrt(2.0 * double(config.layers));
   for (; attention.layer < config.layers; ++attention.layer) {
-    Block& block = *blocks.emplace_back(std::make_unique<Block>(make(kind.layer, attention), mlp, config.bias));
+    Block& block = *blocks.emplace_back(std::make_unique<Block>(make(kind.layer, attention), mlp, residual));
     check(!block.attn->traits().pools, "GPT", [&] {
       return Complaint{fmt::format("'{}' gives fewer positions than it takes", config.attention),
                        "choose a kind that does not pool"};
@@ -142,6 +153,7 @@ Tensor GPT::forward(Tensor const& tokens, GPTContext const& context) const {
 
 Tensor GPT::body(Tensor x, GPTContext const& context) const {
   x = input_positions.embed(std::move(x), context.cache ? context.cache->length() : 0);
+  if (embedding_norm) x = (*embedding_norm)(x);
   if (training()) x = dropout(x, config.dropout);
   bool const checkpoint = config.checkpoint && !context.cache;
   Tensor first_values;
@@ -155,14 +167,15 @@ Tensor GPT::body(Tensor x, GPTContext const& context) const {
     else
       x = block(x, own);
   }
-  return norm(x);
+  return norm ? (*norm)(x) : x;
 }
 
 void GPT::visit(Visitor& visitor) {
   visitor.child("token_embedding", token_embedding);
   input_positions.visit(visitor);
+  if (embedding_norm) visitor.child("embedding_norm", *embedding_norm);
   for (size_t i = 0; i < blocks.size(); ++i) visitor.child(fmt::format("blocks.{}", i), *blocks[i]);
-  visitor.child("norm", norm);
+  if (norm) visitor.child("norm", *norm);
   visitor.child("head", head);
 }
 

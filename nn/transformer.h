@@ -1,4 +1,4 @@
-// Pre-norm transformer blocks and the GPT language model.
+// Transformer blocks and the GPT language model.
 #pragma once
 
 #include <heed/engine/random.h>
@@ -6,23 +6,24 @@
 #include <heed/nn/config.h>
 #include <heed/nn/embedding.h>
 #include <heed/nn/mlp.h>
-#include <heed/nn/norm.h>
+#include <heed/nn/norm/residual.h>
 
 #include <memory>
 #include <vector>
 
 namespace heed::nn {
 
-/// x + attn(norm1(x)), then x + mlp(norm2(x)) (pre-norm: Xiong et al., 2020)
+/// x + attn(norm1(x)), then x + mlp(norm2(x)) (pre-norm: Xiong et al., 2020), or with norms elsewhere and branches
+/// scaled (norm/residual.h).
 class Block : public Layer<Block> {
  public:
-  Block(std::unique_ptr<Attention> attention, MLPConfig const& mlp, bool norm_bias);
+  Block(std::unique_ptr<Attention> attention, MLPConfig const& mlp, ResidualConfig const& residual);
   Tensor forward(Tensor const& x, AttentionContext const& context = {}) const;
   void visit(Visitor& visitor) override;
 
-  LayerNorm norm1;
+  Residual around_attn;
   std::unique_ptr<Attention> attn;
-  LayerNorm norm2;
+  Residual around_mlp;
   MLP mlp;
 };
 
@@ -40,6 +41,9 @@ struct GPTConfig {
   bool causal = true;
   std::string attention = "multi-head";  // nn/attention/catalogue.h
   std::string position = "learned";      // nn/position/catalogue.h; where attention names none
+  std::string norm = "layer-norm";       // nn/norm/catalogue.h, those of features
+  std::string placement = "pre";         // nn/norm/residual.h
+  std::string residual = "plain";        // nn/norm/residual.h
   double dropout = 0;
   bool checkpoint = false;
 
@@ -58,9 +62,9 @@ struct GPTContext {
   Tensor lengths = {};        // i64 [B]: only so many tokens of each sequence are there
 };
 
-/// Token embedding (with positions, of kinds that act there), pre-norm blocks, a final norm, and a head: tokens [B, T]
-/// i64 → logits [B, T, vocabulary] (Radford et al., 2019). Weights start as N(0, 0.02²), the last ones of each residual
-/// branch divided by √(2·layers).
+/// Token embedding (with positions, of kinds that act there), blocks, a final norm unless blocks end with one, and a
+/// head: tokens [B, T] i64 → logits [B, T, vocabulary] (Radford et al., 2019). Weights start as N(0, 0.02²), the last
+/// ones of each residual branch divided by √(2·layers).
 class GPT : public Layer<GPT> {
  public:
   /// `make` makes the layers: with make_multi_head a program holds none of the other kinds.
@@ -76,7 +80,8 @@ class GPT : public Layer<GPT> {
   Embedding token_embedding;
   Parts input_positions;
   std::vector<std::unique_ptr<Block>> blocks;
-  LayerNorm norm;
+  std::unique_ptr<Norm> embedding_norm;  // with placement peri
+  std::unique_ptr<Norm> norm;            // none with placement post
   Linear head;
 };
 

@@ -239,12 +239,12 @@ void ChebyshevSchedule::require() const {
 
 std::vector<ScheduleRow> const& schedules() {
   static std::vector<ScheduleRow> const rows{
-      curve<ConstantSchedule>("constant", "", "η"),
-      curve<StepSchedule>("decay", "", "η·γ^⌊t/every⌋"),
-      curve<MultistepSchedule>("decay", "", "η·γ^(milestones passed)"),
-      curve<ExponentialSchedule>("decay", "", "η·γ^t"),
-      curve<LinearSchedule>("decay", "", "f + (η − f)(1 − u), u the share of steps done"),
-      curve<PolynomialSchedule>("decay", "", "f + (η − f)(1 − u)^p"),
+      curve<ConstantSchedule>("constant", "Robbins and Monro, 1951", "η"),
+      curve<StepSchedule>("decay", "Krizhevsky et al., 2012", "η·γ^⌊t/every⌋"),
+      curve<MultistepSchedule>("decay", "He et al., 2016", "η·γ^(milestones passed)"),
+      curve<ExponentialSchedule>("decay", "Bottou, 2012", "η·γ^t"),
+      curve<LinearSchedule>("decay", "Devlin et al., 2019", "f + (η − f)(1 − u), u the share of steps done"),
+      curve<PolynomialSchedule>("decay", "Liu et al., 2015", "f + (η − f)(1 − u)^p"),
       curve<CosineSchedule>("decay", "Loshchilov and Hutter, 2017", "f + (η − f)(1 + cos πu)/2"),
       curve<CosineRestartsSchedule>("cycles", "Loshchilov and Hutter, 2017",
                                     "cosines, each as long as the last or longer"),
@@ -252,18 +252,18 @@ std::vector<ScheduleRow> const& schedules() {
       curve<OneCycleSchedule>("cycles", "Smith and Topin, 2019",
                               "η/25 up to η, then down to η/250,000, by half cosines", true),
       curve<CyclicSchedule>("cycles", "Smith, 2017", "between f and η in straight lines"),
-      {{"plateau", "feedback", Rank::must, "", "η·factor^(plateaus of the validation loss)",
+      {{"plateau", "feedback", Rank::must, "Krizhevsky et al., 2012; PyTorch", "η·factor^(plateaus of the validation loss)",
         nn::options_of<PlateauSettings>},
        make_plateau},
-      curve<InverseSqrtSchedule>("decay", "", "η/√(1 + t/scale)"),
+      curve<InverseSqrtSchedule>("decay", "Shazeer and Stern, 2018", "η/√(1 + t/scale)"),
       curve<NoamSchedule>("decay", "Vaswani et al., 2017", "η·min((t + 1)/w, √(w/(t + 1)))", true),
       curve<WsdSchedule>("decay", "Hu et al., 2024", "η, and at the end a fall to f: warm-up, stable, decay"),
       curve<RexSchedule>("decay", "Chen et al., 2022", "f + (η − f)(1 − u)/(1 − u/2)"),
       curve<ChebyshevSchedule>("cycles", "Agarwal et al., 2021",
                                "inverse Chebyshev nodes between 1/η and 1/f, fractal order"),
       curve<TanhSchedule>("decay", "Hsueh et al., 2019", "f + (η − f)(1 − tanh(−6 + 9u))/2"),
-      {{"sequential", "composition", Rank::must, "", "a+b: one after the other, each with its own `steps`"}, written},
-      {{"chained", "composition", Rank::must, "", "a*b: the product of their shares of the peak"}, written},
+      {{"sequential", "composition", Rank::must, "PyTorch", "a+b: one after the other, each with its own `steps`"}, written},
+      {{"chained", "composition", Rank::must, "PyTorch", "a*b: the product of their shares of the peak"}, written},
   };
   return rows;
 }

@@ -4,6 +4,7 @@
 #include <heed/nn/attention/based.h>
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/delta.h>
+#include <heed/nn/attention/dpfp.h>
 #include <heed/nn/attention/linear_attention.h>
 #include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/performer.h>
@@ -128,6 +129,21 @@ TEST_CASE("based: is dense attention with the kernel 1 + s + s²/2") {
   }
 }
 
+TEST_CASE("dpfp: is dense attention with the kernel of its features, which are products of neighbours") {
+  NoGrad const off;
+  Tensor const features = nn::dpfp_features(tensor({1, -2, 3}), 2);
+  CHECK(equal(features, tensor({0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 6, 0})));  // r = 1 0 3 0 2 0
+  Tensor const x = numbers({batch, 21, dim}, 8);
+  for (bool const causal : {true, false}) {
+    nn::Dpfp layer(config_of(causal), {.nu = 2});
+    enliven(layer);
+    // Queries that no key answers are nothing, not 0/0: none here.
+    layer.k_proj.weight.copy_(layer.q_proj.weight);
+    auto const [q, k, v] = heads_of(layer, x);
+    CHECK(difference(layer(x), dense(layer, matmul(nn::dpfp_features(q, 2), nn::dpfp_features(k, 2).t()), v)) < 1e-10);
+  }
+}
+
 TEST_CASE("mamba2: is (L ∘ C·Bᵀ)·X, L the products of decays") {
   NoGrad const off;
   int64_t const t = 19, inner = 2 * dim;
@@ -166,6 +182,19 @@ TEST_CASE("delta: recalls exactly under orthonormal keys, and is then a sum") {
   // A sum scales its queries by 1/√D.
   Tensor const first = same.unsqueeze(0);
   CHECK(difference(layer(first), sums(first) * std::sqrt(double(width))) < 1e-9);
+}
+
+TEST_CASE("delta: a query that runs back through the transitions weighs the values as the state does") {
+  NoGrad const off;
+  int64_t const t = 12, d = 5, e = 4;
+  Tensor const k = numbers({batch, 1, t, d}, 20), v = numbers({batch, 1, t, e}, 21), q = numbers({batch, 1, 1, d}, 22);
+  Tensor const beta = sigmoid(numbers({batch, 1, t}, 23));
+  Tensor const want = matmul(q, delta_scan(zeros_like(k), k, v, beta).state);
+  Tensor const back = flip(k, {2}), share = flip(beta, {2}).unsqueeze(-1);
+  Tensor const r = scan(back, zeros_like(k), zeros({batch, 1, t, 1}, Dtype::f64),
+                        {.a = -(back * share), .b = back, .initial = q.t(), .inclusive = false})
+                       .out;
+  CHECK(difference(matmul(flip(r * share, {2}).t(), v), want) < 1e-12);
 }
 
 TEST_CASE("linear kinds: gradients pass through the state, wherever a sequence is split") {

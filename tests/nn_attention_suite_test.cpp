@@ -70,7 +70,8 @@ struct Kind {
 };
 
 Kind kind_of(nn::AttentionRow const& row) {
-  Kind kind{row, std::string(row.small.empty() ? row.name : row.small), nn::traits_of(row.name), {}};
+  std::string const text(row.small.empty() ? row.name : row.small);
+  Kind kind{row, text, nn::traits_of(text), {}};
   if (kind.traits.causal) kind.forms.push_back({"causal", true, false});
   if (kind.traits.bidirectional) kind.forms.push_back({"bidirectional", false, false});
   if (kind.traits.cross) kind.forms.push_back({"cross", false, true});

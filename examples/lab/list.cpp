@@ -2,6 +2,9 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/loss/catalogue.h>
+#include <heed/nn/norm/catalogue.h>
+#include <heed/nn/norm/residual.h>
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/regularize/catalogue.h>
 #include <heed/optim/catalogue.h>
@@ -46,11 +49,19 @@ void add_traits(nlohmann::json& json, Entry const& entry) {
                     {"state", heed::nn::name(t.state)}};
 }
 
+void add_operands(nlohmann::json& json, Entry const& entry) {
+  json["operands"] = heed::nn::find_row("loss", heed::nn::losses(), entry.name).operands;
+}
+
 std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
       {"position", [] { return entries(heed::nn::positions()); }},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
+      {"norm", [] { return entries(heed::nn::norms()); }},
+      {"placement", [] { return entries(heed::nn::placements()); }},
+      {"residual", [] { return entries(heed::nn::residuals()); }},
+      {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }},
       {"schedule", [] { return entries(heed::optim::schedules()); }},
       {"task", [] { return entries(heed::optim::tasks()); }},

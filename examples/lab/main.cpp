@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
     lab::add_generate(app);
     lab::add_inspect(app);
     lab::add_list(app);
+    lab::add_reproduce(app);
     add_devices(app);
     try {
       app.parse(argc, argv);

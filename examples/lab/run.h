@@ -58,5 +58,6 @@ void add_train(CLI::App& app, int argc, char const* const* argv);
 void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_list(CLI::App& app);
+void add_reproduce(CLI::App& app);
 
 }  // namespace lab

@@ -1,14 +1,22 @@
 #include <heed/engine/error.h>
+#include <heed/nn/attention/adaptive_span.h>
+#include <heed/nn/attention/additive.h>
+#include <heed/nn/attention/attention_on_attention.h>
 #include <heed/nn/attention/based.h>
 #include <heed/nn/attention/big_bird.h>
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/channel.h>
 #include <heed/nn/attention/chunked.h>
+#include <heed/nn/attention/cog.h>
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cross.h>
 #include <heed/nn/attention/delta.h>
+#include <heed/nn/attention/differential.h>
 #include <heed/nn/attention/dilated.h>
+#include <heed/nn/attention/dpfp.h>
+#include <heed/nn/attention/entmax.h>
 #include <heed/nn/attention/fixed.h>
+#include <heed/nn/attention/fox.h>
 #include <heed/nn/attention/gat.h>
 #include <heed/nn/attention/gated.h>
 #include <heed/nn/attention/gated_cross.h>
@@ -16,8 +24,11 @@
 #include <heed/nn/attention/gated_linear.h>
 #include <heed/nn/attention/hopfield.h>
 #include <heed/nn/attention/hybrid.h>
+#include <heed/nn/attention/l2.h>
+#include <heed/nn/attention/laser.h>
 #include <heed/nn/attention/linear_attention.h>
 #include <heed/nn/attention/longformer.h>
+#include <heed/nn/attention/luong.h>
 #include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/moba.h>
 #include <heed/nn/attention/multi_head.h>
@@ -27,13 +38,25 @@
 #include <heed/nn/attention/pooling.h>
 #include <heed/nn/attention/prefix_lm.h>
 #include <heed/nn/attention/prefix_tuning.h>
+#include <heed/nn/attention/qk_norm.h>
+#include <heed/nn/attention/relu.h>
 #include <heed/nn/attention/retnet.h>
+#include <heed/nn/attention/scalable_softmax.h>
+#include <heed/nn/attention/sigmoid.h>
+#include <heed/nn/attention/sink.h>
+#include <heed/nn/attention/sinkformer.h>
 #include <heed/nn/attention/sliding.h>
+#include <heed/nn/attention/soft_cap.h>
+#include <heed/nn/attention/softmax_one.h>
+#include <heed/nn/attention/stick_breaking.h>
 #include <heed/nn/attention/streaming.h>
 #include <heed/nn/attention/strided.h>
 #include <heed/nn/attention/synthesizer.h>
+#include <heed/nn/attention/talking_heads.h>
+#include <heed/nn/attention/top_k.h>
 #include <heed/nn/attention/transformer_xl.h>
 #include <heed/nn/attention/two_streams.h>
+#include <heed/nn/attention/value_residual.h>
 #include <heed/nn/position/catalogue.h>
 
 #include <algorithm>
@@ -51,6 +74,26 @@ std::unique_ptr<Attention> multi_query(AttentionConfig const& config, Spec const
   return multi_head(one, spec);
 }
 
+struct GroupedConfig {
+  int64_t share = 2;
+  void visit(ConfigVisitor& v) {
+    v.field("share", share, "query heads to a head of keys and values; kv_heads overrules");
+  }
+};
+std::unique_ptr<Attention> grouped_query(AttentionConfig const& config, Spec const& spec) {
+  int64_t const share = configured<GroupedConfig>(spec).share;
+  AttentionConfig grouped = config;
+  check(share >= 1 && config.heads % share == 0, "gqa", [] {
+    return Complaint{"expected heads that are a multiple of `share`", "choose share among the divisors of heads"};
+  });
+  if (config.kv_heads == config.heads) grouped.kv_heads = config.heads / share;
+  return std::make_unique<MultiHeadAttention>(grouped);
+}
+std::unique_ptr<Part> sparsemax(AttentionConfig const& config, Spec const& spec) {
+  expect_no_options(spec);
+  return std::make_unique<Entmax>(config, Entmax::Config{2});
+}
+
 }  // namespace
 
 std::vector<AttentionRow> const& attentions() {
@@ -62,11 +105,84 @@ std::vector<AttentionRow> const& attentions() {
        {},
        multi_query,
        {"mqa:heads=1", "multi-head:heads=1"}},
+      {{"gqa", "heads", must, "Ainslie et al., 2023", "multi-head, `share` query heads to one head of keys and values",
+        options_of<GroupedConfig>},
+       {},
+       grouped_query,
+       {"gqa:share=1", "multi-head"}},
       {{"gated", "heads", must, "Qiu et al., 2025", "out ⊙ σ(x·W_g + b)"},
        plain_part_of<GatedOutput>,
        {},
        {"gated", "multi-head", 1e-12, "gate.weight=0, gate.bias=100"}},
+      {{"value-residual", "heads", must, "Zhou et al., 2024", "v ← λ₁·v + λ₂·v of the first layer"},
+       plain_part_of<ValueResidual>},
+      {{"differential", "heads", must, "Ye et al., 2024", "(A₁ − λ·A₂)·v, the maps of two halves of q and k"},
+       plain_part_of<Differential>},
+      {{"talking-heads", "heads", should, "Shazeer et al., 2020", "P_w·softmax(P_l·s): heads mix scores and weights"},
+       plain_part_of<TalkingHeads>},
+      {{"laser", "heads", should, "Duvvuri and Dhillon, 2024", "log(A·exp(v))"}, plain_part_of<Laser>},
+      {{"aoa", "heads", could, "Huang et al., 2019", "σ(W_g·[q, out]) ⊙ (W_i·[q, out])"},
+       plain_part_of<AttentionOnAttention>},
+      {{"cog", "heads", could, "Lv et al., 2024", "sign(s)·softmax(|s|)"}, plain_part_of<SignedWeights>},
       // ---- row normalisers and scores
+      {{"softmax-1", "normaliser", must, "Miller, 2023", "exp(s)/(1 + Σ exp(s)): a head may attend to nothing"},
+       plain_part_of<SoftmaxOne>},
+      {{"sink", "normaliser", must, "OpenAI, gpt-oss, 2025", "exp(s)/(exp(b) + Σ exp(s)), b learned for each head"},
+       plain_part_of<LearnedSink>,
+       {},
+       {"sink", "softmax-1", 1e-14, "logits=0"}},
+      {{"sigmoid", "normaliser", must, "Ramapuram et al., 2024", "σ(s − log n): every pair decides for itself"},
+       plain_part_of<SigmoidWeights>},
+      {{"sparsemax", "normaliser", must, "Martins and Astudillo, 2016",
+        "the nearest point of the simplex: exact zeros"},
+       sparsemax,
+       {},
+       {"sparsemax", "entmax:alpha=2"}},
+      {{"entmax", "normaliser", must, "Peters et al., 2019", "max((α − 1)·s − τ, 0)^(1/(α−1)): exact zeros",
+        options_of<Entmax::Config>},
+       part_of<Entmax>,
+       {},
+       {"entmax:alpha=1", "multi-head"}},
+      {{"top-k", "normaliser", must, "Zhao et al., 2019", "softmax over the `count` largest scores",
+        options_of<TopK::Config>},
+       part_of<TopK>,
+       {},
+       {"top-k:count=1000", "multi-head"},
+       "top-k:count=3"},
+      {{"relu", "normaliser", should, "Wortsman et al., 2023", "max(s, 0)^power / n", options_of<ReluWeights::Config>},
+       part_of<ReluWeights>},
+      {{"stick-breaking", "normaliser", should, "Tan et al., 2024", "β_ij·∏_{j<l<i}(1 − β_il), β = σ(s)"},
+       plain_part_of<StickBreaking>},
+      {{"sinkformer", "normaliser", should, "Sander et al., 2022", "rows and columns scaled to sums of 1 in turn",
+        options_of<Sinkformer::Config>},
+       part_of<Sinkformer>,
+       {},
+       {"sinkformer:steps=1", "multi-head", 1e-12}},
+      {{"qk-norm", "score", must, "Henry et al., 2020", "τ·cos(q, k), τ learned for each head"}, plain_part_of<QkNorm>},
+      {{"soft-cap", "score", must, "Gemma 2, 2024", "cap·tanh(s/cap)", options_of<SoftCap::Config>},
+       part_of<SoftCap>,
+       {},
+       {"soft-cap:cap=1e7", "multi-head", 1e-10},
+       "soft-cap:cap=2"},
+      {{"scalable-softmax", "score", must, "Nakanishi, 2025", "a·log(n)·s, n the keys that a query sees"},
+       plain_part_of<ScalableSoftmax>},
+      {{"additive", "score", must, "Bahdanau et al., 2014", "w·tanh(q + k)"}, plain_part_of<Additive>},
+      {{"luong", "score", must, "Luong et al., 2015", "q·W·k, with a Gaussian window", options_of<Luong::Config>},
+       part_of<Luong>,
+       {},
+       {},
+       "luong:sigma=2,predict=true"},
+      {{"l2", "score", should, "Kim et al., 2021", "−|q − k|²/√D"}, plain_part_of<DistanceScores>},
+      {{"fox", "score", should, "Lin et al., 2025", "s + c_i − c_j, c the running sum of log gates"},
+       plain_part_of<Forgetting>,
+       {},
+       {"fox", "multi-head", 1e-9, "gate.weight=0, gate.bias=1000"}},
+      {{"adaptive-span", "score", should, "Sukhbaatar et al., 2019", "weights fade beyond a learned distance",
+        options_of<AdaptiveSpan::Config>},
+       part_of<AdaptiveSpan>,
+       {},
+       {"adaptive-span:longest=1000", "multi-head", 1e-14, "span=1"},
+       "adaptive-span:longest=6,ramp=4"},
       // ---- masks: local, blockwise, hierarchical
       {{"sliding", "blockwise", must, "Beltagy et al., 2020", "keys at most `window` away",
         options_of<SlidingWindow::Config>},
@@ -153,6 +269,10 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<Based>,
        {},
        "based:features=3"},
+      {{"dpfp", "linear", should, "Schlag et al., 2021", "linear, φ = products of neighbours in relu([x, −x])",
+        options_of<Dpfp::Config>},
+       {},
+       layer_of<Dpfp>},
       {{"retnet", "linear", must, "Sun et al., 2023", "S ← γ_h·S + k·vᵀ, q and k turned by position",
         options_of<Retention::Config>},
        {},

@@ -32,11 +32,14 @@ Tensor MultiHeadAttention::mix(Tensor const& x, AttentionContext const& context)
   around.project(o);
   auto* const cache = context.state ? &state_as<KeyValueCache>(*context.state) : nullptr;
   if (cache) {
-    std::tie(o.k, o.v) = cache->append(o.k, o.v);
+    int64_t const width = o.k.size(3);
+    std::tie(o.k, o.v) = cache->append(o.carried.defined() ? cat({o.k, o.carried}, 3) : o.k, o.v);
+    if (o.carried.defined()) o.carried = o.k.slice(3, width, o.k.size(3)), o.k = o.k.slice(3, 0, width);
     o.sinks = cache->sinks;
     o.dropped = cache->length - o.k.size(2);
   }
   o.options.causal = config.causal;
+  o.query_lengths = context.lengths;
   o.lengths = cross ? context.memory_lengths : context.lengths;
   if (o.lengths.defined()) also_sees(o.options, lengths(o.lengths));
   if (context.sees) also_sees(o.options, context.sees);
@@ -49,8 +52,7 @@ Tensor MultiHeadAttention::mix(Tensor const& x, AttentionContext const& context)
     o.options.dropout = config.dropout;
     o.options.draw = default_generator().next();
   }
-  Attended const seen = around.more(core(o.q, o.k, o.v, o.options), o);
-  Tensor const y = out_proj(join_heads(around.finish(seen.out, o)));
+  Tensor const y = out_proj(join_heads(around.finish(around.weigh(o).out, o)));
   return training() ? dropout(y, config.dropout) : y;
 }
 

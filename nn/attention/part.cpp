@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
+#include <heed/engine/ops.h>
+#include <heed/engine/recompute.h>
 #include <heed/nn/attention/part.h>
 
 #include <algorithm>
@@ -17,10 +19,11 @@ void Parts::project(HeadOperands& o) const {
 }
 void Parts::options(HeadOperands& o) const {
   for (Named const& p : parts_) p.part->options(o);
+  for (Named const& p : parts_) p.part->normalise(o);
 }
-Attended Parts::more(Attended seen, HeadOperands const& o) const {
-  for (Named const& p : parts_) seen = p.part->more(seen, o);
-  return seen;
+Attended Parts::weigh(HeadOperands const& o, size_t from) const {
+  if (from == parts_.size()) return core(o.q, o.k, o.v, o.options);
+  return parts_[from].part->weigh(o, [this, from](HeadOperands const& next) { return weigh(next, from + 1); });
 }
 Tensor Parts::finish(Tensor out, HeadOperands const& o) const {
   for (Named const& p : parts_) out = p.part->finish(out, o);
@@ -52,6 +55,41 @@ void expect_softmax(std::string_view part, AttendOptions const& options) {
   check(!options.weight && !options.sink.defined() && options.entmax == 1 && options.top_k == 0, part, [] {
     return Complaint{"the softmax was replaced already", "name one row normaliser"};
   });
+}
+
+Tensor key_counts(HeadOperands const& o) {
+  int64_t const keys = o.k.size(2) + o.dropped, left = o.options.left, right = o.options.causal ? 0 : o.options.right;
+  Device const device = o.k.device();
+  Dtype const dtype = is_half(o.k.dtype()) ? Dtype::f32 : o.k.dtype();
+  Tensor const last =
+      o.lengths.defined() ? o.lengths.to(dtype).unsqueeze(1) - 1. : full({1, 1}, double(keys - 1), dtype, device);
+  if (left >= keys && right >= keys) return last + 1.;
+  Tensor const i = arange(0, keys, 1, dtype, device).unsqueeze(0);
+  Tensor const to = minimum(i + double(std::min(right, keys)), last);
+  return clamp_min(to - clamp_min(i - double(std::min(left, keys)), 0) + 1., 1);
+}
+
+Tensor by_query_blocks(HeadOperands const& o, std::function<Tensor(HeadOperands const&)> const& step) {
+  constexpr int64_t block = 64;
+  int64_t const queries = o.q.size(2), shift = o.k.size(2) - queries;
+  if (!o.options.causal || queries <= block) return step(o);
+  std::vector<Tensor> parts;
+  for (int64_t from = 0; from < queries; from += block) {
+    int64_t const to = std::min(from + block, queries);
+    parts.push_back(recompute(
+        [o, step](std::vector<Tensor> const& in) {
+          HeadOperands own = o;
+          own.q = in[0], own.k = in[1], own.v = in[2];
+          own.options.draw.offset += uint64_t(in[1].size(2));
+          return std::vector<Tensor>{step(own)};
+        },
+        {o.q.slice(2, from, to), o.k.slice(2, 0, to + shift), o.v.slice(2, 0, to + shift)})[0]);
+  }
+  return cat(parts, 2);
+}
+
+Tensor for_each_head(Tensor const& x, int64_t heads) {
+  return x.size(1) == heads ? x : repeat_interleave(x, heads / x.size(1), 1);
 }
 
 }  // namespace heed::nn

@@ -4,6 +4,8 @@
 #include <heed/nn/attention/attention.h>
 #include <heed/nn/attention/core.h>
 
+#include <functional>
+
 namespace heed::nn {
 
 /// What passes through a layer on the way to the core.
@@ -11,7 +13,9 @@ struct HeadOperands {
   Tensor x;                       // [B, T, dim]: where the queries come from
   Tensor source;                  // [B, S', dim]: where the new keys and values come from: x, or a memory
   Tensor q = {}, k = {}, v = {};  // [B, H, T, D], [B, G, S', D], [B, G, S', E]; in options(): of all keys, [B, G, S, D]
+  Tensor carried = {};            // [B, G, S', C]: what a part needs of every key besides; a cache keeps it beside k
   Tensor lengths = {};            // i64 [B]: of k and v only so many rows are there; undefined: all
+  Tensor query_lengths = {};      // and of q
   int64_t past = 0;               // positions before these
   int64_t sinks = 0;              // in options(): so many first keys are followed by a gap of
   int64_t dropped = 0;            // so many that a bounded cache let go
@@ -26,7 +30,10 @@ struct HeadOperands {
 /// ⌊i / size⌋
 inline Symbol block_of(Symbol i, int64_t size) { return floor((i + 0.5) / double(size)); }
 
-/// A part sees the operands at four places; those it leaves alone do nothing. "sliding:window=128+alibi" is multi-head
+/// Weighs the values of operands that are ready. Without a log-sum-exp where it is no softmax that one core() gives.
+using CoreStep = std::function<Attended(HeadOperands const&)>;
+
+/// A part acts at some of these places; those it leaves alone do nothing. "sliding:window=128+alibi" is multi-head
 /// attention with two parts.
 class Part : public Module {
  public:
@@ -35,10 +42,13 @@ class Part : public Module {
   virtual Tensor embed(Tensor const& x, int64_t /*past*/) const { return x; }
   /// q, k and v of the new positions, before a cache takes k and v.
   virtual void project(HeadOperands&) const {}
-  /// Scores, masks and the row normaliser, with k and v of all positions.
+  /// Scores and masks, with k and v of all positions.
   virtual void options(HeadOperands&) const {}
-  /// What the core saw, and more that is seen beside the keys: merge() joins them.
-  virtual Attended more(Attended const& seen, HeadOperands const&) const { return seen; }
+  /// The row normaliser, when scores and masks of all parts are known.
+  virtual void normalise(HeadOperands&) const {}
+  /// The core: `next` is what parts named later make of it, and core() at last. More that is seen beside the keys
+  /// joins by merge().
+  virtual Attended weigh(HeadOperands const& o, CoreStep const& next) const { return next(o); }
   /// The core's result [B, H, T, E] on its way to the last projection.
   virtual Tensor finish(Tensor const& out, HeadOperands const&) const { return out; }
   /// What of the past a cache must keep.
@@ -55,8 +65,8 @@ class Parts {
   void add(std::string name, std::unique_ptr<Part> part);
   Tensor embed(Tensor x, int64_t past) const;
   void project(HeadOperands& o) const;
-  void options(HeadOperands& o) const;
-  Attended more(Attended seen, HeadOperands const& o) const;
+  void options(HeadOperands& o) const;  // and normalise()
+  Attended weigh(HeadOperands const& o) const { return weigh(o, 0); }
   Tensor finish(Tensor out, HeadOperands const& o) const;
   void bound(KeyValueCache& cache) const;
   Traits traits(Traits of_layer) const;
@@ -68,6 +78,8 @@ class Parts {
     std::string name;
     std::unique_ptr<Part> part;
   };
+  Attended weigh(HeadOperands const& o, size_t from) const;
+
   std::vector<Named> parts_;
 };
 
@@ -79,5 +91,13 @@ void then_score(AttendOptions& options, ScoreMod const& score);
 void expect_at_least(int64_t least, std::string_view kind, std::string_view setting, int64_t value);
 /// An Error where the softmax was replaced already: one row normaliser at a time.
 void expect_softmax(std::string_view part, AttendOptions const& options);
+/// How many keys a query sees by causality, windows and lengths: a table [B or 1, positions or 1] to be read at
+/// {b, o.position(i)}.
+Tensor key_counts(HeadOperands const& o);
+/// `step` of blocks of queries, each with the keys up to its end, made again for backward: what has to hold scores
+/// holds those of a block alone. For causal layers; others take all queries as one.
+Tensor by_query_blocks(HeadOperands const& o, std::function<Tensor(HeadOperands const&)> const& step);
+/// x [B, G, ..] of key heads for each of `heads` query heads.
+Tensor for_each_head(Tensor const& x, int64_t heads);
 
 }  // namespace heed::nn

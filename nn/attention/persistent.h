@@ -27,7 +27,8 @@ class PersistentMemory final : public Part {
       each->requires_grad_();
     }
   }
-  Attended more(Attended const& seen, HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const& next) const override {
+    Attended const seen = next(o);
     if (keys.size(2) == 0) return seen;
     expect_softmax("persistent", {.weight = o.options.weight, .entmax = o.options.entmax, .top_k = o.options.top_k});
     Shape shape = keys.shape();

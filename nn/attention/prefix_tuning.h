@@ -29,7 +29,8 @@ class PrefixTuning final : public Part {
     init::normal_(prefix, 1);
     prefix.requires_grad_();
   }
-  Attended more(Attended const& seen, HeadOperands const& o) const override {
+  Attended weigh(HeadOperands const& o, CoreStep const& next) const override {
+    Attended const seen = next(o);
     int64_t const length = prefix.size(0);
     if (length == 0) return seen;
     expect_softmax("prefix-tuning", {.weight = o.options.weight, .entmax = o.options.entmax, .top_k = o.options.top_k});
