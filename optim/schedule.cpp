@@ -252,8 +252,8 @@ std::vector<ScheduleRow> const& schedules() {
       curve<OneCycleSchedule>("cycles", "Smith and Topin, 2019",
                               "η/25 up to η, then down to η/250,000, by half cosines", true),
       curve<CyclicSchedule>("cycles", "Smith, 2017", "between f and η in straight lines"),
-      {{"plateau", "feedback", Rank::must, "Krizhevsky et al., 2012; PyTorch", "η·factor^(plateaus of the validation loss)",
-        nn::options_of<PlateauSettings>},
+      {{"plateau", "feedback", Rank::must, "Krizhevsky et al., 2012; PyTorch",
+        "η·factor^(plateaus of the validation loss)", nn::options_of<PlateauSettings>},
        make_plateau},
       curve<InverseSqrtSchedule>("decay", "Shazeer and Stern, 2018", "η/√(1 + t/scale)"),
       curve<NoamSchedule>("decay", "Vaswani et al., 2017", "η·min((t + 1)/w, √(w/(t + 1)))", true),
@@ -262,7 +262,8 @@ std::vector<ScheduleRow> const& schedules() {
       curve<ChebyshevSchedule>("cycles", "Agarwal et al., 2021",
                                "inverse Chebyshev nodes between 1/η and 1/f, fractal order"),
       curve<TanhSchedule>("decay", "Hsueh et al., 2019", "f + (η − f)(1 − tanh(−6 + 9u))/2"),
-      {{"sequential", "composition", Rank::must, "PyTorch", "a+b: one after the other, each with its own `steps`"}, written},
+      {{"sequential", "composition", Rank::must, "PyTorch", "a+b: one after the other, each with its own `steps`"},
+       written},
       {{"chained", "composition", Rank::must, "PyTorch", "a*b: the product of their shares of the peak"}, written},
   };
   return rows;
