@@ -33,7 +33,7 @@ template <int axes, class Config, class Options,
 class ConvLayer : public Layer<ConvLayer<axes, Config, Options, op>> {
  public:
   explicit ConvLayer(Config const& config);
-  Tensor forward(Tensor const& x) const { return op(x, weight, bias, options); }
+  Tensor forward(Tensor const& x) const { return op(x, in_use(this->path(), weight), bias, options); }
   void visit(Visitor& visitor) override {
     visitor.parameter("weight", weight);
     visitor.parameter("bias", bias);

@@ -1,12 +1,14 @@
 #include <heed/nn/hooks.h>
 #include <heed/nn/module.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
 namespace heed::nn {
 
 constinit thread_local bool detail::module_hooks_set = false;
+constinit thread_local bool detail::weight_hooks_set = false;
 
 namespace {
 
@@ -14,7 +16,7 @@ struct Entry {
   uint64_t id;
   std::string pattern;
   std::function<Tensor(ModuleCall const&)> forward;
-  std::function<Tensor(std::string_view, Tensor const&)> backward;
+  std::function<Tensor(std::string_view, Tensor const&)> backward, weight = nullptr;
 };
 struct Registry {
   std::vector<Entry> list;
@@ -26,14 +28,20 @@ std::shared_ptr<Registry> const& registry() {
   return mine;
 }
 
+void tell_layers() {
+  auto const& list = registry()->list;
+  detail::weight_hooks_set = std::any_of(list.begin(), list.end(), [](Entry const& e) { return bool(e.weight); });
+  detail::module_hooks_set = std::any_of(list.begin(), list.end(), [](Entry const& e) { return !e.weight; });
+}
+
 HookHandle add(Entry entry) {
   auto const mine = registry();
   uint64_t const id = entry.id = ++mine->last;
   mine->list.push_back(std::move(entry));
-  detail::module_hooks_set = true;
+  tell_layers();
   return HookHandle([mine, id] {
     std::erase_if(mine->list, [id](Entry const& e) { return e.id == id; });
-    if (mine == registry()) detail::module_hooks_set = !mine->list.empty();
+    if (mine == registry()) tell_layers();
   });
 }
 
@@ -58,10 +66,23 @@ HookHandle on_backward(std::string_view pattern, std::function<Tensor(std::strin
   return add({0, std::string(pattern), nullptr, std::move(f)});
 }
 
+HookHandle on_weight(std::string_view pattern, std::function<Tensor(std::string_view, Tensor const&)> f) {
+  return add({0, std::string(pattern), nullptr, nullptr, std::move(f)});
+}
+
+Tensor detail::run_weight_hooks(std::string_view path, Tensor weight) {
+  std::string const name = path.empty() ? "weight" : std::string(path) + ".weight";
+  auto const list = registry()->list;  // a hook may set or remove hooks
+  for (Entry const& entry : list)
+    if (entry.weight && matches(entry.pattern, name))
+      if (Tensor replaced = entry.weight(name, weight); replaced.defined()) weight = std::move(replaced);
+  return weight;
+}
+
 Tensor detail::run_module_hooks(std::string_view path, std::vector<Tensor> const& inputs, Tensor y) {
   auto const list = registry()->list;  // a hook may set or remove hooks
   for (Entry const& entry : list) {
-    if (!y.defined() || !matches(entry.pattern, path)) continue;
+    if (entry.weight || !y.defined() || !matches(entry.pattern, path)) continue;
     if (entry.forward) {
       if (Tensor replaced = entry.forward({path, inputs, y}); replaced.defined()) y = std::move(replaced);
     } else if (y.requires_grad()) {

@@ -25,6 +25,10 @@ HookHandle on_forward(std::string_view pattern, std::function<Tensor(ModuleCall 
 HookHandle on_backward(std::string_view pattern,
                        std::function<Tensor(std::string_view path, Tensor const& gradient)> f);
 
+/// Calls `f` with a layer's weight each time that it is used, by the weight's path ("blocks.3.mlp.fc.weight"); a tensor
+/// that f returns is used in its place: reparametrisations, noise. Linear layers and convolutions ask.
+HookHandle on_weight(std::string_view pattern, std::function<Tensor(std::string_view path, Tensor const& weight)> f);
+
 /// Whether `path` is one that `pattern` stands for.
 bool matches(std::string_view pattern, std::string_view path);
 

@@ -23,7 +23,7 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias) {
   bias.requires_grad_();
 }
 
-Tensor Linear::forward(Tensor const& x) const { return linear(x, weight, bias); }
+Tensor Linear::forward(Tensor const& x) const { return linear(x, in_use(path(), weight), bias); }
 
 void Linear::visit(Visitor& visitor) {
   visitor.parameter("weight", weight);

@@ -52,11 +52,19 @@ namespace detail {
 extern constinit thread_local bool module_hooks_set;
 /// The output `y` of the module at `path` after its hooks (hooks.h).
 Tensor run_module_hooks(std::string_view path, std::vector<Tensor> const& inputs, Tensor y);
+extern constinit thread_local bool weight_hooks_set;
+/// The weight of the module at `path` after its hooks.
+Tensor run_weight_hooks(std::string_view path, Tensor weight);
 
 inline void keep_tensor(std::vector<Tensor>& list, Tensor const& tensor) { list.push_back(tensor); }
 template <class Other>
 void keep_tensor(std::vector<Tensor>&, Other const&) {}
 }  // namespace detail
+
+/// `weight` as the layer at `path` computes with it: after on_weight() hooks (hooks.h).
+inline Tensor in_use(std::string_view path, Tensor const& weight) {
+  return detail::weight_hooks_set ? detail::run_weight_hooks(path, weight) : weight;
+}
 
 /// Gives a layer its call operator: it opens the module's scope, so that errors, hooks and profiles know where they
 /// are, and calls forward(). `Base` is what layers of one family share.

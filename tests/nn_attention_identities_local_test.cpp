@@ -1,14 +1,17 @@
 // What proves masks, blocks, selection and memories beside the identities of their rows.
 #include <doctest/doctest.h>
 #include <heed/engine/engine.h>
-#include <heed/nn/attention/gat.h>
-#include <heed/nn/attention/persistent.h>
-#include <heed/nn/attention/synthesizer.h>
+#include <heed/nn/attention/external.h>
+#include <heed/nn/attention/han.h>
+#include <heed/nn/attention/isab.h>
+#include <heed/nn/attention/multi_head.h>
+#include <heed/nn/attention/swin.h>
 #include <heed/nn/nn.h>
 #include <heed/tests/support/gradcheck.h>
 #include <heed/tests/support/op_case.h>
 
 #include <cmath>
+#include <functional>
 
 using namespace heed;
 using test::error_of;
@@ -177,4 +180,139 @@ TEST_CASE("split keys: attention is the merge of its parts, for every split and 
         CHECK(difference(each.lse, whole.lse) < 1e-12);
       }
     }
+}
+
+TEST_CASE("linformer: one mixture for each position, itself, is dense attention") {
+  auto const layer = made("linformer:rank=16"), dense = made("multi-head");
+  NoGrad const off;
+  for (char const* name : {"linformer.e", "linformer.f"}) parameter(*layer, name).copy_(eye(16, -1, Dtype::f64));
+  for (auto& [name, tensor] : nn::named_parameters(*dense)) tensor.copy_(parameter(*layer, name));
+  // Beyond the sequence the mixtures are keys of zero: as many as that they must be weighed.
+  Tensor const x = numbers({2, 16, dim}, 1);
+  CHECK(difference((*layer)(x), (*dense)(x)) < 1e-12);
+}
+
+TEST_CASE("agent: one agent tells all the same") {
+  auto const layer = made("agent:agents=1");
+  Tensor const y = (*layer)(numbers({2, 7, dim}, 1));
+  CHECK(difference(y, y.slice(1, 0, 1).expand({2, 7, dim})) < 1e-12);
+}
+
+TEST_CASE("isab: two attentions, the first from the latents") {
+  auto const layer = made("isab:latents=3");
+  auto& own = dynamic_cast<nn::InducedSet&>(*layer);
+  Tensor const x = numbers({2, 7, dim}, 1);
+  auto const look = [](nn::MultiHeadAttention const& by, Tensor const& at, Tensor const& from) {
+    Tensor const q = nn::split_heads(by.q_proj(at), 2), k = nn::split_heads(by.k_proj(from), 2);
+    return by.out_proj(nn::join_heads(attend(q, k, nn::split_heads(by.v_proj(from), 2)).out));
+  };
+  CHECK(difference((*layer)(x), look(own.spread, x, look(own.gather, own.latents.expand({2, 3, dim}), x))) < 1e-12);
+}
+
+TEST_CASE("external: columns are softmaxes over positions, rows then sum to one") {
+  auto const layer = made("external:slots=5");
+  auto& own = dynamic_cast<nn::ExternalAttention&>(*layer);
+  Tensor const x = numbers({1, 7, dim}, 1);
+  Tensor const q = nn::split_heads(own.q_proj(x), 2);
+  Tensor const e = exp(matmul(q, own.keys.transpose(1, 2)));
+  Tensor const columns = e / sum(e, {2}, true), rows = columns / sum(columns, {3}, true);
+  CHECK(difference((*layer)(x), own.out_proj(nn::join_heads(matmul(rows, own.values)))) < 1e-12);
+}
+
+TEST_CASE("han: one sentence is one level; several are poolings of poolings") {
+  auto const one = made("han:sentence=100"), two = made("han:sentence=3");
+  Tensor const x = numbers({2, 8, dim}, 1);
+  CHECK(same_bits((*one)(x), dynamic_cast<nn::HierarchicalPooling&>(*one).words(x)));
+  auto& own = dynamic_cast<nn::HierarchicalPooling&>(*two);
+  Tensor const sentences =
+      cat({own.words(x.slice(1, 0, 3)), own.words(x.slice(1, 3, 6)), own.words(x.slice(1, 6, 8))}, 1);
+  CHECK(difference((*two)(x), own.sentences(sentences)) < 1e-12);
+}
+
+TEST_CASE("nsa, moba: a query sees its own block and the best of those before it") {
+  auto const layer = made("moba:block=2,top=1", true);
+  auto const maps = nn::attention_maps([&] { (*layer)(numbers({1, 11, dim}, 1)); });
+  for (int64_t i = 0; i < 11; ++i) {
+    Tensor const row = maps.at(0).select(2, i).select(1, 0).squeeze(0);
+    double const seen = sum((row > 0.).to(Dtype::f64)).item();
+    CHECK(seen == double(i % 2 + 1 + (i >= 2 ? 2 : 0)));
+  }
+}
+
+TEST_CASE("swin, axial, longnet: groups are masks over the whole sequence") {
+  Tensor const x = numbers({2, 22, dim}, 1);  // the last row of a grid is half a row
+  auto const with_mask = [&](std::string_view text, std::function<bool(int64_t, int64_t)> const& sees) {
+    auto const layer = made(text), dense = made("multi-head");
+    NoGrad const off;
+    for (auto& [name, tensor] : nn::named_parameters(*dense)) tensor.copy_(parameter(*layer, name));
+    std::vector<uint8_t> mask;
+    for (int64_t i = 0; i < 22; ++i)
+      for (int64_t j = 0; j < 22; ++j) mask.push_back(sees(i, j));
+    Tensor const table = tensor(mask, {22, 22});
+    nn::AttentionContext context;
+    context.sees = [&](auto at) { return read(table, {at.i, at.j}) > 0.; };
+    return difference((*layer)(x), (*dense)(x, context));
+  };
+  CHECK(with_mask("axial:width=4,axis=rows", [](int64_t i, int64_t j) { return i / 4 == j / 4; }) < 1e-12);
+  CHECK(with_mask("axial:width=4,axis=columns", [](int64_t i, int64_t j) { return i % 4 == j % 4; }) < 1e-12);
+  CHECK(with_mask("swin:window=2,width=4",
+                  [](int64_t i, int64_t j) { return i / 8 == j / 8 && i % 4 / 2 == j % 4 / 2; }) < 1e-12);
+  CHECK(with_mask("longnet:segment=5,levels=1", [](int64_t i, int64_t j) { return i / 5 == j / 5; }) < 1e-12);
+  // A shifted layer's squares, cut at the borders.
+  nn::AttentionConfig odd = config();
+  odd.layer = 1;
+  nn::ShiftedWindow const shifted(odd, {.window = 2, .width = 4});
+  nn::HeadOperands o{.x = x, .source = x};
+  o.q = o.k = nn::split_heads(x, 2);
+  o.v = eye(22, -1, Dtype::f64).view({1, 1, 22, 22}).expand({2, 2, 22, 22});
+  Tensor const map = shifted.weigh(o, {}).out;
+  for (int64_t i = 0; i < 22; ++i)
+    for (int64_t j = 0; j < 22; ++j) {
+      bool const near = (i / 4 + 1) / 2 == (j / 4 + 1) / 2 && (i % 4 + 1) / 2 == (j % 4 + 1) / 2;
+      CHECK((map.select(2, i).select(2, j).select(0, 0).select(0, 0).item() > 0) == near);
+    }
+}
+
+TEST_CASE("h-transformer-1d: exact where the keys of a run are equal") {
+  for (bool causal : {false, true}) {
+    auto const layer = made("h-transformer-1d:block=2", causal), dense = made("multi-head", causal);
+    NoGrad const off;
+    for (auto& [name, tensor] : nn::named_parameters(*dense)) tensor.copy_(parameter(*layer, name));
+    // Runs of 8 equal positions: no mean is of more.
+    Tensor const x = repeat_interleave(numbers({2, 4, dim}, 1), 8, 1).slice(1, 0, 29);
+    CHECK(difference((*layer)(x), (*dense)(x)) < 1e-12);
+  }
+}
+
+TEST_CASE("lsh, routing: a map holds the pairs of a bucket and no others") {
+  auto const layer = made("routing:clusters=3");
+  Tensor const x = numbers({1, 20, dim}, 1);
+  auto& own = heads_of(*layer);
+  Tensor centroids;
+  for (auto& [name, tensor] : nn::state_dict(*layer))
+    if (name.ends_with("centroids")) centroids = tensor;
+  auto const nearest = [&](Tensor const& of) {
+    return argmax(matmul(normalize(of, 2, -1), centroids.transpose(1, 2)), 3);
+  };
+  Tensor const q = nn::split_heads(own.q_proj(x), 2), k = nn::split_heads(own.k_proj(x), 2),
+               v = nn::split_heads(own.v_proj(x), 2);
+  Tensor const same = nearest(q).unsqueeze(3) == nearest(k).unsqueeze(2);
+  CHECK(difference((*layer)(x), own.out_proj(nn::join_heads(attend(q, k, v, {.mask = same}).out))) < 1e-12);
+  // In training centroids go to what they draw, and stay of length 1.
+  nn::train(*layer);
+  Tensor const before = centroids.clone();
+  (*layer)(x);
+  CHECK(difference(centroids, before) > 1e-6);
+  CHECK(difference(norm(centroids, 2, {2}), ones({2, 3}, Dtype::f64)) < 1e-12);
+}
+
+TEST_CASE("attention: what looks elsewhere refuses masks and scores, and two of its kind") {
+  auto const layer = made("nystrom+rope+gated");
+  Tensor const x = numbers({1, 5, dim}, 1);
+  CHECK((*layer)(x).size(1) == 5);
+  CHECK(error_of([&] { (*made("nystrom+alibi"))(x); }).find("masks, scores") != std::string::npos);
+  CHECK(error_of([&] { made("nystrom+agent"); }).find("both stand") != std::string::npos);
+  nn::AttentionContext context;
+  context.sees = causal();
+  CHECK(error_of([&] { (*layer)(x, context); }).find("pair by pair") != std::string::npos);
 }

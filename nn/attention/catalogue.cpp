@@ -1,7 +1,9 @@
 #include <heed/engine/error.h>
 #include <heed/nn/attention/adaptive_span.h>
 #include <heed/nn/attention/additive.h>
+#include <heed/nn/attention/agent.h>
 #include <heed/nn/attention/attention_on_attention.h>
+#include <heed/nn/attention/axial.h>
 #include <heed/nn/attention/based.h>
 #include <heed/nn/attention/big_bird.h>
 #include <heed/nn/attention/catalogue.h>
@@ -15,6 +17,7 @@
 #include <heed/nn/attention/dilated.h>
 #include <heed/nn/attention/dpfp.h>
 #include <heed/nn/attention/entmax.h>
+#include <heed/nn/attention/external.h>
 #include <heed/nn/attention/fixed.h>
 #include <heed/nn/attention/fox.h>
 #include <heed/nn/attention/gat.h>
@@ -22,25 +25,38 @@
 #include <heed/nn/attention/gated_cross.h>
 #include <heed/nn/attention/gated_delta.h>
 #include <heed/nn/attention/gated_linear.h>
+#include <heed/nn/attention/h_transformer.h>
+#include <heed/nn/attention/han.h>
 #include <heed/nn/attention/hopfield.h>
+#include <heed/nn/attention/hourglass.h>
 #include <heed/nn/attention/hybrid.h>
+#include <heed/nn/attention/isab.h>
 #include <heed/nn/attention/l2.h>
 #include <heed/nn/attention/laser.h>
 #include <heed/nn/attention/linear_attention.h>
+#include <heed/nn/attention/linformer.h>
 #include <heed/nn/attention/longformer.h>
+#include <heed/nn/attention/longnet.h>
+#include <heed/nn/attention/lsh.h>
 #include <heed/nn/attention/luong.h>
 #include <heed/nn/attention/mamba2.h>
+#include <heed/nn/attention/memorizing.h>
 #include <heed/nn/attention/moba.h>
 #include <heed/nn/attention/multi_head.h>
 #include <heed/nn/attention/neighborhood.h>
+#include <heed/nn/attention/nsa.h>
+#include <heed/nn/attention/nystrom.h>
 #include <heed/nn/attention/performer.h>
 #include <heed/nn/attention/persistent.h>
 #include <heed/nn/attention/pooling.h>
 #include <heed/nn/attention/prefix_lm.h>
 #include <heed/nn/attention/prefix_tuning.h>
+#include <heed/nn/attention/probsparse.h>
 #include <heed/nn/attention/qk_norm.h>
+#include <heed/nn/attention/registers.h>
 #include <heed/nn/attention/relu.h>
 #include <heed/nn/attention/retnet.h>
+#include <heed/nn/attention/routing.h>
 #include <heed/nn/attention/scalable_softmax.h>
 #include <heed/nn/attention/sigmoid.h>
 #include <heed/nn/attention/sink.h>
@@ -48,9 +64,11 @@
 #include <heed/nn/attention/sliding.h>
 #include <heed/nn/attention/soft_cap.h>
 #include <heed/nn/attention/softmax_one.h>
+#include <heed/nn/attention/spatial_reduction.h>
 #include <heed/nn/attention/stick_breaking.h>
 #include <heed/nn/attention/streaming.h>
 #include <heed/nn/attention/strided.h>
+#include <heed/nn/attention/swin.h>
 #include <heed/nn/attention/synthesizer.h>
 #include <heed/nn/attention/talking_heads.h>
 #include <heed/nn/attention/top_k.h>
@@ -247,6 +265,48 @@ std::vector<AttentionRow> const& attentions() {
       {{"gat", "graph", should, "Veličković et al., 2018", "leaky(a·q + b·k) along the edges of a graph"},
        plain_part_of<GraphAttention>,
        {}},
+      {{"axial", "blockwise", should, "Ho et al., 2019", "the row of a grid, or the column",
+        options_of<AxialAttention::Config>},
+       part_of<AxialAttention>,
+       {},
+       {"axial:axis=rows,width=1000", "multi-head", 1e-12},
+       "axial:width=3"},
+      {{"swin", "blockwise", should, "Liu et al., 2021", "squares of a grid, shifted in odd layers, with a bias",
+        options_of<ShiftedWindow::Config>},
+       part_of<ShiftedWindow>,
+       {},
+       {"swin:window=5,width=5,shift=false", "multi-head", 1e-12, "bias=0"},
+       "swin:window=2,width=4"},
+      {{"longnet", "blockwise", should, "Ding et al., 2023", "segments, the longer the thinner, merged",
+        options_of<DilatedSegments::Config>},
+       part_of<DilatedSegments>,
+       {},
+       {"longnet:segment=1000,levels=1", "multi-head", 1e-12},
+       "longnet:segment=4,levels=2"},
+      {{"han", "hierarchical", must, "Yang et al., 2016", "words pool to sentences, sentences to the text",
+        options_of<HierarchicalPooling::Config>},
+       {},
+       layer_of<HierarchicalPooling>,
+       {},
+       "han:sentence=4"},
+      {{"hourglass", "hierarchical", should, "Dai et al., 2020; Nawrot et al., 2022",
+        "means of runs attend for their runs", options_of<Hourglass::Config>},
+       part_of<Hourglass>,
+       {},
+       {"hourglass:factor=1", "multi-head", 1e-12},
+       "hourglass:factor=2"},
+      {{"h-transformer-1d", "hierarchical", should, "Zhu and Soricut, 2021",
+        "single keys nearby, means the coarser the farther", options_of<HierarchicalMatrix::Config>},
+       part_of<HierarchicalMatrix>,
+       {},
+       {"h-transformer-1d:block=16", "multi-head"},
+       "h-transformer-1d:block=2"},
+      {{"pvt", "hierarchical", should, "Wang et al., 2021", "keys and values are means of neighbours",
+        options_of<SpatialReduction::Config>},
+       part_of<SpatialReduction>,
+       {},
+       {"pvt:reduction=1", "multi-head", 1e-12},
+       "pvt:width=3"},
       // ---- selected by content
       {{"moba", "selected", should, "Lu et al., 2025", "one's own block, and those whose mean key scores highest",
         options_of<BlockMixture::Config>},
@@ -254,6 +314,38 @@ std::vector<AttentionRow> const& attentions() {
        {},
        {"moba:block=2,top=1000", "multi-head"},
        "moba:block=2,top=1"},
+      {{"nsa", "selected", should, "Yuan et al., 2025", "block means, chosen blocks and a window, gated",
+        options_of<NativeSparse::Config>},
+       part_of<NativeSparse>,
+       {},
+       {"nsa:top=1000,block=2", "multi-head", 1e-12,
+        "compressed.weight=0, selected.weight=0, near.weight=0, compressed.bias=-100, selected.bias=100, "
+        "near.bias=-100"},
+       "nsa:block=2,top=1,window=2"},
+      {{"lsh", "selected", should, "Kitaev et al., 2020", "queries and keys of one hash bucket",
+        options_of<Lsh::Config>},
+       part_of<Lsh>,
+       {},
+       {"lsh:buckets=1", "multi-head", 1e-12},
+       "lsh:buckets=2"},
+      {{"routing", "selected", should, "Roy et al., 2021", "queries and keys of one cluster",
+        options_of<Routing::Config>},
+       part_of<Routing>,
+       {},
+       {"routing:clusters=1", "multi-head", 1e-12},
+       "routing:clusters=2"},
+      {{"probsparse", "selected", should, "Zhou et al., 2021", "queries that stand out; the rest get the mean",
+        options_of<ProbSparse::Config>},
+       part_of<ProbSparse>,
+       {},
+       {"probsparse:factor=1000", "multi-head", 1e-12},
+       "probsparse:factor=1"},
+      {{"memorizing", "selected", should, "Wu et al., 2022", "a window, and the nearest of all older keys, gated",
+        options_of<Memorizing::Config>},
+       part_of<Memorizing>,
+       {},
+       {"memorizing:window=3", "sliding:window=3", 1e-12, "gate=-100"},
+       "memorizing:window=2,nearest=3"},
       // ---- linear and recurrent
       {{"linear", "linear", must, "Katharopoulos et al., 2020", "φ(q)·Σφ(k)vᵀ / φ(q)·Σφ(k), φ = elu + 1",
         options_of<LinearAttention::Config>},
@@ -299,6 +391,41 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<GatedDelta>,
        {"gated-delta", "delta:norm=true,gate=true", 1e-12, "step.log_a=-1000"}},
       // ---- low rank, memory
+      {{"linformer", "low rank", must, "Wang et al., 2020", "softmax(q·(E·k)ᵀ)·(F·v), E and F learned",
+        options_of<Linformer::Config>},
+       part_of<Linformer>,
+       {},
+       {},
+       "linformer:rank=5"},
+      {{"nystrom", "low rank", must, "Xiong et al., 2021", "a softmax map rebuilt from landmarks",
+        options_of<Nystrom::Config>},
+       part_of<Nystrom>,
+       {},
+       {"nystrom:landmarks=1000,iterations=40", "multi-head", 1e-6},
+       "nystrom:landmarks=4"},
+      {{"agent", "low rank", should, "Han et al., 2024", "agents gather for all and hand on to each",
+        options_of<AgentAttention::Config>},
+       part_of<AgentAttention>,
+       {},
+       {},
+       "agent:agents=3"},
+      {{"isab", "low rank", should, "Lee et al., 2019; Jaegle et al., 2021", "latents look at x, x at them",
+        options_of<InducedSet::Config>},
+       {},
+       layer_of<InducedSet>,
+       {},
+       "isab:latents=3"},
+      {{"external", "memory", should, "Guo et al., 2021", "learned keys and values alone, normalised twice",
+        options_of<ExternalAttention::Config>},
+       {},
+       layer_of<ExternalAttention>,
+       {},
+       "external:slots=5"},
+      {{"registers", "memory", must, "Burtsev et al., 2020; Darcet et al., 2024", "learned vectors before the sequence",
+        options_of<Registers::Config>},
+       {},
+       layer_of<Registers>,
+       {"registers:count=0", "multi-head"}},
       {{"persistent", "memory", must, "Sukhbaatar et al., 2019", "learned keys and values beside the text's",
         options_of<PersistentMemory::Config>},
        part_of<PersistentMemory>,

@@ -11,7 +11,7 @@ namespace heed::nn {
 /// ξ ← softmax(β·ξ·Kᵀ)·K, `steps` − 1 times from ξ = q, then softmax(β·ξ·Kᵀ)·V: the update of a continuous Hopfield
 /// network, of which attention is the first step (Ramsauer et al., "Hopfield networks is all you need", 2021). It
 /// retrieves: queries move to the stored keys they are near; a large β separates, a small one averages. `steps` times
-/// attention's time and memory. Name masks and scores before it: they hold in every step.
+/// attention's time and memory. Masks and scores hold in every step.
 class Hopfield final : public Part {
  public:
   struct Config {
@@ -25,9 +25,13 @@ class Hopfield final : public Part {
   Hopfield(AttentionConfig const& given, Config const& own) : Part(given), own_(own) {
     expect_at_least(1, "hopfield", "count of steps", own_.steps);
   }
-  void options(HeadOperands& o) const override {
+  Attended weigh(HeadOperands const& given, CoreStep const& next) const override {
+    HeadOperands o = given;
     if (own_.beta != 0) o.options.scale = own_.beta;
-    for (int64_t step = 1; step < own_.steps; ++step) o.q = core(o.q, o.k, o.k, o.options).out;
+    o.v = o.k;
+    for (int64_t step = 1; step < own_.steps; ++step) o.q = next(o).out;
+    o.v = given.v;
+    return next(o);
   }
 
  private:

@@ -2,12 +2,7 @@
 #pragma once
 
 #include <heed/engine/error.h>
-#include <heed/engine/ops.h>
-#include <heed/engine/tape.h>
-#include <heed/nn/attention/part.h>
-#include <heed/nn/attention/segments.h>
-
-#include <algorithm>
+#include <heed/nn/attention/chosen_blocks.h>
 
 namespace heed::nn {
 
@@ -32,26 +27,7 @@ class BlockMixture final : public Part {
     check(o.dropped == 0, "moba", [] {
       return Complaint{"a bounded cache dropped keys of blocks to choose from", "leave out the window beside it"};
     });
-    int64_t const s = o.k.size(2), t = o.q.size(2), size = own_.block;
-    Tensor chosen;
-    {
-      NoGrad const off;
-      Tensor const blocks = run_means(o.k, size, o.lengths).means;
-      int64_t const count = blocks.size(2);
-      // A causal query judges what lies behind it; its own block is seen anyway.
-      bool const causal = config.causal;
-      MaskMod others = [&](auto at) {
-        Symbol const own = block_of(at.i + double(s - count), size);
-        return causal ? at.j < own : at.j != own;
-      };
-      if (o.lengths.defined())
-        others = others & MaskMod([&](auto at) { return at.j * double(size) < read(o.lengths, {at.b}); });
-      chosen = top_blocks(dense_scores(o.q, blocks, {.sees = others}), std::min(own_.top, count));
-    }
-    also_sees(o.options, [&](auto at) {
-      Symbol const i = block_of(at.i, size), j = block_of(at.j, size);
-      return (i == j) | (read(chosen, {at.b, at.h, at.i - double(s - t), j}) != 0.);
-    });
+    also_sees(o.options, chosen_blocks(o, own_.block, own_.top, config.causal));
   }
   Traits traits() const override { return {.cross = false, .equivariant = false, .memory = Growth::quadratic}; }
 

@@ -8,7 +8,13 @@
 
 namespace heed::nn {
 
-void Parts::add(std::string name, std::unique_ptr<Part> part) { parts_.push_back({std::move(name), std::move(part)}); }
+void Parts::add(std::string name, std::unique_ptr<Part> part) {
+  for (Named const& p : parts_)
+    check(!(p.part->is_core() && part->is_core()), "attention", [&] {
+      return Complaint{fmt::format("'{}' and '{}' both stand in the core's place", p.name, name), "name one of them"};
+    });
+  parts_.push_back({std::move(name), std::move(part)});
+}
 
 Tensor Parts::embed(Tensor x, int64_t past) const {
   for (Named const& p : parts_) x = p.part->embed(x, past);
@@ -18,12 +24,29 @@ void Parts::project(HeadOperands& o) const {
   for (Named const& p : parts_) p.part->project(o);
 }
 void Parts::options(HeadOperands& o) const {
+  auto const* const seen_before = o.options.sees.get();
   for (Named const& p : parts_) p.part->options(o);
   for (Named const& p : parts_) p.part->normalise(o);
+  AttendOptions const& set = o.options;
+  bool const plain = set.sees.get() == seen_before && !set.score && !set.weight && !set.sink.defined() &&
+                     set.entmax == 1 && set.top_k == 0 && set.left == set.unlimited && set.right == set.unlimited;
+  for (Named const& p : parts_)
+    check(plain || p.part->heeds_options(), p.name, [&] {
+      return Complaint{"it looks at other keys than those of the text, which masks, scores and row normalisers are for",
+                       "leave out the part beside it that sets one"};
+    });
 }
 Attended Parts::weigh(HeadOperands const& o, size_t from) const {
-  if (from == parts_.size()) return core(o.q, o.k, o.v, o.options);
+  if (from == parts_.size()) {
+    for (Named const& p : parts_)
+      if (p.part->is_core()) return p.part->weigh(o, {});
+    return core(o.q, o.k, o.v, o.options);
+  }
+  if (parts_[from].part->is_core()) return weigh(o, from + 1);
   return parts_[from].part->weigh(o, [this, from](HeadOperands const& next) { return weigh(next, from + 1); });
+}
+bool Parts::heed_options() const {
+  return std::all_of(parts_.begin(), parts_.end(), [](Named const& p) { return p.part->heeds_options(); });
 }
 Tensor Parts::finish(Tensor out, HeadOperands const& o) const {
   for (Named const& p : parts_) out = p.part->finish(out, o);

@@ -26,6 +26,8 @@ struct HeadOperands {
   Symbol position(Symbol row) const {
     return dropped == 0 ? row : select(row < double(sinks), row, row + double(dropped));
   }
+  /// What a core of other keys than these takes: the scale, and dropout.
+  AttendOptions elsewhere() const { return {.scale = options.scale, .dropout = options.dropout, .draw = options.draw}; }
 };
 /// ⌊i / size⌋
 inline Symbol block_of(Symbol i, int64_t size) { return floor((i + 0.5) / double(size)); }
@@ -49,6 +51,10 @@ class Part : public Module {
   /// The core: `next` is what parts named later make of it, and core() at last. More that is seen beside the keys
   /// joins by merge().
   virtual Attended weigh(HeadOperands const& o, CoreStep const& next) const { return next(o); }
+  /// Whether weigh() stands in core()'s place, so that it comes last: one part of a layer may.
+  virtual bool is_core() const { return false; }
+  /// Whether it heeds masks and scores. One that does not must still heed config.causal and lengths.
+  virtual bool heeds_options() const { return true; }
   /// The core's result [B, H, T, E] on its way to the last projection.
   virtual Tensor finish(Tensor const& out, HeadOperands const&) const { return out; }
   /// What of the past a cache must keep.
@@ -67,6 +73,7 @@ class Parts {
   void project(HeadOperands& o) const;
   void options(HeadOperands& o) const;  // and normalise()
   Attended weigh(HeadOperands const& o) const { return weigh(o, 0); }
+  bool heed_options() const;
   Tensor finish(Tensor out, HeadOperands const& o) const;
   void bound(KeyValueCache& cache) const;
   Traits traits(Traits of_layer) const;

@@ -24,6 +24,7 @@ class Sinkformer final : public Part {
       return Complaint{"expected 1 step or more", "3 to 21 are usual; 1 is the softmax"};
     });
   }
+  bool is_core() const override { return true; }
   Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("sinkformer", o.options);
     Tensor const s = dense_scores(o.q, o.k, o.options);

@@ -19,6 +19,7 @@ class StickBreaking final : public Part {
   void options(HeadOperands& o) const override {
     also_sees(o.options, [](auto at) { return at.j < at.i; });
   }
+  bool is_core() const override { return true; }
   Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("stick-breaking", o.options);
     Tensor const out = by_query_blocks(o, [](HeadOperands const& own) {

@@ -19,6 +19,7 @@ class TalkingHeads final : public Part {
     logits.requires_grad_();
     weights.requires_grad_();
   }
+  bool is_core() const override { return true; }
   Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("talking-heads", o.options);
     Tensor const out = by_query_blocks(o, [logits = logits, weights = weights](HeadOperands const& own) {

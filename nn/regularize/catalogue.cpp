@@ -13,18 +13,35 @@
 #include <heed/nn/regularize/disagreement_positions.h>
 #include <heed/nn/regularize/disagreement_subspaces.h>
 #include <heed/nn/regularize/doubly_stochastic.h>
+#include <heed/nn/regularize/drop_connect.h>
 #include <heed/nn/regularize/drop_head.h>
 #include <heed/nn/regularize/drop_key.h>
+#include <heed/nn/regularize/elastic_net.h>
 #include <heed/nn/regularize/entropy_bonus.h>
 #include <heed/nn/regularize/entropy_floor.h>
 #include <heed/nn/regularize/entropy_penalty.h>
+#include <heed/nn/regularize/ewc.h>
 #include <heed/nn/regularize/forgetful_mask.h>
+#include <heed/nn/regularize/group_lasso.h>
 #include <heed/nn/regularize/guided_attention.h>
+#include <heed/nn/regularize/l1.h>
+#include <heed/nn/regularize/l2.h>
+#include <heed/nn/regularize/l2_sp.h>
 #include <heed/nn/regularize/logit_soft_cap.h>
+#include <heed/nn/regularize/magnitude_pruning.h>
+#include <heed/nn/regularize/max_norm.h>
 #include <heed/nn/regularize/max_weight.h>
+#include <heed/nn/regularize/orthogonality.h>
 #include <heed/nn/regularize/qk_clip.h>
+#include <heed/nn/regularize/sigma_reparam.h>
 #include <heed/nn/regularize/sink_penalty.h>
+#include <heed/nn/regularize/spectral_penalty.h>
+#include <heed/nn/regularize/spectral_reparam.h>
+#include <heed/nn/regularize/srip.h>
+#include <heed/nn/regularize/standardized_weights.h>
 #include <heed/nn/regularize/supervised_attention.h>
+#include <heed/nn/regularize/weight_noise.h>
+#include <heed/nn/regularize/weight_norm_reparam.h>
 
 namespace heed::nn {
 namespace {
@@ -47,6 +64,34 @@ constexpr std::string_view of_weights = "weights", of_maps = "attention maps";
 std::vector<RegularizerRow> const& regularizers() {
   static std::vector<RegularizerRow> const rows{
       // weights
+      row<L1>("l1", of_weights, Rank::must, "Tibshirani, 1996", "weight sum |w|"),
+      row<L2>("l2", of_weights, Rank::must, "Hoerl and Kennard, 1970", "weight/2 sum w^2, in the loss: coupled"),
+      row<ElasticNet>("elastic-net", of_weights, Rank::must, "Zou and Hastie, 2005",
+                      "weight sum share |w| + (1 - share)/2 w^2"),
+      row<MaxNorm>("max-norm", of_weights, Rank::must, "Srivastava et al., 2014",
+                   "rows longer than a limit are shortened after each step"),
+      row<SpectralReparam>("spectral-norm", of_weights, Rank::must, "Miyato et al., 2018",
+                           "layers use W/(largest singular value)"),
+      row<SigmaReparam>("sigma-reparam", of_weights, Rank::must, "Zhai et al., 2023",
+                        "layers use gain W/(largest singular value), the gain learnt"),
+      row<Orthogonality>("orthogonality", of_weights, Rank::must, "Bansal et al., 2018", "weight sum |W W^T - I|^2"),
+      row<Srip>("srip", of_weights, Rank::must, "Bansal et al., 2018",
+                "weight sum (largest singular value of W^T W - I)"),
+      row<SpectralPenalty>("spectral-penalty", of_weights, Rank::must, "Yoshida and Miyato, 2017",
+                           "weight/2 sum (largest singular value)^2"),
+      row<DropConnect>("dropconnect", of_weights, Rank::must, "Wan et al., 2013",
+                       "layers use weights of which a share is dropped"),
+      row<WeightNoise>("weight-noise", of_weights, Rank::should, "Graves, 2011",
+                       "layers use W + noise while they train"),
+      row<WeightNormReparam>("weight-norm", of_weights, Rank::should, "Salimans and Kingma, 2016",
+                             "layers use g w/|w| by rows, g learnt"),
+      row<StandardizedWeights>("weight-standardization", of_weights, Rank::should, "Qiao et al., 2019",
+                               "layers use rows of mean 0 and variance 1"),
+      row<GroupLasso>("group-lasso", of_weights, Rank::should, "Yuan and Lin, 2006", "weight sum sqrt(I) |row|"),
+      row<L2Sp>("l2-sp", of_weights, Rank::should, "Li et al., 2018", "weight/2 sum (w - w at the start)^2"),
+      row<Ewc>("ewc", of_weights, Rank::should, "Kirkpatrick et al., 2017", "weight/2 sum F (w - w of an old task)^2"),
+      row<MagnitudePruning>("magnitude-pruning", of_weights, Rank::should, "Zhu and Gupta, 2017",
+                            "a growing share of each matrix, its smallest weights, is 0"),
       // activations
       // attention maps
       row<AttentionDropout>("attention-dropout", of_maps, Rank::must, "Vaswani et al., 2017",
