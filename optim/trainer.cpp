@@ -57,6 +57,8 @@ void Trainer::run(TrainingState& state) {
   std::vector<nn::NamedTensor> parameters;
   for (ParameterGroup const& group : optimizer_.groups())
     parameters.insert(parameters.end(), group.parameters.begin(), group.parameters.end());
+  std::vector<Generator*> generators = generators_;
+  generators.push_back(&default_generator());
   Schedule* const schedule = options_.schedule.get();
   if (schedule && !state.schedule.empty()) schedule->remember(state.schedule);
   nn::train(model_);
@@ -73,10 +75,10 @@ void Trainer::run(TrainingState& state) {
                       .validation = 0,
                       .seconds = 0};
     std::vector<Generator> before;
-    for (Generator const* generator : generators_) before.push_back(*generator);
+    for (Generator const* generator : generators) before.push_back(*generator);
     optimizer_.step([&] {
       if (report.evaluations > 0)
-        for (size_t i = 0; i < before.size(); ++i) *generators_[i] = before[i];
+        for (size_t i = 0; i < before.size(); ++i) *generators[i] = before[i];
       return evaluate_batch(report, parameters);
     });
     state.step = report.step;

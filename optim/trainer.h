@@ -70,7 +70,7 @@ class Trainer {
   NextLoss next_loss_;
   Evaluate evaluate_;
   std::vector<Callback> callbacks_;
-  std::vector<Generator*> generators_{&default_generator()};
+  std::vector<Generator*> generators_;
   nn::Regularizer* regularizer_ = nullptr;
 };
 

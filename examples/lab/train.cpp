@@ -122,14 +122,18 @@ Session resume(TrainCommand const& command, CLI::App const& app) {
   s.data = make_data(s);
   s.model = std::move(t.model);
   place(s, command);
-  s.state = t.checkpoint.get_training(*s.optimizer);
   t.checkpoint.get_regularizer(*s.regularizers);
+  s.regularizers->evaluating(*s.model, false);
+  s.state = t.checkpoint.get_training(*s.optimizer);
   s.batches = t.checkpoint.get_generator("batches");
   default_generator() = t.checkpoint.get_generator("default");
   return s;
 }
 
+/// The model in the file is the one that evaluations see.
 void save(Session const& s, RunFiles const& files) {
+  s.optimizer->evaluating(true);
+  s.regularizers->evaluating(*s.model, true);
   optim::Checkpoint checkpoint;
   describe(checkpoint, s.settings, s.vocabulary, s.text);
   checkpoint.put_model(*s.model);
@@ -138,6 +142,8 @@ void save(Session const& s, RunFiles const& files) {
   checkpoint.put_generator("batches", s.batches);
   checkpoint.put_generator("default", default_generator());
   checkpoint.save(files.checkpoint());
+  s.regularizers->evaluating(*s.model, false);
+  s.optimizer->evaluating(false);
 }
 
 /// Watches a few steps once the caches are warm.

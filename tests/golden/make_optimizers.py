@@ -60,6 +60,30 @@ def optimizers(out):
     case("adamax", 0.01, lambda p, r, d: optim.Adamax(p, r, weight_decay=d))
     case("asgd:start=3", 0.05, lambda p, r, d: optim.ASGD(p, r, t0=3, weight_decay=d))
     case("rprop", 0.01, lambda p, r, d: optim.Rprop(p, r), decays=(0,))
+    case("adafactor", 0.05, lambda p, r, d: optim.Adafactor(p, r, weight_decay=d))
+    case("adafactor:decay=0.5,threshold=1.5,eps=0.01", 0.5,
+         lambda p, r, d: optim.Adafactor(p, r, beta2_decay=-0.5, d=1.5, eps=(None, 1e-2), weight_decay=d))
+    rounded, torch.Tensor.bfloat16 = torch.Tensor.bfloat16, lambda x: x.clone()  # the iteration in the matrix's own type
+    case("muon:scale=original", 0.05, lambda p, r, d: optim.Muon(p, r, weight_decay=d), tensors=("w",))
+    case("muon:momentum=0.5,nesterov=false", 0.05,
+         lambda p, r, d: optim.Muon(p, r, weight_decay=d, momentum=0.5, nesterov=False,
+                                    adjust_lr_fn="match_rms_adamw"), tensors=("w",))
+    torch.Tensor.bfloat16 = rounded
+    for settings, history in (("", 10), (",history=3", 3)):
+        w, b = (INITIAL[name].clone().requires_grad_() for name in "wb")
+        optimizer = optim.LBFGS([w, b], 0.5, max_iter=4, history_size=history)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = (0.3 * w).exp().sum() + 0.5 * (w * w).sum() + 0.25 * ((b * b - 1)**2).sum()
+            loss.backward()
+            return loss
+
+        for _ in range(STEPS):
+            optimizer.step(closure)
+            for name, p in (("w", w), ("b", b)):
+                out.setdefault(f"closure lbfgs:line_search=false,iterations=4{settings} @ 0.5 @ 0 @ {name}",
+                               []).append(p.detach().clone())
 
 
 def rates(out, text, peak, floor, steps, make, losses=None):
