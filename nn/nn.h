@@ -8,6 +8,7 @@
 #include <heed/nn/diagnose/over_dependence.h>
 #include <heed/nn/hooks.h>
 #include <heed/nn/init.h>
+#include <heed/nn/init/catalogue.h>
 #include <heed/nn/loss/catalogue.h>
 #include <heed/nn/module.h>
 #include <heed/nn/norm/catalogue.h>

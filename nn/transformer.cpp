@@ -4,7 +4,7 @@
 #include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/catalogue.h>
-#include <heed/nn/init.h>
+#include <heed/nn/init/catalogue.h>
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/transformer.h>
 
@@ -46,6 +46,7 @@ void GPTConfig::visit(ConfigVisitor& v) {
   v.field("norm", norm, "of each position's features; heed-lab list norm");
   v.field("placement", placement, "where norms stand in a block: pre, post, sandwich, peri or output");
   v.field("residual", residual, "how branches come back: plain, layer-scale, rezero or deepnorm");
+  v.field("init", init, "of the weights; heed-lab list init");
   v.field("dropout", dropout, "probability, 0 to below 1");
   v.field("checkpoint", checkpoint, "keep only each block's input for backward and compute the block again there");
 }
@@ -139,6 +140,7 @@ GPT::GPT(GPTConfig const& given, AttentionMaker make)
     tie(head.weight, token_embedding.weight);
   else
     init::normal_(head.weight, deviation);
+  if (config.init != "gpt-residual") initialize(*this, config.init);
   bind_paths(*this);
 }
 

@@ -44,6 +44,7 @@ struct GPTConfig {
   std::string norm = "layer-norm";       // nn/norm/catalogue.h, those of features
   std::string placement = "pre";         // nn/norm/residual.h
   std::string residual = "plain";        // nn/norm/residual.h
+  std::string init = "gpt-residual";     // nn/init/catalogue.h
   double dropout = 0;
   bool checkpoint = false;
 

@@ -3,8 +3,11 @@
 #include <heed/engine/engine.h>
 #include <heed/nn/attention/based.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/attention/cosformer.h>
 #include <heed/nn/attention/delta.h>
 #include <heed/nn/attention/dpfp.h>
+#include <heed/nn/attention/efficient.h>
+#include <heed/nn/attention/hedgehog.h>
 #include <heed/nn/attention/linear_attention.h>
 #include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/performer.h>
@@ -12,6 +15,7 @@
 #include <heed/tests/support/op_case.h>
 
 #include <cmath>
+#include <numbers>
 
 using namespace heed;
 using test::numbers;
@@ -48,10 +52,10 @@ Heads heads_of(nn::ScanAttention const& layer, Tensor const& x) {
   return {nn::split_heads(layer.q_proj(x), heads), spread(layer.k_proj(x), groups), spread(layer.v_proj(x), groups)};
 }
 
-/// Σ_j kernel_ij·v_j / Σ_j kernel_ij over j ≤ i, or all j.
+/// Σ_j kernel_ij·v_j / Σ_j kernel_ij over j ≤ i, or all j; 0 where the kernel is.
 Tensor dense(nn::ScanAttention const& layer, Tensor kernel, Tensor const& v) {
   if (layer.config.causal) kernel = tril(kernel);
-  return layer.out_proj(nn::join_heads(matmul(kernel, v) / sum(kernel, {-1}, true)));
+  return layer.out_proj(nn::join_heads(matmul(kernel, v) / clamp_min(sum(kernel, {-1}, true), 1e-6)));
 }
 
 }  // namespace
@@ -137,11 +141,70 @@ TEST_CASE("dpfp: is dense attention with the kernel of its features, which are p
   for (bool const causal : {true, false}) {
     nn::Dpfp layer(config_of(causal), {.nu = 2});
     enliven(layer);
-    // Queries that no key answers are nothing, not 0/0: none here.
-    layer.k_proj.weight.copy_(layer.q_proj.weight);
     auto const [q, k, v] = heads_of(layer, x);
     CHECK(difference(layer(x), dense(layer, matmul(nn::dpfp_features(q, 2), nn::dpfp_features(k, 2).t()), v)) < 1e-10);
   }
+}
+
+TEST_CASE("efficient: is dense with rows that sum to 1") {
+  NoGrad const off;
+  Tensor const x = numbers({batch, 21, dim}, 30);
+  for (bool const causal : {true, false}) {
+    nn::EfficientAttention layer(config_of(causal), {});
+    enliven(layer);
+    auto const [q, k, v] = heads_of(layer, x);
+    Tensor const total = causal ? cumsum(exp(k), 2) : sum(exp(k), {2}, true);
+    Tensor weights = matmul(softmax(q) / total, exp(k).t());
+    if (causal) weights = tril(weights);
+    CHECK(max(abs(sum(weights, {-1}) - 1.)).item() < 1e-12);
+    CHECK(difference(layer(x), layer.out_proj(nn::join_heads(matmul(weights, v)))) < 1e-12);
+  }
+}
+
+TEST_CASE("cosformer: is dense attention with the kernel relu(q)·relu(k)·cos(π/2·(i − j)/M)") {
+  NoGrad const off;
+  int64_t const t = 21;
+  Tensor const x = numbers({batch, t, dim}, 31), at = arange(t).to(Dtype::f64);
+  Tensor const weight = cos((at.unsqueeze(1) - at) * (std::numbers::pi / 2 / 24));
+  for (bool const causal : {true, false}) {
+    nn::CosFormer layer(config_of(causal), {.reach = 24});
+    enliven(layer);
+    auto const [q, k, v] = heads_of(layer, x);
+    CHECK(difference(layer(x), dense(layer, matmul(relu(q), relu(k).t()) * weight, v)) < 1e-11);
+    CHECK(!test::error_of([&] { layer(numbers({1, 25, dim}, 1)); }).empty());
+  }
+}
+
+TEST_CASE("hedgehog: is dense attention with the kernel of softmax([x·W, −x·W])") {
+  NoGrad const off;
+  Tensor const x = numbers({batch, 21, dim}, 32);
+  for (bool const causal : {true, false}) {
+    nn::Hedgehog layer(config_of(causal), {});
+    enliven(layer);
+    auto const [q, k, v] = heads_of(layer, x);
+    auto const phi = [](Tensor const& a, Tensor const& w) {
+      Tensor const y = exp(matmul(a, w)), z = 1. / y;
+      return cat({y, z}, -1) / (sum(y, {-1}, true) + sum(z, {-1}, true));
+    };
+    Tensor const kernel = matmul(phi(q, layer.q_map), phi(k, layer.k_map).t());
+    CHECK(difference(layer(x), dense(layer, kernel, v)) < 1e-11);
+  }
+}
+
+TEST_CASE("t2r: is dense attention with the kernel of relu(x·W + b), and starts as relu") {
+  NoGrad const off;
+  Tensor const x = numbers({batch, 21, dim}, 33);
+  for (bool const causal : {true, false})
+    for (bool const start : {true, false}) {
+      nn::TransformerToRnn layer(config_of(causal), {});
+      nn::to(layer, Dtype::f64);
+      if (!start) enliven(layer);
+      nn::eval(layer);
+      auto const [q, k, v] = heads_of(layer, x);
+      Tensor const a = start ? q : matmul(q, layer.q_map) + layer.q_bias;
+      Tensor const b = start ? k : matmul(k, layer.k_map) + layer.k_bias;
+      CHECK(difference(layer(x), dense(layer, matmul(relu(a), relu(b).t()), v)) < 1e-10);
+    }
 }
 
 TEST_CASE("mamba2: is (L ∘ C·Bᵀ)·X, L the products of decays") {

@@ -386,6 +386,10 @@ TEST_CASE("residuals: LayerScale of 0 and ReZero start as the identity, DeepNorm
   Tensor const half = x + (*first.attn)(first.around_attn.before(x)) * 0.1;
   CHECK(difference(first(x), half + first.mlp(first.around_mlp.before(half)) * 0.1) < 1e-8);  // 0.1 was an f32
 
+  // With its start, as the model's settings name both.
+  nn::GPTConfig config = small("layer-norm", "post", "deepnorm");
+  config.init = "deepnet";
+  CHECK(std::isfinite(sum(nn::GPT(config)(some_tokens())).item()));
   nn::GPT const deep = model_of(small("layer-norm", "post", "deepnorm"));
   nn::Block const& block = *deep.blocks[1];
   double const alpha = std::pow(4.0, 0.25);

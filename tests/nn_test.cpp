@@ -244,7 +244,7 @@ TEST_CASE("configuration: visit() names every field") {
   config.visit(visitor);
   CHECK(visitor.list == std::vector<std::string>{"vocabulary", "layers", "heads", "kv_heads", "dim", "block", "hidden",
                                                  "activation", "bias", "tied", "attention", "position", "causal",
-                                                 "norm", "placement", "residual", "dropout", "checkpoint"});
+                                                 "norm", "placement", "residual", "init", "dropout", "checkpoint"});
 }
 
 TEST_CASE("initial weights: the stated deviations; biases start at zero") {

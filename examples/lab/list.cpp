@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/init/catalogue.h>
 #include <heed/nn/loss/catalogue.h>
 #include <heed/nn/norm/catalogue.h>
 #include <heed/nn/norm/residual.h>
@@ -61,6 +62,7 @@ std::vector<Kind> const& kinds() {
       {"norm", [] { return entries(heed::nn::norms()); }},
       {"placement", [] { return entries(heed::nn::placements()); }},
       {"residual", [] { return entries(heed::nn::residuals()); }},
+      {"init", [] { return entries(heed::nn::inits()); }},
       {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }},
       {"schedule", [] { return entries(heed::optim::schedules()); }},

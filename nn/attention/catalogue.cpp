@@ -1,6 +1,7 @@
 #include <heed/engine/error.h>
 #include <heed/nn/attention/adaptive_span.h>
 #include <heed/nn/attention/additive.h>
+#include <heed/nn/attention/aft.h>
 #include <heed/nn/attention/agent.h>
 #include <heed/nn/attention/attention_on_attention.h>
 #include <heed/nn/attention/axial.h>
@@ -11,11 +12,14 @@
 #include <heed/nn/attention/chunked.h>
 #include <heed/nn/attention/cog.h>
 #include <heed/nn/attention/convolution.h>
+#include <heed/nn/attention/cosformer.h>
 #include <heed/nn/attention/cross.h>
 #include <heed/nn/attention/delta.h>
+#include <heed/nn/attention/delta_product.h>
 #include <heed/nn/attention/differential.h>
 #include <heed/nn/attention/dilated.h>
 #include <heed/nn/attention/dpfp.h>
+#include <heed/nn/attention/efficient.h>
 #include <heed/nn/attention/entmax.h>
 #include <heed/nn/attention/external.h>
 #include <heed/nn/attention/fixed.h>
@@ -25,12 +29,16 @@
 #include <heed/nn/attention/gated_cross.h>
 #include <heed/nn/attention/gated_delta.h>
 #include <heed/nn/attention/gated_linear.h>
+#include <heed/nn/attention/gated_recurrence.h>
+#include <heed/nn/attention/gated_states.h>
 #include <heed/nn/attention/h_transformer.h>
 #include <heed/nn/attention/han.h>
+#include <heed/nn/attention/hedgehog.h>
 #include <heed/nn/attention/hopfield.h>
 #include <heed/nn/attention/hourglass.h>
 #include <heed/nn/attention/hybrid.h>
 #include <heed/nn/attention/isab.h>
+#include <heed/nn/attention/kda.h>
 #include <heed/nn/attention/l2.h>
 #include <heed/nn/attention/laser.h>
 #include <heed/nn/attention/linear_attention.h>
@@ -39,8 +47,10 @@
 #include <heed/nn/attention/longnet.h>
 #include <heed/nn/attention/lsh.h>
 #include <heed/nn/attention/luong.h>
+#include <heed/nn/attention/mamba.h>
 #include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/memorizing.h>
+#include <heed/nn/attention/mlstm.h>
 #include <heed/nn/attention/moba.h>
 #include <heed/nn/attention/multi_head.h>
 #include <heed/nn/attention/neighborhood.h>
@@ -53,10 +63,13 @@
 #include <heed/nn/attention/prefix_tuning.h>
 #include <heed/nn/attention/probsparse.h>
 #include <heed/nn/attention/qk_norm.h>
+#include <heed/nn/attention/recurrent.h>
 #include <heed/nn/attention/registers.h>
 #include <heed/nn/attention/relu.h>
 #include <heed/nn/attention/retnet.h>
 #include <heed/nn/attention/routing.h>
+#include <heed/nn/attention/rwkv.h>
+#include <heed/nn/attention/s4d.h>
 #include <heed/nn/attention/scalable_softmax.h>
 #include <heed/nn/attention/sigmoid.h>
 #include <heed/nn/attention/sink.h>
@@ -390,6 +403,85 @@ std::vector<AttentionRow> const& attentions() {
        {},
        layer_of<GatedDelta>,
        {"gated-delta", "delta:norm=true,gate=true", 1e-12, "step.log_a=-1000"}},
+      {{"efficient", "linear", should, "Shen et al., 2018", "softmax_D(q)·(softmax_T(k)ᵀ·v)",
+        options_of<EfficientAttention::Config>},
+       {},
+       layer_of<EfficientAttention>},
+      {{"cosformer", "linear", should, "Qin et al., 2022", "linear, relu(q)·relu(k)·cos(π/2·(i − j)/M)",
+        options_of<CosFormer::Config>},
+       {},
+       layer_of<CosFormer>},
+      {{"hedgehog", "linear", should, "Zhang et al., 2024", "linear, φ = softmax([x·W, −x·W])",
+        options_of<Hedgehog::Config>},
+       {},
+       layer_of<Hedgehog>},
+      {{"t2r", "linear", should, "Kasai et al., 2021", "linear, φ = relu(x·W + b)",
+        options_of<TransformerToRnn::Config>},
+       {},
+       layer_of<TransformerToRnn>},
+      {{"kda", "linear", should, "Kimi Team, 2025", "S ← (1 − β·k·kᵀ)·Diag(α)·S + β·k·vᵀ",
+        options_of<KimiDelta::Config>},
+       {},
+       layer_of<KimiDelta>,
+       {"kda", "delta:norm=true,gate=true", 1e-12, "log_a=-1000"}},
+      {{"deltaproduct", "linear", should, "Siems et al., 2025", "delta, several times a position",
+        options_of<DeltaProduct::Config>},
+       {},
+       layer_of<DeltaProduct>,
+       {"deltaproduct:steps=1", "delta", 1e-12}},
+      {{"mlstm", "linear", should, "Beck et al., 2024", "S ← f·S + exp(i)·k·vᵀ, o = Sᵀq / max(|n·q|, 1)",
+        options_of<MatrixLstm::Config>},
+       {},
+       layer_of<MatrixLstm>},
+      {{"rwkv4", "linear", should, "Peng et al., 2023", "σ(r)·Σ exp(k − distance·w)·v / Σ exp(k − distance·w)",
+        options_of<Rwkv4::Config>},
+       {},
+       layer_of<Rwkv4>},
+      {{"rwkv6", "linear", should, "Peng et al., 2024", "S ← Diag(w)·S + k·vᵀ, w of the data, a bonus for the present",
+        options_of<Rwkv6::Config>},
+       {},
+       layer_of<Rwkv6>},
+      {{"rwkv7", "linear", should, "Peng et al., 2025", "S ← Diag(w)·S − (a∘κ)(κᵀS) + k·vᵀ", options_of<Rwkv7::Config>},
+       {},
+       layer_of<Rwkv7>},
+      {{"mamba", "linear", should, "Gu and Dao, 2023", "h ← exp(−A·Δ)∘h + Δ·B·u, y = C·h + D·u; Δ, B, C of u",
+        options_of<Mamba::Config>},
+       {},
+       layer_of<Mamba>,
+       {},
+       "mamba:state=3"},
+      {{"s4d", "linear", should, "Gu et al., 2022", "y = K ∗ u, K of decaying waves", options_of<S4D::Config>},
+       {},
+       layer_of<S4D>,
+       {},
+       "s4d:state=3"},
+      {{"aft", "linear", should, "Zhai et al., 2021", "σ(q)·Σ exp(k)·v / Σ exp(k), every channel for itself",
+        options_of<AttentionFree::Config>},
+       {},
+       layer_of<AttentionFree>},
+      {{"hgrn2", "linear", could, "Qin et al., 2024", "S ← Diag(f)·S + (1 − f)·vᵀ", options_of<Hgrn2::Config>},
+       {},
+       layer_of<Hgrn2>},
+      {{"lightning", "linear", could, "Qin et al., 2024", "S ← λ_h·S + k·vᵀ, λ as ALiBi slopes",
+        options_of<Lightning::Config>},
+       {},
+       layer_of<Lightning>},
+      {{"mingru", "linear", could, "Feng et al., 2024", "h ← (1 − z)·h + z·x·W, z of x alone",
+        options_of<MinGru::Config>},
+       {},
+       layer_of<MinGru>},
+      {{"rg-lru", "linear", could, "De et al., 2024", "h ← a·h + √(1 − a²)·i·x", options_of<RgLru::Config>},
+       {},
+       layer_of<RgLru>},
+      {{"rnn", "linear", should, "Elman, 1990", "h ← tanh(W·x + U·h + b)"},
+       {},
+       plain_layer_of<RecurrentAttention<RNN>>},
+      {{"lstm", "linear", should, "Hochreiter and Schmidhuber, 1997", "gates that read h, and a cell that keeps"},
+       {},
+       plain_layer_of<RecurrentAttention<LSTM>>},
+      {{"gru", "linear", should, "Cho et al., 2014", "h ← (1 − z)·n + z·h, gates that read h"},
+       {},
+       plain_layer_of<RecurrentAttention<GRU>>},
       // ---- low rank, memory
       {{"linformer", "low rank", must, "Wang et al., 2020", "softmax(q·(E·k)ᵀ)·(F·v), E and F learned",
         options_of<Linformer::Config>},

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/tape.h>
 #include <heed/nn/attention/scan_attention.h>
 #include <heed/nn/init.h>
 
@@ -161,8 +162,10 @@ Tensor ScanAttention::mix(Tensor const& x, AttentionContext const& context) cons
     return config.causal ? one_after_the_other(o, keys, queries, values) : all_at_once(o, keys, queries, values);
   };
   Tensor out = recur(o.k, o.q, o.v);
-  if (o.normalize)
-    out = out / clamp_min(recur(k, q, ones({k.size(0), k.size(1), k.size(2), 1}, k.dtype(), k.device())), 1e-6);
+  if (o.normalize) {
+    Tensor const values = ones({k.size(0), k.size(1), k.size(2), 1}, k.dtype(), k.device());
+    out = out / divisor(recur(k, q, values), o);
+  }
   out = finish(out, o).to(x.dtype());
   if (norm.defined()) out = rms_norm(out, norm);
   if (gate) out = out * silu(split_heads(gate->forward(x), config.heads));
@@ -171,9 +174,101 @@ Tensor ScanAttention::mix(Tensor const& x, AttentionContext const& context) cons
   return training() ? dropout(y, config.dropout) : y;
 }
 
+Tensor ScanAttention::divisor(Tensor const& ones, ScanOperands const&) const { return clamp_min(ones, 1e-6); }
+
+void ChannelScan::Settings::visit(ConfigVisitor& v) {
+  v.field("expand", expand, "channels, in dim");
+  v.field("conv", conv, "steps of a short convolution; 0: none");
+  v.field("gate", gate, "output ⊙ SiLU(x·W_g)");
+}
+
+ChannelScan::ChannelScan(AttentionConfig const& given, Settings const& settings)
+    : Attention(given),
+      in_proj(config.dim, settings.expand * config.dim, config.bias),
+      out_proj(settings.expand * config.dim, config.dim, config.bias) {
+  if (settings.gate) gate = std::make_unique<Linear>(config.dim, inner(), false);
+  if (settings.conv) conv = std::make_unique<ShortConv>(inner(), settings.conv);
+}
+
+Traits ChannelScan::traits() const {
+  return {
+      .bidirectional = false, .cross = false, .equivariant = false, .time = Growth::linear, .state = Growth::constant};
+}
+
+std::unique_ptr<AttentionState> ChannelScan::make_state(int64_t) const { return std::make_unique<RecurrentState>(0); }
+
+void ChannelScan::visit(Visitor& visitor) {
+  visitor.child("in_proj", in_proj);
+  visitor.child("out_proj", out_proj);
+  if (gate) visitor.child("gate", *gate);
+  if (conv) visitor.child("conv", *conv);
+}
+
+Tensor ChannelScan::mix(Tensor const& x, AttentionContext const& context) const {
+  ScanOperands o;
+  o.x = o.source = x;
+  if (context.state) {
+    o.state = &state_as<RecurrentState>(*context.state);
+    o.past = o.state->length;
+  }
+  Tensor u = in_proj(x);
+  if (conv) u = conv->forward(u, carried(o));
+  Tensor y = recur(u, o).to(x.dtype());
+  if (gate) y = y * silu(gate->forward(x));
+  if (o.state) o.state->length += x.size(1);
+  y = out_proj(y);
+  return training() ? dropout(y, config.dropout) : y;
+}
+
+Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k, Tensor const& q) {
+  Tensor const one = k.defined() && q.defined() ? Tensor() : ones({v.size(0), 1, v.size(1), 1}, v.dtype(), v.device());
+  Carried const past = carried(o);
+  Scanned const y = scan_core(q.defined() ? q : one, k.defined() ? k : one, v.transpose(1, 2).unsqueeze(-1),
+                              {.decay = decay, .initial = past.before});
+  past.keep(y.state);
+  return y.out.squeeze(-1).transpose(1, 2);
+}
+
+namespace {
+
+Tensor unending(Tensor const& like) {
+  Shape shape = like.shape();
+  shape[2] = 1;
+  return full(shape, -INFINITY, like.dtype(), like.device());
+}
+
+}  // namespace
+
+PrefixSoftmax prefix_softmax(ScanOperands& o, Tensor const& logits) {
+  int64_t const t = logits.size(2);
+  Carried const past = carried(o);
+  Tensor const start = past.before.defined() ? past.before : unending(logits);
+  Tensor const total = logcumsumexp(cat({start, logits}, 2), 2);
+  past.keep(total.slice(2, t, t + 1));
+  return {total.slice(2, 0, t) - total.slice(2, 1, t + 1), exp(logits - total.slice(2, 1, t + 1))};
+}
+
+RunningMax running_max(ScanOperands& o, Tensor const& forget, Tensor const& input) {
+  NoGrad const off;
+  int64_t const t = input.size(2);
+  Carried const past = carried(o);
+  Tensor const start = past.before.defined() ? past.before : unending(input), total = cumsum(forget, 2);
+  Tensor const most = cummax(cat({start, input - total}, 2), 2).values.slice(2, 1, t + 1) + total;
+  past.keep(most.slice(2, t - 1, t));
+  return {cat({start, most.slice(2, 0, t - 1)}, 2), most};
+}
+
+Tensor previous(ScanOperands& o, Tensor const& x) {
+  int64_t const t = x.size(1);
+  Carried const past = carried(o);
+  Tensor const first = past.before.defined() ? past.before : zeros_like(x.slice(1, 0, 1).detach());
+  past.keep(x.slice(1, t - 1, t));
+  return t == 1 ? first : cat({first, x.slice(1, 0, t - 1)}, 1);
+}
+
 Tensor wide(Tensor const& x) { return is_half(x.dtype()) ? x.to(Dtype::f32) : x; }
 Tensor by_head(Tensor const& x) { return wide(x.transpose(1, 2)); }
-Tensor unit(Tensor const& x) { return rms_norm(x, {}, 1e-10) * (1 / std::sqrt(double(x.size(-1)))); }
+Tensor unit(Tensor const& x) { return rms_norm(x, {}, 1e-12) * (1 / std::sqrt(double(x.size(-1)))); }
 Tensor trainable(Tensor value) { return value.requires_grad_(); }
 Tensor time_step_bias(int64_t count) {
   Tensor const step = exp(uniform({count}, std::log(1e-3), std::log(0.1)));

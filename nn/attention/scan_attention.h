@@ -86,6 +86,8 @@ class ScanAttention : public Attention {
   virtual void project(ScanOperands& o) const;
   /// Feature maps of q and k, decay and the other operands of the scan.
   virtual void features(ScanOperands& o) const = 0;
+  /// What o.normalize divides by, `ones` being the recurrence of values of 1 [B, H, T, 1].
+  virtual Tensor divisor(Tensor const& ones, ScanOperands const&) const;
   /// The scan's result [B, H, T, E] before norm and gate.
   virtual Tensor finish(Tensor const& out, ScanOperands const&) const { return out; }
 
@@ -94,6 +96,52 @@ class ScanAttention : public Attention {
  private:
   Tensor mix(Tensor const& x, AttentionContext const& context) const override;
 };
+
+/// Recurrences of single numbers: every channel is a head whose state is a column of few rows. in_proj → short
+/// convolution → recur() → gate → out_proj, with a state of inner·rows. Causal by nature.
+class ChannelScan : public Attention {
+ public:
+  struct Settings {
+    int64_t expand = 1;
+    int64_t conv = 0;
+    bool gate = false;
+    void visit(ConfigVisitor& v);
+  };
+  Traits traits() const override;
+  std::unique_ptr<AttentionState> make_state(int64_t positions) const override;
+  void visit(Visitor& visitor) override;
+
+  Linear in_proj, out_proj;
+  std::unique_ptr<Linear> gate;
+  std::unique_ptr<ShortConv> conv;
+
+ protected:
+  ChannelScan(AttentionConfig const& given, Settings const& settings);
+  int64_t inner() const { return in_proj.weight.size(0); }
+  /// u [B, T, inner] → [B, T, inner], by scan_core().
+  virtual Tensor recur(Tensor const& u, ScanOperands& o) const = 0;
+
+ private:
+  Tensor mix(Tensor const& x, AttentionContext const& context) const override;
+};
+/// S_t of S ← exp(decay)∘S + k·v for every channel, read by q: decay [B, C, T] or [B, C, T, N], v [B, T, C], q and k
+/// [B, 1, T, N] or [B, C, T, N], undefined: ones. Gives [B, T, C].
+Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k = {}, Tensor const& q = {});
+
+/// Softmax of logits [B, G, T] or [B, G, T, D] over the positions up to each as a recurrence: what was is multiplied by
+/// exp(decay), the new position gets `weight`.
+struct PrefixSoftmax {
+  Tensor decay, weight;
+};
+PrefixSoftmax prefix_softmax(ScanOperands& o, Tensor const& logits);
+/// m_t = max(m_{t−1} + forget_t, input_t) [B, H, T], and m_{t−1}: exponents that sums of exponentials are kept
+/// relative to. Not differentiated: it cancels.
+struct RunningMax {
+  Tensor before, now;
+};
+RunningMax running_max(ScanOperands& o, Tensor const& forget, Tensor const& input);
+/// x one position later: [B, T, C], zeros first or what the state holds.
+Tensor previous(ScanOperands& o, Tensor const& x);
 
 /// softplus⁻¹ of numbers log-uniform in [0.001, 0.1]: biases of steps of time.
 Tensor time_step_bias(int64_t count);

@@ -1,0 +1,56 @@
+// Starts of whole transformers. What a layer is follows from its name: the last linear layer of a branch is "out_proj"
+// or "proj", a value or first feed-forward layer "v_proj" or "fc", the others of a branch end in "_proj"; the last
+// layer of the model is "head". L is the number of blocks.
+#pragma once
+
+#include <heed/nn/config.h>
+#include <heed/nn/module.h>
+
+namespace heed::nn::init {
+
+/// N(0, deviation²), of the last layers of branches deviation/√(2L), biases 0 (GPT-2: Radford et al., 2019): the stream
+/// keeps its variance as branches add up.
+struct GptResidual {
+  double deviation = 0.02;
+  void visit(ConfigVisitor& v) { v.field("deviation", deviation, "standard deviation"); }
+  void operator()(Module& model) const;
+};
+
+/// The last layer of every branch 0, so that each block starts as the identity (Goyal et al., 2017; Zhang et al.,
+/// 2019); the rest stays.
+struct ZeroOutput {
+  void operator()(Module& model) const;
+};
+
+/// Training without norms: He's start, times (2L)^(−½) for the first layers of branches, 0 for the last ones and the
+/// head (Zhang et al., 2019), for branches of two layers.
+struct Fixup {
+  void operator()(Module& model) const;
+};
+
+/// Training without norms and warm-up: Glorot's start, embeddings N(0, 1/dim), and both and values, feed-forward and
+/// last layers times 0.67·L^(−¼) (Huang et al., 2020).
+struct TFixup {
+  void operator()(Module& model) const;
+};
+
+/// For residual=deepnorm: Glorot's start, values, feed-forward and last layers times (8L)^(−¼) (Wang et al., 2022).
+struct DeepNet {
+  void operator()(Module& model) const;
+};
+
+/// Queries and keys whose product, and values and outputs whose product, look as after pretraining: W_qᵀW_k ≈
+/// alpha·Z + beta·1 for each head, W_out·W_v ≈ alpha_v·Z − beta_v·1, Z of N(0, 1/dim) (Trockman and Kolter, 2023); with
+/// as many key as query heads.
+struct Mimetic {
+  double alpha = 0.7, beta = 0.7, alpha_v = 0.4, beta_v = 0.4;
+  void visit(ConfigVisitor& v) {
+    v.field("alpha", alpha, "noise of queries·keys");
+    v.field("beta", beta, "identity in queries·keys");
+    v.field("alpha_v", alpha_v, "noise of output·values");
+    v.field("beta_v", beta_v, "negative identity in output·values");
+  }
+  void operator()(Module& model) const;
+};
+
+}  // namespace heed::nn::init
