@@ -8,6 +8,7 @@
 #include <heed/optim/optim.h>
 #include <heed/tests/support/op_case.h>
 
+#include <algorithm>
 #include <cmath>
 
 using namespace heed;
@@ -192,6 +193,17 @@ TEST_CASE("regularisers of optimisation go on with the same bits, also from a fi
     CHECK(same_bits(a.w, c.w));
     CHECK(same_bits(a.b, c.b));
   }
+}
+
+TEST_CASE("regularisers of gradients and optimisation: every row stands in a test above") {
+  std::vector<std::string_view> const seen{
+      "clip-norm", "clip-value", "agc", "gradient-noise", "gradient-centralization", "ema", "swa", "lookahead"};
+  for (auto const& row : nn::regularizers())
+    if (row.family == "gradients" || row.family == "optimisation") {
+      CHECK_MESSAGE(std::find(seen.begin(), seen.end(), row.name) != seen.end(), row.name);
+      CHECK(!row.summary.empty());
+      CHECK(contains(error_of([&] { nn::make_regularizers(fmt::format("{}:nonsense=1", row.name)); }), "nonsense"));
+    }
 }
 
 TEST_CASE("regularisers of gradients and optimisation: settings that are none are errors") {
