@@ -44,14 +44,14 @@ std::unique_ptr<Optimizer> make(std::vector<ParameterGroup>&& groups, Spec const
 }
 
 template <class Rule>
-constexpr OptimizerRow pointwise(std::string_view family, Rank rank, std::string_view source,
+consteval OptimizerRow pointwise(std::string_view family, Rank rank, std::string_view source,
                                  std::string_view summary) {
   return {{Rule::name, family, rank, source, summary, nn::options_of<Rule>}, Rule{}.learning_rate, make<Rule>};
 }
 
 /// A rule with a class of its own.
 template <class Rule, class Config>
-OptimizerRow own(std::string_view name, std::string_view family, Rank rank, std::string_view source,
+consteval OptimizerRow own(std::string_view name, std::string_view family, Rank rank, std::string_view source,
                  std::string_view summary) {
   return {{name, family, rank, source, summary, nn::options_of<Config>},
           Config{}.learning_rate,
@@ -61,7 +61,7 @@ OptimizerRow own(std::string_view name, std::string_view family, Rank rank, std:
 }
 
 template <class Rule, class Config>
-OptimizerRow wrapper(std::string_view name, Rank rank, std::string_view source, std::string_view summary) {
+consteval OptimizerRow wrapper(std::string_view name, Rank rank, std::string_view source, std::string_view summary) {
   return {{name, "wrapper", rank, source, summary, nn::options_of<Config>},
           AdamWRule{}.learning_rate,
           nullptr,

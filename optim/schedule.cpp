@@ -48,7 +48,7 @@ std::unique_ptr<Schedule> make(Spec const& spec, ScheduleSpan const& span) {
 }
 
 template <class Formula>
-constexpr ScheduleRow curve(std::string_view family, std::string_view source, std::string_view summary,
+consteval ScheduleRow curve(std::string_view family, std::string_view source, std::string_view summary,
                             bool warms_up = false) {
   return {{Formula::name, family, Rank::must, source, summary, nn::options_of<Formula>}, make<Formula>, warms_up};
 }

@@ -74,8 +74,10 @@ double student_quantile(double confidence, double freedom) {
 }
 
 double PairedDifference::half_width(double confidence) const {
-  if (pairs < 2) return std::numeric_limits<double>::infinity();
-  return standard_error == 0 ? 0 : standard_error * student_quantile(confidence, double(pairs - 1));
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  if (pairs < 2) return infinity;
+  if (standard_error == 0) return mean == 0 || p <= 1 - confidence ? 0 : infinity;
+  return standard_error * student_quantile(confidence, double(pairs - 1));
 }
 
 PairedDifference paired_difference(std::vector<double> const& a, std::vector<double> const& b) {
@@ -97,7 +99,7 @@ PairedDifference paired_difference(std::vector<double> const& a, std::vector<dou
   result.standard_error = std::sqrt(squares / (n - 1) / n);
   result.p = result.standard_error > 0 ? two_sided_tail(result.mean / result.standard_error, n - 1)
              : result.mean == 0        ? 1
-                                       : 0;
+                                       : std::exp2(1 - n);
   return result;
 }
 

@@ -19,10 +19,11 @@ struct PairedDifference {
   double standard_error = 0;  // s/√n, s² the unbiased variance of the differences; 0 for fewer than two pairs
   double p = 1;  // of the two-sided t test of mean 0 with n−1 degrees of freedom; 1 for fewer than two pairs
   /// mean ± half_width(0.95) holds the true mean in 95 of 100 repetitions where differences are normal; infinite for
-  /// fewer than two pairs.
+  /// fewer than two pairs. It leaves 0 out exactly where p is below 1 − confidence.
   double half_width(double confidence) const;
 };
-/// An Error where the lengths differ. Pairs with a NaN count for nothing.
+/// An Error where the lengths differ. Pairs with a NaN count for nothing. Differences that are all the same, as counts
+/// may be, say nothing about their spread: p is then the sign test's, 2^(1−n).
 PairedDifference paired_difference(std::vector<double> const& a, std::vector<double> const& b);
 
 /// One of several tests that are decided together.

@@ -198,6 +198,112 @@ TEST_CASE("list: every catalogue as a table and as JSON, one row with its settin
   CHECK(count >= 2);
 }
 
+TEST_CASE(
+    "compare: a journal that goes on after a kill and comes in shards gives the same verdict as a run in one go") {
+  Folder const folder;
+  std::string const compare =
+      "compare --task mqar:pairs=2,length=8,vocabulary=8 --attention multi-head,sliding:window=1 --layers 1 --heads 2 "
+      "--dim 16 --steps 20 --batch 8 --warmup 2 --evaluate-every 5 --evaluation 32 --learning-rates 1e-2,3e-2 --seeds "
+      "2 "
+      "--threads 1 --symptoms loss,sink --json --out ";
+  auto const comparisons = [](std::string const& out) {
+    auto json = nlohmann::json::parse(out.substr(out.find("{\n")));
+    CHECK(json.at("variants").size() == 2);
+    CHECK(!json.at("verdict").empty());
+    return json.at("comparisons");
+  };
+  auto const lines = [&](std::string const& run) {
+    std::string const journal = read_file(folder / (run + "/journal.jsonl"));
+    return std::count(journal.begin(), journal.end(), '\n');
+  };
+  Outcome const whole = shell(folder, "lab " + compare + "whole");
+  REQUIRE_MESSAGE(whole.status == 0, whole.err);
+  auto const expected = comparisons(whole.out);
+  REQUIRE(expected.size() == 2);
+  CHECK(expected[0].at("measure") == "loss");
+  CHECK(lines("whole") == 1 + 2 * (2 + 1));
+  CHECK(whole.err.find("= 6 runs of 20 steps; 0 done") != std::string::npos);
+  CHECK(whole.err.find("ETA") != std::string::npos);
+  std::string const report = read_file(folder / "whole/report.html");
+  for (char const* text : {"Verdict", "data:image/bmp;base64,", "sliding:window=1", "<polyline"}) {
+    CAPTURE(text);
+    CHECK(report.find(text) != std::string::npos);
+  }
+  for (char const* text : {"http", "<script", "nan", "inf"}) {
+    CAPTURE(text);
+    CHECK(report.find(text) == std::string::npos);
+  }
+
+  // Killed without a chance to clean up, and the last line cut off in the middle.
+  shell(folder, "'" HEED_LAB "' " + compare +
+                    "killed & pid=$!; until [ $(wc -l < killed/journal.jsonl 2>/dev/null || echo 0) -gt 2 ]; do sleep "
+                    "0.01; done; kill -KILL $pid; wait $pid; printf '{\"attention\": \"mul' >> killed/journal.jsonl");
+  Outcome const resumed = shell(folder, "lab " + compare + "killed");
+  REQUIRE_MESSAGE(resumed.status == 0, resumed.err);
+  CHECK(resumed.err.find(" 0 done") == std::string::npos);
+  CHECK(lines("killed") == 7);
+  CHECK(comparisons(resumed.out) == expected);
+  Outcome const again = shell(folder, "lab " + compare + "killed");
+  CHECK(again.err.find("6 done") != std::string::npos);
+  CHECK(lines("killed") == 7);
+
+  Outcome const shards = shell(
+      folder, "lab " + compare + "one --shard 1/2; lab " + compare +
+                  "two --shard 2/2; lab compare --merge one two --symptoms loss,sink --json --out both > both.log");
+  REQUIRE_MESSAGE(shards.status == 0, shards.err);
+  CHECK(lines("one") == 4);
+  CHECK(comparisons(read_file(folder / "both.log")) == expected);
+
+  std::string const before = read_file(folder / "whole/journal.jsonl");
+  std::string longer = compare;
+  longer.replace(longer.find("--steps 20"), 10, "--steps 30");
+  struct Case {
+    std::string line;
+    char const* says;
+  };
+  for (Case const& c :
+       {Case{"lab " + longer + "whole", "training.steps (30, the journal has 20)"},
+        {"lab " + compare + "whole --text text.txt", "both a text and a task"},
+        {"lab compare --out new", "nothing to learn"},
+        {"lab compare --task mqra --out new", "mqar"},
+        {"lab compare --task mqar:pairs=99 --out new", "no room"},
+        {"lab compare --task mqar --attention gaetd --out new", "gated"},
+        {"lab compare --task mqar --attention gated,gated --out new", "named twice"},
+        {"lab compare --task mqar --regularize nothing --out new", "nothing"},
+        {"lab compare --task mqar --seeds 0 --out new", "--seeds"},
+        {"lab compare --task mqar --learning-rates 0 --out new", "--learning-rates"},
+        {"lab compare --task mqar --select best --out new", "--select"},
+        {"lab compare --task mqar --symptoms snik --out new", "sink"},
+        {"lab compare --task mqar --symptoms distance --out new", "no better side"},
+        {"lab compare --task mqar --shard 3/2 --out new", "i/n"},
+        {"lab compare --task mqar --steps 1 --out text.txt/new", "text.txt/new"},
+        {"lab compare --merge nowhere --out new", "nowhere"},
+        {"mkdir -p bad; echo nonsense > bad/journal.jsonl; lab compare --merge bad --out new", "cannot be read"}}) {
+    CAPTURE(c.line);
+    Outcome const outcome = shell(folder, c.line);
+    CHECK(outcome.status == 2);
+    CAPTURE(outcome.err);
+    CHECK(outcome.err.find(c.says) != std::string::npos);
+    CHECK(outcome.err.find("Remedy: ") != std::string::npos);
+    CHECK(!std::filesystem::exists(folder / "new"));
+  }
+  CHECK(read_file(folder / "whole/journal.jsonl") == before);
+}
+
+TEST_CASE("compare: a text, a task of real numbers, and regularisers") {
+  Folder const folder;
+  std::string const small =
+      " --layers 1 --heads 2 --dim 16 --steps 6 --batch 4 --warmup 2 --evaluation 8 --learning-rates 1e-2 --seeds 2 ";
+  for (std::string const what : {"--text text.txt --block 16 --regularize none,entropy-bonus",
+                                 "--task adding:length=8 --attention multi-head,sliding:window=2"}) {
+    CAPTURE(what);
+    Outcome const outcome = shell(folder, "lab compare " + what + small + "--out run" + std::to_string(what.size()));
+    REQUIRE_MESSAGE(outcome.status == 0, outcome.err);
+    CHECK(outcome.out.find("report run") != std::string::npos);
+    CHECK(outcome.out.find("comparisons could not be told from chance") != std::string::npos);
+  }
+}
+
 TEST_CASE("--profile: a trace and a table, and the same bits as without") {
   Folder const folder;
   Outcome const plain = shell(folder, "lab train --preset tiny --text text.txt --out plain --steps 12");

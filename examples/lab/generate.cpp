@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <heed/engine/engine.h>
 
+#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "run.h"

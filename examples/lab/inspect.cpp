@@ -4,6 +4,7 @@
 #include <heed/engine/io/file.h>
 #include <heed/nn/diagnose/over_dependence.h>
 
+#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
 #include <sstream>

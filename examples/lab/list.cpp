@@ -12,10 +12,12 @@
 #include <heed/optim/schedule.h>
 #include <heed/optim/tasks.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 
 #include "run.h"
+#include "trial.h"
 
 namespace lab {
 namespace {
@@ -50,6 +52,16 @@ void add_traits(nlohmann::json& json, Entry const& entry) {
                     {"state", heed::nn::name(t.state)}};
 }
 
+void add_rate(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("optimizer", heed::optim::optimizers(), entry.name);
+  json["learning_rate"] = row.learning_rate;
+}
+
+void add_better(nlohmann::json& json, Entry const& entry) {
+  auto const better = heed::nn::find_row("measure", measures(), entry.name).better;
+  json["better"] = better == MeasureRow::lower ? "lower" : better == MeasureRow::higher ? "higher" : "neither";
+}
+
 void add_operands(nlohmann::json& json, Entry const& entry) {
   json["operands"] = heed::nn::find_row("loss", heed::nn::losses(), entry.name).operands;
 }
@@ -58,13 +70,14 @@ std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
       {"position", [] { return entries(heed::nn::positions()); }},
+      {"measure", [] { return entries(measures()); }, add_better},
       {"regularizer", [] { return entries(heed::nn::regularizers()); }},
       {"norm", [] { return entries(heed::nn::norms()); }},
       {"placement", [] { return entries(heed::nn::placements()); }},
       {"residual", [] { return entries(heed::nn::residuals()); }},
       {"init", [] { return entries(heed::nn::inits()); }},
       {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
-      {"optimizer", [] { return entries(heed::optim::optimizers()); }},
+      {"optimizer", [] { return entries(heed::optim::optimizers()); }, add_rate},
       {"schedule", [] { return entries(heed::optim::schedules()); }},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };

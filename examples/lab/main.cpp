@@ -3,6 +3,7 @@
 #include <heed/engine/device.h>
 #include <heed/engine/error.h>
 
+#include <CLI/CLI.hpp>
 #include <exception>
 
 #include "run.h"
@@ -30,6 +31,7 @@ int main(int argc, char** argv) {
     lab::add_train(app, argc, argv);
     lab::add_generate(app);
     lab::add_inspect(app);
+    lab::add_compare(app, argc, argv);
     lab::add_list(app);
     lab::add_reproduce(app);
     add_devices(app);

@@ -18,9 +18,9 @@ std::string clock_text(double seconds) {
 Progress::Progress(int64_t tokens_per_step, int64_t first_step)
     : tokens_per_step_(tokens_per_step), first_step_(first_step), terminal_(isatty(STDERR_FILENO) != 0) {}
 
-void Progress::show(heed::optim::StepReport const& r) {
+void Progress::show(heed::optim::StepReport const& r, std::string const& label, bool fresh) {
   int64_t const done = r.step - first_step_;
-  loss_ = done == 1 ? r.loss : 0.95 * loss_ + 0.05 * r.loss;
+  loss_ = done == 1 || fresh ? r.loss : 0.95 * loss_ + 0.05 * r.loss;
   if (r.evaluated) validation_ = r.validation;
   rate_ = double(done * tokens_per_step_) / r.seconds;
   auto const now = Clock::now();
@@ -31,8 +31,9 @@ void Progress::show(heed::optim::StepReport const& r) {
 
   double const eta = double(r.steps - r.step) * r.seconds / double(done);
   std::string const validation = validation_ > 0 ? fmt::format("  val {:.4f}", validation_) : "";
-  std::string const numbers = fmt::format("step {}/{}  loss {:.4f}{}  {:.0f} tokens/s  ETA {}", r.step, r.steps, loss_,
-                                          validation, rate_, clock_text(eta));
+  std::string const numbers =
+      fmt::format("{}{}step {}/{}  loss {:.4f}{}  {:.0f} tokens/s  ETA {}", label, label.empty() ? "" : "  ", r.step,
+                  r.steps, loss_, validation, rate_, clock_text(eta));
   if (!terminal_) {
     fmt::print(stderr, "{}\n", numbers);
     return;

@@ -11,7 +11,8 @@ class Progress {
  public:
   /// `tokens_per_step` for the rate; `first_step` where a resumed run starts.
   Progress(int64_t tokens_per_step, int64_t first_step);
-  void show(heed::optim::StepReport const& report);
+  /// `label` stands before the numbers; `fresh`: the loss is not a continuation of the one before.
+  void show(heed::optim::StepReport const& report, std::string const& label = "", bool fresh = false);
   /// Ends the live line.
   void finish();
   double tokens_per_second() const { return rate_; }

@@ -1,6 +1,7 @@
 // heed-lab reproduce
 #include "reproduce.h"
 
+#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "run.h"

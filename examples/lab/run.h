@@ -55,6 +55,7 @@ heed::Tensor training_loss(heed::nn::GPT const& model, heed::optim::Batch batch,
 
 // The commands: each adds itself to `app` and runs when it was chosen.
 void add_train(CLI::App& app, int argc, char const* const* argv);
+void add_compare(CLI::App& app, int argc, char const* const* argv);
 void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_list(CLI::App& app);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 
@@ -38,6 +39,7 @@ std::map<std::string, std::string> const& presets() {
       {"quick", "4 layers, 4 heads, width 128, block 128: one to two minutes on two cores"},
       {"nanogpt-cpu",
        "nanoGPT's CPU setting: 4 layers, 4 heads, width 128, block 64, batch 12, 2,000 steps, no dropout"},
+      {"compare", "2 layers, 2 heads, width 64, block 64, 1,000 steps of 32: what `heed-lab compare` starts from"},
       {"tiny", "1 layer, 2 heads, width 32, block 32, 60 steps: seconds, to try things out"}};
   return list;
 }
@@ -55,6 +57,9 @@ Settings preset(std::string const& name) {
                   .evaluate_every = 100};
   } else if (name == "nanogpt-cpu") {
     s.training = {.steps = 2000, .batch = 12, .evaluate_every = 500};
+  } else if (name == "compare") {
+    s.model.layers = 2, s.model.heads = 2, s.model.dim = 64;
+    s.training = {.steps = 1000, .batch = 32, .learning_rate = 3e-3, .warmup = 50, .evaluate_every = 50};
   } else if (name == "tiny") {
     s.model.layers = 1, s.model.heads = 2, s.model.dim = 32, s.model.block = 32;
     s.training = {.steps = 60, .batch = 4, .learning_rate = 3e-3, .warmup = 10, .evaluate_every = 30};
@@ -107,9 +112,9 @@ std::string fits_int64(std::string const& text) {
 constexpr std::string_view vocabulary_field = "vocabulary";  // comes from the text, not from an option
 
 template <class Config>
-void add_group(CLI::App& app, Config& config, std::string const& group) {
+void add_group(CLI::App& app, Config& config, std::string const& group, std::set<std::string> const& without) {
   for_each_field(config, [&](std::string_view name, auto& value, std::string_view help) {
-    if (name == vocabulary_field) return;
+    if (name == vocabulary_field || without.contains(std::string(name))) return;
     CLI::Option* const option =
         app.add_option(option_name(name), value, std::string(help))->capture_default_str()->group(group);
     if constexpr (std::is_same_v<std::decay_t<decltype(value)>, int64_t>) option->check(fits_int64);
@@ -138,9 +143,18 @@ void fields_from_json(nlohmann::json const& json, Config& config) {
 
 }  // namespace
 
-void add_options(CLI::App& app, Settings& settings) {
-  add_group(app, settings.model, "Model");
-  add_group(app, settings.training, "Training");
+std::string given_preset(int argc, char const* const* argv, std::string otherwise) {
+  for (int i = 1; i < argc; ++i) {
+    std::string_view const word = argv[i];
+    if (word == "--preset" && i + 1 < argc) otherwise = argv[i + 1];
+    if (word.starts_with("--preset=")) otherwise = word.substr(9);
+  }
+  return otherwise;
+}
+
+void add_options(CLI::App& app, Settings& settings, std::set<std::string> const& without) {
+  add_group(app, settings.model, "Model", without);
+  add_group(app, settings.training, "Training", without);
 }
 
 nlohmann::json to_json(Settings settings) {

@@ -4,11 +4,15 @@
 
 #include <heed/nn/transformer.h>
 
-#include <CLI/CLI.hpp>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace lab {
 
@@ -45,8 +49,12 @@ std::map<std::string, std::string> const& presets();
 /// An Error that lists the names where `name` is none.
 Settings preset(std::string const& name);
 
-/// Adds one option a field, "--learning-rate", with default and help; values go into `settings`.
-void add_options(CLI::App& app, Settings& settings);
+/// What --preset names among the arguments: it is the default of every other option, so it is looked for first.
+std::string given_preset(int argc, char const* const* argv, std::string otherwise);
+
+/// Adds one option a field, "--learning-rate", with default and help, but for the fields `without`; values go into
+/// `settings`.
+void add_options(CLI::App& app, Settings& settings, std::set<std::string> const& without = {});
 
 nlohmann::json to_json(Settings settings);
 /// An Error where a field is missing or of another type.

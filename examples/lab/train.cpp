@@ -7,6 +7,7 @@
 #include <heed/nn/regularize/catalogue.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <filesystem>
 #include <memory>
@@ -280,12 +281,7 @@ void run(TrainCommand const& command, CLI::App const& app) {
 
 void add_train(CLI::App& app, int argc, char const* const* argv) {
   auto const command = std::make_shared<TrainCommand>();
-  // The preset is the default of every other option, so it is looked for first.
-  for (int i = 1; i < argc; ++i) {
-    std::string_view const word = argv[i];
-    if (word == "--preset" && i + 1 < argc) command->preset = argv[i + 1];
-    if (word.starts_with("--preset=")) command->preset = word.substr(9);
-  }
+  command->preset = given_preset(argc, argv, command->preset);
   std::string help = "Start from these settings:";
   for (auto const& [name, line] : presets()) help += fmt::format("\n  {}: {}", name, line);
   CLI::App* const train = app.add_subcommand("train", "Train a character-level GPT on a text");

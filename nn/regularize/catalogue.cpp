@@ -1,3 +1,4 @@
+#include <heed/nn/regularize/activity.h>
 #include <heed/nn/regularize/attention_concentration.h>
 #include <heed/nn/regularize/attention_coverage.h>
 #include <heed/nn/regularize/attention_dropout.h>
@@ -9,6 +10,7 @@
 #include <heed/nn/regularize/attention_variation.h>
 #include <heed/nn/regularize/attention_z_loss.h>
 #include <heed/nn/regularize/catalogue.h>
+#include <heed/nn/regularize/data.h>
 #include <heed/nn/regularize/disagreement_outputs.h>
 #include <heed/nn/regularize/disagreement_positions.h>
 #include <heed/nn/regularize/disagreement_subspaces.h>
@@ -16,6 +18,7 @@
 #include <heed/nn/regularize/drop_connect.h>
 #include <heed/nn/regularize/drop_head.h>
 #include <heed/nn/regularize/drop_key.h>
+#include <heed/nn/regularize/dropouts.h>
 #include <heed/nn/regularize/elastic_net.h>
 #include <heed/nn/regularize/ema.h>
 #include <heed/nn/regularize/entropy_bonus.h>
@@ -31,11 +34,13 @@
 #include <heed/nn/regularize/l1.h>
 #include <heed/nn/regularize/l2.h>
 #include <heed/nn/regularize/l2_sp.h>
+#include <heed/nn/regularize/labels.h>
 #include <heed/nn/regularize/logit_soft_cap.h>
 #include <heed/nn/regularize/lookahead.h>
 #include <heed/nn/regularize/magnitude_pruning.h>
 #include <heed/nn/regularize/max_norm.h>
 #include <heed/nn/regularize/max_weight.h>
+#include <heed/nn/regularize/mixes.h>
 #include <heed/nn/regularize/orthogonality.h>
 #include <heed/nn/regularize/qk_clip.h>
 #include <heed/nn/regularize/sigma_reparam.h>
@@ -58,13 +63,19 @@ std::unique_ptr<Regularizer> make(Spec const& spec) {
 }
 
 template <class R>
-RegularizerRow row(std::string_view name, std::string_view family, Rank rank, std::string_view source,
-                   std::string_view summary) {
+consteval RegularizerRow row(std::string_view name, std::string_view family, Rank rank, std::string_view source,
+                             std::string_view summary) {
   return {{name, family, rank, source, summary, options_of<typename R::Config>}, make<R>};
 }
 
-constexpr std::string_view of_weights = "weights", of_maps = "attention maps", of_gradients = "gradients",
-                           of_optimisation = "optimisation";
+template <class R>
+consteval RegularizerRow of_data(std::string_view name, Rank rank, std::string_view source, std::string_view summary,
+                                 std::string_view takes) {
+  return {{name, "data", rank, source, summary, options_of<typename R::Config>}, make<R>, takes};
+}
+
+constexpr std::string_view of_weights = "weights", of_activations = "activations", of_maps = "attention maps",
+                           of_labels = "labels", of_gradients = "gradients", of_optimisation = "optimisation";
 
 }  // namespace
 
@@ -100,6 +111,27 @@ std::vector<RegularizerRow> const& regularizers() {
       row<MagnitudePruning>("magnitude-pruning", of_weights, Rank::should, "Zhu and Gupta, 2017",
                             "a growing share of each matrix, its smallest weights, is 0"),
       // activations
+      row<OutputDropout>("dropout", of_activations, Rank::must, "Srivastava et al., 2014",
+                         "elements dropped, the others divided by 1 - p"),
+      row<SpatialDropout>("spatial-dropout", of_activations, Rank::must, "Tompson et al., 2015",
+                          "whole features of a sequence, whole channels"),
+      row<AlphaDropout>("alpha-dropout", of_activations, Rank::must, "Klambauer et al., 2017",
+                        "keeps mean 0 and variance 1, for SELU"),
+      row<GaussianDropout>("gaussian-dropout", of_activations, Rank::must, "Srivastava et al., 2014",
+                           "x N(1, p/(1 - p))"),
+      row<DropBlock>("drop-block", of_activations, Rank::must, "Ghiasi et al., 2018",
+                     "neighbouring positions together"),
+      row<DropPath>("drop-path", of_activations, Rank::must, "Huang et al., 2016",
+                    "whole branches of single samples: stochastic depth"),
+      row<LayerDrop>("layer-drop", of_activations, Rank::must, "Fan et al., 2020", "whole blocks passed by"),
+      row<ActivityPenalty>("activity", of_activations, Rank::must, "Merity et al., 2017", "weight mean |x|^power"),
+      row<GaussianNoise>("gaussian-noise", of_activations, Rank::must, "Bishop, 1995", "x + N(0, deviation^2)"),
+      row<EmbeddingNoise>("embedding-noise", of_activations, Rank::should, "Jain et al., 2024",
+                          "NEFTune: uniform noise on embeddings"),
+      row<Zoneout>("zoneout", of_activations, Rank::should, "Krueger et al., 2017",
+                   "elements keep what they were before a block"),
+      row<TokenDrop>("token-drop", of_activations, Rank::should, "Gal and Ghahramani, 2016",
+                     "embeddings of tokens to 0"),
       // attention maps
       row<AttentionDropout>("attention-dropout", of_maps, Rank::must, "Vaswani et al., 2017",
                             "weights dropped after the softmax, the others divided by 1 - p"),
@@ -150,7 +182,35 @@ std::vector<RegularizerRow> const& regularizers() {
       row<SupervisedAttention>("supervised-attention", of_maps, Rank::should, "Mi et al., 2016",
                                "KL(target, a): a teacher's or people's alignments"),
       // labels
+      row<LabelSmoothing>("label-smoothing", of_labels, Rank::must, "Szegedy et al., 2016",
+                          "(1 - e) CE + e mean(-log p)"),
+      row<ConfidencePenalty>("confidence-penalty", of_labels, Rank::must, "Pereyra et al., 2017",
+                             "CE - weight mean H(p)"),
+      row<Distillation>("distillation", of_labels, Rank::must, "Hinton et al., 2015",
+                        "KL(teacher, student), both softened by a temperature"),
+      row<RDrop>("r-drop", of_labels, Rank::must, "Wu et al., 2021", "each batch twice, KL between both"),
+      row<MeanTeacher>("mean-teacher", of_labels, Rank::should, "Tarvainen and Valpola, 2017",
+                       "distillation by the average of the own weights"),
+      row<NoisyLabels>("gce", of_labels, Rank::should, "Zhang and Sabuncu, 2018", "(1 - p^q)/q in place of CE"),
+      row<BootstrappedLabels>("bootstrapping", of_labels, Rank::should, "Reed et al., 2015",
+                              "labels mixed with what the model believes"),
       // data
+      of_data<Mixup>("mixup", Rank::must, "Zhang et al., 2018", "two samples and their losses in one share",
+                     "any numbers, tokens by their embeddings"),
+      of_data<CutMix>("cutmix", Rank::must, "Yun et al., 2019", "a box of each from another, losses by area",
+                      "tokens, series, images"),
+      of_data<Erasing>("erasing", Rank::must, "Zhong et al., 2020", "a box becomes noise", "tokens, series, images"),
+      of_data<TokenMasking>("token-masking", Rank::must, "Devlin et al., 2019", "inputs corrupted, targets stay",
+                            "tokens"),
+      of_data<RandAugment>("rand-augment", Rank::must, "Cubuk et al., 2020", "n random changes of one strength",
+                           "images in [0, 1]"),
+      of_data<TrivialAugment>("trivial-augment", Rank::must, "Mueller and Hutter, 2021",
+                              "one random change of random strength", "images in [0, 1]"),
+      of_data<SpecAugment>("spec-augment", Rank::must, "Park et al., 2019", "bands and frames hidden",
+                           "spectra [B, F, T]"),
+      of_data<Jitter>("jitter", Rank::must, "Um et al., 2017", "x + N(0, deviation^2)", "any numbers"),
+      of_data<WindowWarp>("window-warp", Rank::must, "Le Guennec et al., 2016", "a window slower or faster",
+                          "series [B, T, C]"),
       // gradients
       row<ClipNorm>("clip-norm", of_gradients, Rank::must, "Pascanu et al., 2013",
                     "g min(1, c/|g|), over all together"),

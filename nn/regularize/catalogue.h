@@ -10,6 +10,7 @@ namespace heed::nn {
 
 struct RegularizerRow : Entry {
   std::unique_ptr<Regularizer> (*make)(Spec const&);
+  std::string_view takes = {};  // of those of data: what kinds
 };
 
 /// Families are where they act: weights, activations, attention maps, labels, data, gradients, optimisation.

@@ -1,0 +1,205 @@
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/ops.h>
+#include <heed/nn/regularize/data.h>
+#include <heed/nn/regularize/mixes.h>
+#include <heed/nn/regularize/outputs.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace heed::nn {
+namespace {
+
+double draw_uniform(Generator& generator) { return rand({1}, Dtype::f64, generator).item(); }
+
+Tensor const& expect_floating(std::string_view name, Tensor const& x, std::string_view shape) {
+  check(x.defined() && is_floating(x.dtype()), name, [&] {
+    return Complaint{
+        fmt::format("expected {} of a floating type, got {}", shape, x.defined() ? heed::name(x.dtype()) : "none"),
+        "choose a regulariser for this kind of data"};
+  });
+  return x;
+}
+
+Tensor random_tokens(Tensor const& like, int64_t vocabulary, Generator& generator) {
+  check(vocabulary >= 1, "tokens", [] {
+    return Complaint{"the vocabulary is not known", "call begin() with a model that has a token_embedding"};
+  });
+  return randint(0, vocabulary, like.shape(), generator, like.device());
+}
+
+/// Rows of the token embedding; 0: there is none.
+int64_t vocabulary_of(Module& model) {
+  for (auto const& [name, tensor] : state_dict(model))
+    if (name.ends_with("token_embedding.weight")) return tensor.size(0);
+  return 0;
+}
+
+}  // namespace
+
+Tensor mask_tokens(Tensor const& tokens, double p, int64_t with, int64_t vocabulary, Generator& generator) {
+  check(tokens.defined() && tokens.dtype() == Dtype::i64, "token-masking", [] {
+    return Complaint{"expected tokens (i64)", "choose a regulariser for this kind of data"};
+  });
+  if (p == 0) return tokens;
+  Tensor const hit = rand(tokens.shape(), Dtype::f32, generator, tokens.device()) < p;
+  if (with >= 0) return masked_fill(tokens, hit, with);
+  return where(hit, random_tokens(tokens, vocabulary, generator), tokens);
+}
+
+Tensor erase(Tensor const& x, double share, int64_t vocabulary, Generator& generator) {
+  checked_rank("erasing", x, 2, 4, "tokens [B, T], series [B, T, C] or images [N, C, H, W]");
+  bool const image = x.rank() == 4;
+  Box const box = random_box(x.size(image ? 2 : 1), image ? x.size(3) : 1, share, generator);
+  Tensor const noise = is_floating(x.dtype()) ? randn(x.shape(), x.dtype(), generator, x.device())
+                                              : random_tokens(x, vocabulary, generator);
+  return with_box(x, noise, box);
+}
+
+Tensor jitter(Tensor const& x, double deviation, Generator& generator) {
+  expect_floating("jitter", x, "numbers");
+  if (deviation == 0) return x;
+  return x + normal(x.shape(), 0, deviation, x.dtype(), generator, x.device());
+}
+
+Tensor warp_window(Tensor const& x, double share, double scale, Generator& generator) {
+  checked_rank("window-warp", expect_floating("window-warp", x, "series [B, T, C]"), 3, 3, "series [B, T, C]");
+  check(share > 0 && share < 1 && scale > 0, "window-warp", [&] {
+    return Complaint{fmt::format("expected a share between 0 and 1 and a scale above 0, got {} and {}", share, scale),
+                     "0.1 and 2 are usual"};
+  });
+  int64_t const batch = x.size(0), t = x.size(1);
+  if (t < 2) return x;
+  // In units of the whole: the window [a, a + share) becomes `scale` times as long, then all is brought back to 1.
+  std::vector<int64_t> below;
+  std::vector<double> beyond;
+  for (int64_t b = 0; b < batch; ++b) {
+    double const a = draw_uniform(generator) * (1 - share), by = draw_uniform(generator) < 0.5 ? scale : 1 / scale;
+    double const whole = 1 + share * (by - 1);
+    for (int64_t i = 0; i < t; ++i) {
+      double const at = double(i) / double(t - 1) * whole;  // on the stretched axis
+      double const from = at <= a ? at : at <= a + share * by ? a + (at - a) / by : at - share * (by - 1);
+      double const place = std::clamp(from, 0.0, 1.0) * double(t - 1);
+      int64_t const first = std::min(int64_t(place), t - 2);
+      below.push_back(first);
+      beyond.push_back(place - double(first));
+    }
+  }
+  Tensor const first = tensor(below, {batch, t, 1}).to(x.device()).expand(x.shape());
+  Tensor const weight = tensor(beyond, {batch, t, 1}).to(x.dtype()).to(x.device());
+  return lerp(gather(x, 1, first), gather(x, 1, first + 1), weight);
+}
+
+Tensor spec_augment(Tensor const& x, SpecAugmentOptions const& options, Generator& generator) {
+  checked_rank("spec-augment", expect_floating("spec-augment", x, "spectra [B, F, T]"), 3, 3, "spectra [B, F, T]");
+  Tensor seen = full({1, 1, 1}, 1.0, x.dtype(), x.device());
+  auto const mask = [&](int axis, int64_t masks, int64_t width) {
+    int64_t const size = x.size(axis), widest = std::min(width, size);
+    Shape places{1, 1, 1};
+    places[axis] = size;
+    Tensor const place = arange(size, x.device()).reshape(places);
+    for (int64_t m = 0; m < masks; ++m) {
+      Tensor const span = randint(0, widest + 1, {x.size(0), 1, 1}, generator, x.device());
+      Tensor const start =
+          floor(rand(span.shape(), Dtype::f64, generator, x.device()) * ((size - span) + 1).to(Dtype::f64))
+              .to(Dtype::i64);
+      seen = seen * logical_or(place < start, place >= start + span).to(x.dtype());
+    }
+  };
+  mask(1, options.frequency_masks, options.frequency_width);
+  mask(2, options.time_masks, options.time_width);
+  return x * seen;
+}
+
+std::vector<std::string_view> const& image_changes() {
+  static std::vector<std::string_view> const names{"identity", "flip",        "brightness",   "contrast", "posterize",
+                                                   "solarize", "invert",      "autocontrast", "rotate",   "shear-x",
+                                                   "shear-y",  "translate-x", "translate-y"};
+  return names;
+}
+
+Tensor change_image(Tensor const& x, int64_t index, double strength) {
+  checked_rank("image", expect_floating("image", x, "images [N, C, H, W]"), 4, 4, "images [N, C, H, W]");
+  check(index >= 0 && index < int64_t(image_changes().size()), "image", [&] {
+    return Complaint{fmt::format("there is no change {}", index), "image_changes() lists them"};
+  });
+  std::string_view const name = image_changes()[size_t(index)];
+  double const s = strength, size = std::abs(s);
+  auto const affine = [&](double a, double b, double c, double d, double e, double f) {
+    Tensor const theta = tensor(std::vector<double>{a, b, c, d, e, f}, {1, 2, 3}).to(x.dtype()).to(x.device());
+    return grid_sample(x, affine_grid(theta.expand({x.size(0), 2, 3}), x.shape()));
+  };
+  if (name == "identity" || (s == 0 && name != "flip" && name != "invert" && name != "autocontrast")) return x;
+  if (name == "flip") return flip(x, {3});
+  if (name == "brightness") return clamp(x * (1 + 0.9 * s), 0, 1);
+  if (name == "contrast") return clamp(lerp(mean(x, {1, 2, 3}, true).expand(x.shape()), x, 1 + 0.9 * s), 0, 1);
+  if (name == "posterize") {  // from 8 bits down to 2
+    double const levels = std::exp2(std::round(8 - 6 * size)) - 1;
+    return round(x * levels) / levels;
+  }
+  if (name == "solarize") return where(x >= 1 - size, 1 - x, x);
+  if (name == "invert") return 1 - x;
+  if (name == "autocontrast") {
+    Tensor const low = amin(x, {2, 3}, true), high = amax(x, {2, 3}, true);
+    return where(high > low, (x - low) / clamp_min(high - low, 1e-6), x);
+  }
+  if (name == "rotate") {  // by up to 30 degrees; x and y are measured in halves of width and height
+    double const angle = s * std::numbers::pi / 6, aspect = double(x.size(2)) / double(x.size(3));
+    return affine(std::cos(angle), -std::sin(angle) * aspect, 0, std::sin(angle) / aspect, std::cos(angle), 0);
+  }
+  if (name == "shear-x") return affine(1, 0.3 * s, 0, 0, 1, 0);
+  if (name == "shear-y") return affine(1, 0, 0, 0.3 * s, 1, 0);
+  if (name == "translate-x") return affine(1, 0, 0.6 * s, 0, 1, 0);
+  return affine(1, 0, 0, 0, 1, 0.6 * s);
+}
+
+namespace {
+
+/// f(image, kind, sign) for each image by itself.
+template <class F>
+Tensor each_image(Tensor const& x, Generator& generator, F const& f) {
+  checked_rank("image", x, 4, 4, "images [N, C, H, W]");
+  std::vector<Tensor> changed;
+  for (int64_t n = 0; n < x.size(0); ++n) changed.push_back(f(x.slice(0, n, n + 1), generator));
+  return changed.empty() ? x : cat(changed);
+}
+
+int64_t draw_kind(Generator& generator) {
+  return randint(0, int64_t(image_changes().size()), {1}, generator).item<int64_t>();
+}
+
+}  // namespace
+
+Tensor rand_augment(Tensor const& x, int64_t count, double magnitude, Generator& generator) {
+  return each_image(x, generator, [&](Tensor image, Generator& from) {
+    for (int64_t i = 0; i < count; ++i) {
+      int64_t const kind = draw_kind(from);
+      image = change_image(image, kind, draw_uniform(from) < 0.5 ? magnitude : -magnitude);
+    }
+    return image;
+  });
+}
+
+Tensor trivial_augment(Tensor const& x, Generator& generator) {
+  return each_image(x, generator, [](Tensor const& image, Generator& from) {
+    int64_t const kind = draw_kind(from);
+    return change_image(image, kind, 2 * draw_uniform(from) - 1);
+  });
+}
+
+TokenMasking::TokenMasking(Config const& config) : config_(config) { checked_range("token-masking", config.p, 0, 1); }
+void TokenMasking::begin(Module& model) { vocabulary_ = vocabulary_of(model); }
+void TokenMasking::batch(Tensor& inputs, Tensor&, Generator& generator) {
+  inputs = mask_tokens(inputs, config_.p, config_.token, vocabulary_, generator);
+}
+
+Erasing::Erasing(Config const& config) : config_(config) { checked_range("erasing", config.share, 0, 1); }
+void Erasing::begin(Module& model) { vocabulary_ = vocabulary_of(model); }
+void Erasing::batch(Tensor& inputs, Tensor&, Generator& generator) {
+  if (config_.share > 0 && draw_uniform(generator) < config_.p)
+    inputs = erase(inputs, config_.share, vocabulary_, generator);
+}
+
+}  // namespace heed::nn

@@ -1,0 +1,581 @@
+// Regularisers of activations, labels and data by the catalogue: off is the identity, draws repeat, gradients; means
+// within five standard errors; the identities of each.
+#include <doctest/doctest.h>
+#include <heed/engine/engine.h>
+#include <heed/engine/io/safetensors.h>
+#include <heed/nn/nn.h>
+#include <heed/nn/regularize/activity.h>
+#include <heed/nn/regularize/data.h>
+#include <heed/nn/regularize/dropouts.h>
+#include <heed/nn/regularize/labels.h>
+#include <heed/nn/regularize/mixes.h>
+#include <heed/nn/regularize/regularizers.h>
+#include <heed/tests/support/gradcheck.h>
+#include <heed/tests/support/op_case.h>
+
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+
+using namespace heed;
+using test::numbers;
+using test::same_bits;
+
+namespace {
+
+double difference(Tensor const& a, Tensor const& b) {
+  REQUIRE(to_string(a.shape()) == to_string(b.shape()));
+  return a.numel() == 0 ? 0 : max(abs(a.detach().to(Dtype::f64) - b.detach().to(Dtype::f64))).item();
+}
+
+bool throws(std::function<void()> const& f) {
+  try {
+    f();
+  } catch (Error const& e) {
+    CHECK(!e.problem().empty());
+    CHECK(!e.remedy().empty());
+    return true;
+  }
+  return false;
+}
+
+nn::GPT model_of(bool checkpoint = false) {
+  seed(7);
+  nn::GPT model({.vocabulary = 11, .layers = 2, .heads = 2, .dim = 8, .block = 8, .checkpoint = checkpoint});
+  for (Tensor p : nn::parameters(model))
+    if (p.rank() >= 2) nn::init::normal_(p, 0.4);
+  nn::to(model, Dtype::f64);
+  return model;
+}
+
+Tensor some_tokens(uint64_t key) {
+  Generator generator(key);
+  return randint(0, 11, {4, 8}, generator);
+}
+
+/// A training step's loss, as a training loop makes it, and the gradients of all parameters.
+struct Step {
+  Tensor loss;
+  std::vector<Tensor> gradients;
+};
+Tensor step_loss(nn::GPT& model, nn::Regularizer& regularizer, uint64_t key) {
+  seed(key);
+  Generator generator(key);
+  Tensor inputs = some_tokens(1), targets = some_tokens(2);
+  regularizer.batch(inputs, targets, generator);
+  Tensor const logits = model(inputs);
+  Tensor loss = regularizer.loss(cross_entropy(logits, targets), logits, targets);
+  if (Tensor const penalty = regularizer.penalty(model); penalty.defined()) loss = loss + penalty;
+  return loss;
+}
+Step step(std::string_view text, uint64_t key, bool checkpoint = false) {
+  nn::GPT model = model_of(checkpoint);
+  nn::Regularizers regularizers(nn::make_regularizers(text));
+  regularizers.begin(model);
+  Step result{step_loss(model, regularizers, key), {}};
+  result.loss.backward();
+  for (Tensor const& p : nn::parameters(model)) result.gradients.push_back(p.grad());
+  return result;
+}
+bool same(Step const& a, Step const& b) {
+  if (!same_bits(a.loss.detach(), b.loss.detach())) return false;
+  for (size_t i = 0; i < a.gradients.size(); ++i)
+    if (!same_bits(a.gradients[i], b.gradients[i])) return false;
+  return true;
+}
+
+/// What the walk needs to know of a row: settings that switch it off, settings that show what it does, and whether it
+/// draws.
+struct Case {
+  char const* off;
+  char const* on;
+  bool draws = true;
+};
+std::map<std::string_view, Case> const of_tokens{
+    {"dropout", {"dropout:p=0", "dropout:p=0.3"}},
+    {"spatial-dropout", {"spatial-dropout:p=0", "spatial-dropout:p=0.3"}},
+    {"alpha-dropout", {"alpha-dropout:p=0", "alpha-dropout:p=0.3"}},
+    {"gaussian-dropout", {"gaussian-dropout:p=0", "gaussian-dropout:p=0.3"}},
+    {"drop-block", {"drop-block:p=0", "drop-block:p=0.3,block=2"}},
+    {"drop-path", {"drop-path:p=0", "drop-path:p=0.5"}},
+    {"layer-drop", {"layer-drop:p=0", "layer-drop:p=0.5"}},
+    {"zoneout", {"zoneout:p=0", "zoneout:p=0.3"}},
+    {"token-drop", {"token-drop:p=0", "token-drop:p=0.3"}},
+    {"gaussian-noise", {"gaussian-noise:deviation=0", "gaussian-noise:deviation=0.2"}},
+    {"embedding-noise", {"embedding-noise:alpha=0", "embedding-noise"}},
+    {"activity", {"activity:weight=0", "activity:weight=0.3,power=2", false}},
+    {"label-smoothing", {"label-smoothing:epsilon=0", "label-smoothing", false}},
+    {"confidence-penalty", {"confidence-penalty:weight=0", "confidence-penalty", false}},
+    {"distillation", {"distillation:weight=0", "distillation", false}},
+    {"mean-teacher", {"mean-teacher:weight=0", "mean-teacher", false}},
+    {"r-drop", {nullptr, "r-drop", false}},
+    {"gce", {nullptr, "gce", false}},
+    {"bootstrapping", {"bootstrapping:beta=1", "bootstrapping:beta=0.5", false}},
+    {"mixup", {"mixup:share=1", "mixup:alpha=2"}},
+    {"cutmix", {"cutmix:share=1", "cutmix:alpha=2"}},
+    {"erasing", {"erasing:share=0", "erasing:share=0.3,p=1"}},
+    {"token-masking", {"token-masking:p=0", "token-masking:p=0.3"}},
+};
+/// Of other data, where the walk of training steps does not apply.
+std::map<std::string_view, Case> const of_numbers{
+    {"jitter", {"jitter:deviation=0", "jitter"}},
+    {"window-warp", {"window-warp:scale=1", "window-warp:share=0.3"}},
+    {"spec-augment", {"spec-augment:frequency_masks=0,time_masks=0", "spec-augment:frequency_width=3,time_width=4"}},
+    {"rand-augment", {"rand-augment:count=0", "rand-augment"}},
+    {"trivial-augment", {nullptr, "trivial-augment"}},
+    {"mixup", {"mixup:share=1", "mixup:alpha=2"}},
+    {"cutmix", {"cutmix:share=1", "cutmix:alpha=2"}},
+    {"erasing", {"erasing:share=0", "erasing:share=0.3,p=1"}},
+};
+
+template <class F>
+void walk(F const& f) {
+  for (auto const& row : nn::regularizers())
+    if (row.family == "activations" || row.family == "labels" || row.family == "data") {
+      INFO(std::string(row.name));
+      f(row);
+    }
+}
+
+/// The mean of 3,000 draws of f, and its standard errors.
+std::pair<Tensor, Tensor> averaged(std::function<Tensor()> const& f) {
+  constexpr int draws = 3000;
+  Tensor total, squares;
+  for (int i = 0; i < draws; ++i) {
+    Tensor const y = f();
+    total = total.defined() ? total + y : y;
+    squares = squares.defined() ? squares + square(y) : square(y);
+  }
+  Tensor const middle = total / double(draws);
+  return {middle, sqrt(clamp_min(squares / double(draws) - square(middle), 1e-12) / double(draws))};
+}
+
+}  // namespace
+
+TEST_CASE("regularisers of activations, labels and data: every row is known here") {
+  std::set<std::string_view> names;
+  walk([&](nn::RegularizerRow const& row) {
+    CHECK(int(names.insert(row.name).second) == 1);
+    CHECK(!row.source.empty());
+    CHECK(!row.summary.empty());
+    CHECK((of_tokens.contains(row.name) || of_numbers.contains(row.name)));
+    CHECK((row.family == "data") == !row.takes.empty());
+    CHECK(throws([&] { nn::make_regularizers(std::string(row.name).append(":no_such_setting=1")); }));
+  });
+  MESSAGE(names.size(), " rows");
+}
+
+TEST_CASE("regularisers in a training step: off is the identity, draws follow the seed, recompute() repeats them") {
+  Step const plain = step("", 1);
+  walk([&](nn::RegularizerRow const& row) {
+    if (!of_tokens.contains(row.name)) return;
+    Case const& c = of_tokens.at(row.name);
+    if (c.off) CHECK(same(step(c.off, 1), plain));
+    Step const one = step(c.on, 1);
+    CHECK(std::isfinite(one.loss.item()));
+    CHECK(same(one, step(c.on, 1)));
+    bool differs = false;
+    for (uint64_t key = 2; key < 12 && !differs; ++key) differs = !same(one, step(c.on, key));
+    CHECK(differs == c.draws);
+    if (row.name != "r-drop") CHECK(!same(one, plain));
+    CHECK(same(step(c.on, 1, true), one));
+  });
+}
+
+TEST_CASE("regularisers in a training step: the gradient is the slope, the same draws ahead and back") {
+  walk([&](nn::RegularizerRow const& row) {
+    if (!of_tokens.contains(row.name)) return;
+    nn::GPT model = model_of();
+    nn::Regularizers regularizers(nn::make_regularizers(of_tokens.at(row.name).on));
+    regularizers.begin(model);
+    step_loss(model, regularizers, 3).backward();
+    auto const parameters = nn::parameters(model);
+    double slope = 0, size = 0;
+    std::vector<Tensor> direction;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      direction.push_back(numbers(parameters[i].shape(), uint32_t(20 + i)));
+      REQUIRE(parameters[i].grad().defined());
+      slope += sum(parameters[i].grad() * direction[i]).item();
+      size += sum(abs(parameters[i].grad() * direction[i])).item();
+    }
+    auto const moved = [&](double by) {
+      NoGrad const off;
+      for (size_t i = 0; i < parameters.size(); ++i) Tensor(parameters[i]).copy_(parameters[i] + direction[i] * by);
+    };
+    moved(1e-6);
+    double const up = step_loss(model, regularizers, 3).item();
+    moved(-2e-6);
+    double const down = step_loss(model, regularizers, 3).item();
+    CHECK(std::abs((up - down) / 2e-6 - slope) < 1e-6 * (1 + size));
+  });
+}
+
+TEST_CASE("regularisers of activations: evaluation is as without, but for zoneout's mean") {
+  nn::GPT model = model_of();
+  nn::eval(model);
+  Tensor const tokens = some_tokens(1), plain = model(tokens);
+  walk([&](nn::RegularizerRow const& row) {
+    if (row.family != "activations") return;
+    nn::Regularizers regularizers(nn::make_regularizers(of_tokens.at(row.name).on));
+    regularizers.begin(model);
+    CHECK(same_bits(model(tokens), plain) == (row.name != "zoneout"));
+    CHECK(!regularizers.penalty(model).defined());
+  });
+  CHECK(same_bits(model(tokens), plain));  // hooks went with the regularisers
+  CHECK(throws([&] { nn::make_regularizers("dropout:p=1"); }));
+  CHECK(throws([&] { nn::make_regularizers("drop-path:p=-0.1"); }));
+  CHECK(throws([&] { nn::make_regularizers("activity:power=0.5"); }));
+}
+
+TEST_CASE("drops: E[y] = x within five standard errors, and the gradient has the mask of the value") {
+  Tensor const x = numbers({3, 6, 4}, 1) + 2.0, image = numbers({2, 3, 4, 4}, 2) + 2.0;
+  Generator generator(1);
+  using Drop = std::function<Tensor(Tensor const&)>;
+  std::vector<std::pair<char const*, Drop>> const drops{
+      {"dropout", [&](Tensor const& t) { return dropout(t, 0.3, generator); }},
+      {"spatial", [&](Tensor const& t) { return nn::spatial_dropout(t, 0.3, generator); }},
+      {"gaussian", [&](Tensor const& t) { return nn::gaussian_dropout(t, 0.3, generator); }},
+      {"path", [&](Tensor const& t) { return nn::drop_path(t, 0.3, generator); }},
+  };
+  for (auto const& [name, drop] : drops)
+    for (Tensor const& operand : {x, image}) {
+      INFO(name);
+      auto const [middle, error] = averaged([&] { return drop(operand); });
+      CHECK(max(abs(middle - operand) / error).item() < 5);
+      Tensor leaf = operand.clone();
+      leaf.requires_grad_();
+      Tensor const y = drop(leaf);
+      sum(y).backward();
+      CHECK(difference(leaf.grad() * operand, y) < 1e-14);
+    }
+  // Samples, features, squares go together.
+  Tensor const path = nn::drop_path(ones({50, 7}), 0.5, generator);
+  CHECK(difference(path, path.slice(1, 0, 1).expand({50, 7})) == 0);
+  Tensor const features = nn::spatial_dropout(ones({20, 9, 30}), 0.5, generator);
+  CHECK(difference(features, features.slice(1, 0, 1).expand({20, 9, 30})) == 0);
+  // Blocks: a share of p but for overlaps, runs of whole blocks, and the sum of ones kept.
+  double hidden = 0;
+  for (int i = 0; i < 300; ++i) {
+    Tensor const block = nn::drop_block(ones({4, 40, 2}, Dtype::f64), 0.1, 5, generator);
+    CHECK(difference(block.select(2, 0), block.select(2, 1)) == 0);
+    CHECK(sum(block).item() == doctest::Approx(320).epsilon(1e-12));
+    auto const row = block.select(2, 0).select(0, 0).to_vector<double>();
+    int run = 0;
+    for (size_t t = 0; t < row.size(); ++t) {
+      hidden += row[t] == 0;
+      run = row[t] == 0 ? run + 1 : 0;
+      if (run > 0 && (t + 1 == row.size() || row[t + 1] != 0)) CHECK(run >= 5);
+    }
+  }
+  CHECK(std::abs(hidden / (300 * 40) - 0.095) < 0.02);
+  CHECK(sum(nn::drop_block(ones({2, 3, 8, 8}, Dtype::f64), 0.2, 3, generator)).item() == doctest::Approx(384));
+  CHECK(throws([&] { nn::drop_block(x, 0.1, 7, generator); }));
+  CHECK(throws([&] { nn::spatial_dropout(ones({3, 4}), 0.1, generator); }));
+  // Zoneout: between both states, and its mean in evaluation.
+  Tensor const before = numbers({5, 3}, 4), after = numbers({5, 3}, 5);
+  auto const [middle, error] = averaged([&] { return nn::zoneout(before, after, 0.3, true, generator); });
+  CHECK(max(abs(middle - nn::zoneout(before, after, 0.3, false)) / error).item() < 5);
+  CHECK(difference(nn::zoneout(before, after, 0.3, false), before * 0.3 + after * 0.7) < 1e-15);
+  // Noise keeps the mean as well; alpha dropout keeps mean 0 and variance 1.
+  auto const [noisy, of_noise] = averaged([&] { return nn::jitter(x, 0.4, generator); });
+  CHECK(max(abs(noisy - x) / of_noise).item() < 5);
+  Tensor const normal = selu(randn({200000}, Dtype::f64)), dropped = alpha_dropout(normal, 0.2);
+  CHECK(std::abs(mean(dropped).item()) < 0.02);
+  CHECK(std::abs(var(dropped).item() - 1) < 0.03);
+}
+
+TEST_CASE("drops in a model: whole branches, blocks and tokens") {
+  nn::GPT model = model_of();
+  Tensor const tokens = some_tokens(1);
+  {
+    // p just below 1: every block is passed by, and the stream is the embedding.
+    nn::Regularizers all(nn::make_regularizers("layer-drop:p=0.999999999"));
+    all.begin(model);
+    Tensor const x = numbers({2, 5, 8}, 1);
+    CHECK(difference((*model.blocks[0])(x), x) == 0);
+    // Gradients of what was passed by are zeros, not missing.
+    cross_entropy(model(tokens), tokens).backward();
+    CHECK(max(abs(model.blocks[0]->mlp.fc.weight.grad())).item() == 0);
+  }
+  {
+    // Linear: the first block is never dropped.
+    nn::Regularizers deep(nn::make_regularizers("drop-path:p=0.999999999"));
+    deep.begin(model);
+    Tensor const x = numbers({2, 5, 8}, 1);
+    CHECK(difference((*model.blocks[1])(x), x) == 0);
+    CHECK(difference((*model.blocks[0])(x), x) > 0.01);
+  }
+  nn::Regularizers penalty(nn::make_regularizers("activity:weight=0.5,power=1,at=blocks.*.mlp"));
+  penalty.begin(model);
+  Tensor total;
+  HookHandle seen = nn::on_forward("blocks.*.mlp", [&](nn::ModuleCall const& call) {
+    Tensor const one = mean(abs(call.output));
+    total = total.defined() ? total + one : one;
+    return Tensor();
+  });
+  model(tokens);
+  CHECK(penalty.penalty(model).item() == doctest::Approx(0.25 * total.item()).epsilon(1e-14));
+  CHECK(!penalty.penalty(model).defined());
+  seen.remove();
+}
+
+TEST_CASE("regularisers of labels: identities, gradients, and rows that count for nothing") {
+  Tensor const logits = numbers({6, 5}, 1) * 3.0;
+  Tensor targets = (abs(numbers({6}, 2)) * 4.99).to(Dtype::i64);
+  Tensor some = cat({targets.slice(0, 0, 4), full({2}, -100, Dtype::i64)});
+  auto const changed = [&](std::string_view text, Tensor const& z, Tensor const& t) {
+    auto const made = nn::make_regularizers(text);
+    return made[0]->loss(cross_entropy(z, t), z, t);
+  };
+  CHECK(changed("label-smoothing:epsilon=0.2", logits, targets).item() ==
+        doctest::Approx(cross_entropy(logits, targets, {.label_smoothing = 0.2}).item()).epsilon(1e-14));
+  Tensor const p = softmax(logits);
+  CHECK(changed("confidence-penalty:weight=0.3", logits, targets).item() ==
+        doctest::Approx(cross_entropy(logits, targets).item() - 0.3 * mean(sum(entr(p), {1})).item()).epsilon(1e-14));
+  CHECK(changed("gce:q=0.5", logits, targets).item() ==
+        doctest::Approx(nn::compute_loss("gce:q=0.5", {logits, targets}).item()).epsilon(1e-14));
+  CHECK(changed("bootstrapping:beta=0.7", logits, targets).item() ==
+        doctest::Approx(nn::compute_loss("bootstrapping:beta=0.7", {logits, targets}).item()).epsilon(1e-14));
+  for (char const* text : {"label-smoothing", "confidence-penalty", "gce", "bootstrapping"}) {
+    INFO(text);
+    CHECK(changed(text, logits, some).item() ==
+          doctest::Approx(changed(text, logits.slice(0, 0, 4), targets.slice(0, 0, 4)).item()).epsilon(1e-13));
+    auto const f = [&](std::vector<Tensor> const& in) { return std::vector<Tensor>{changed(text, in[0], some)}; };
+    CHECK(test::gradcheck(f, {logits.clone().requires_grad_()}) == "");
+  }
+  // Uniform predictions have the largest entropy: nothing to gain.
+  Tensor flat = zeros({6, 5}, Dtype::f64).requires_grad_();
+  auto const penalty = nn::make_regularizers("confidence-penalty");
+  penalty[0]->loss(zeros({}, Dtype::f64), flat, targets).backward();
+  CHECK(max(abs(flat.grad())).item() < 1e-17);
+}
+
+TEST_CASE("distillation: an equal teacher has no gradient; another one's weights; the average as teacher") {
+  Tensor const logits = numbers({6, 5}, 1) * 3.0, targets = (abs(numbers({6}, 2)) * 4.99).to(Dtype::i64);
+  Generator generator(1);
+  auto const taught = [&](Tensor const& teacher, Tensor const& student) {
+    nn::Distillation regularizer({.weight = 1, .temperature = 3}, [&](Tensor const&) { return teacher; });
+    Tensor inputs = targets, same = targets;
+    regularizer.batch(inputs, same, generator);
+    return regularizer.loss(cross_entropy(student, targets), student, targets);
+  };
+  Tensor student = logits.clone().requires_grad_();
+  taught(logits, student).backward();
+  CHECK(max(abs(student.grad())).item() < 1e-15);
+  CHECK(taught(logits, logits).item() == doctest::Approx(0));
+  Tensor const other = numbers({6, 5}, 3);
+  Tensor const want = 9.0 * nn::compute_loss("kl-div", {log_softmax(logits / 3.0), softmax(other / 3.0)});
+  CHECK(taught(other, logits).item() == doctest::Approx(want.item()).epsilon(1e-13));
+  CHECK(test::gradcheck([&](std::vector<Tensor> const& in) { return std::vector<Tensor>{taught(other, in[0])}; },
+                        {logits.clone().requires_grad_()}) == "");
+
+  // By a file with another model's weights: that model's logits.
+  nn::GPT model = model_of(), teacher = model_of();
+  for (Tensor p : nn::parameters(teacher))
+    if (p.rank() >= 2) nn::init::normal_(p, 0.3);
+  std::string const path = (std::filesystem::temp_directory_path() / "heed_nn_regularize_outputs.safetensors").string();
+  Safetensors file;
+  for (auto const& [name, tensor] : nn::named_parameters(teacher)) file.tensors.emplace_back(name, tensor.detach());
+  save_safetensors(path, file);
+  auto const kept = nn::state_dict(model);
+  std::vector<Tensor> before;
+  for (auto const& [name, tensor] : kept) before.push_back(tensor.detach().clone());
+  {
+    auto const made = nn::make_regularizers(std::string("distillation:weight=1,temperature=1,teacher=").append(path));
+    made[0]->begin(model);
+    Tensor inputs = some_tokens(1), labels = some_tokens(2);
+    made[0]->batch(inputs, labels, generator);
+    Tensor const z = model(inputs), wanted = teacher(inputs);
+    CHECK(made[0]->loss(cross_entropy(z, labels), z, labels).item() ==
+          doctest::Approx(nn::compute_loss("kl-div", {log_softmax(z), softmax(wanted)}).item()).epsilon(1e-12));
+    for (size_t i = 0; i < kept.size(); ++i) CHECK(same_bits(kept[i].tensor.detach(), before[i]));
+    CHECK(model.training());
+  }
+  std::filesystem::remove(path);
+  CHECK(throws([&] { nn::make_regularizers("distillation:teacher=/no/such/file")[0]->begin(model); }));
+  nn::Linear linear(3, 3);
+  CHECK(throws([&] { nn::make_regularizers("distillation")[0]->begin(linear); }));
+
+  auto const average = nn::make_regularizers("mean-teacher:decay=0.75");
+  average[0]->begin(model);
+  Tensor const start = model.head.weight.detach().clone();
+  nn::init::normal_(model.head.weight, 0.3);
+  average[0]->stepped(model, 1);
+  for (auto const& [name, tensor] : average[0]->state())
+    if (name == "token_embedding.weight")  // tied: the head's too
+      CHECK(difference(tensor, start * 0.75 + model.head.weight.detach() * 0.25) < 1e-15);
+  CHECK(average[0]->state().size() == nn::parameters(model).size());
+}
+
+TEST_CASE("R-Drop: the batch twice; nothing without drops, a divergence with them") {
+  Step const plain = step("", 1), twice = step("r-drop", 1), apart = step("dropout:p=0.3+r-drop:weight=5", 1);
+  CHECK(twice.loss.item() == doctest::Approx(plain.loss.item()).epsilon(1e-13));
+  for (size_t i = 0; i < plain.gradients.size(); ++i) CHECK(difference(twice.gradients[i], plain.gradients[i]) < 1e-13);
+  CHECK(apart.loss.item() > step("dropout:p=0.3+r-drop:weight=0", 1).loss.item() + 1e-4);
+}
+
+TEST_CASE("mixup and CutMix: lambda = 1 is the identity, losses mix as inputs do, the box has its share") {
+  Generator generator(3);
+  Tensor const images = rand({6, 3, 8, 10}, Dtype::f64, generator);
+  Tensor const labels = tensor(std::vector<int64_t>{0, 1, 2, 3, 4, 5}, {6});
+  Tensor const logits = numbers({6, 6}, 1) * 3.0;
+  {
+    auto const mixup = nn::make_regularizers("mixup:share=0.7");
+    Tensor inputs = images, targets = labels;
+    mixup[0]->batch(inputs, targets, generator);
+    CHECK(equal(targets, labels));
+    // Each is 0.7 of itself and 0.3 of one other; which one, the loss tells.
+    Tensor const rest = (inputs - images * 0.7) / 0.3;
+    std::vector<int64_t> others;
+    for (int64_t i = 0; i < 6; ++i)
+      for (int64_t j = 0; j < 6; ++j)
+        if (difference(rest.at(i), images.at(j)) < 1e-12) others.push_back(j);
+    REQUIRE(others.size() == 6);
+    double const want =
+        0.7 * cross_entropy(logits, labels).item() + 0.3 * cross_entropy(logits, tensor(others, {6})).item();
+    CHECK(mixup[0]->loss(cross_entropy(logits, labels), logits, targets).item() ==
+          doctest::Approx(want).epsilon(1e-13));
+  }
+  for (double share : {0.0, 0.1, 0.25, 0.5, 0.64, 1.0}) {
+    // A square of a square image has it exactly where sides are whole; else within rounding.
+    nn::Box const box = nn::random_box(100, 100, share, generator);
+    CHECK(std::abs(double(box.area()) / 1e4 - share) < 0.006);
+    CHECK((box.top >= 0 && box.bottom <= 100 && box.left >= 0 && box.right <= 100));
+    CHECK(nn::random_box(20, 1, share, generator).area() == std::llround(20 * share));
+  }
+  {
+    auto const cutmix = nn::make_regularizers("cutmix:share=0.6");
+    Tensor inputs = images, targets = labels;
+    cutmix[0]->batch(inputs, targets, generator);
+    // The loss mixes by the area that really changed: λ = 1 − area/all.
+    double const changed =
+        sum((inputs.select(1, 0) != images.select(1, 0)).to(Dtype::f64), {1, 2}).to_vector<double>()[0];
+    std::vector<double> areas =
+        sum((inputs.select(1, 0) != images.select(1, 0)).to(Dtype::f64), {1, 2}).to_vector<double>();
+    double area = changed;
+    for (double a : areas) area = std::max(area, a);  // a sample may be its own other
+    CHECK(std::abs(area / 80 - 0.4) < 0.08);
+    Tensor const flat = zeros({6, 6}, Dtype::f64);
+    Tensor const zero = zeros({}, Dtype::f64);
+    CHECK(cutmix[0]->loss(zero, flat, targets).item() == doctest::Approx(area / 80 * std::log(6)).epsilon(1e-12));
+  }
+  {
+    // Tokens with targets of each position: both come from the same other sequence, in one span.
+    auto const cutmix = nn::make_regularizers("cutmix:share=0.5");
+    Tensor const rows = arange(6).unsqueeze(1).expand({6, 8}).contiguous();
+    Tensor inputs = rows, targets = rows + 100;
+    cutmix[0]->batch(inputs, targets, generator);
+    CHECK(equal(targets, inputs + 100));
+    CHECK(sum((inputs != rows).to(Dtype::f64), {1}).to_vector<double>().size() == 6);
+    for (double changed : sum((inputs != rows).to(Dtype::f64), {1}).to_vector<double>())
+      CHECK((changed == 4 || changed == 0));
+    CHECK(same_bits(cutmix[0]->loss(cross_entropy(logits, labels), logits, targets), cross_entropy(logits, labels)));
+  }
+  // Tokens are mixed by their embeddings.
+  nn::GPT model = model_of();
+  nn::Regularizers mixup(nn::make_regularizers("mixup:share=0.7"));
+  mixup.begin(model);
+  Tensor inputs = some_tokens(1), targets = some_tokens(2);
+  mixup.batch(inputs, targets, generator);
+  CHECK(equal(inputs, some_tokens(1)));
+  Tensor const mixed = model.token_embedding(inputs), table = model.token_embedding.weight;
+  Tensor const rest = (mixed - embedding(inputs, table) * 0.7) / 0.3;
+  for (int64_t i = 0; i < 4; ++i) {
+    double nearest = 1;
+    for (int64_t j = 0; j < 4; ++j) nearest = std::min(nearest, difference(rest.at(i), embedding(inputs, table).at(j)));
+    CHECK(nearest < 1e-12);
+  }
+  nn::eval(model);
+  CHECK(same_bits(model.token_embedding(inputs), embedding(inputs, table)));
+  CHECK(throws([] { nn::make_regularizers("mixup:share=1.5"); }));
+  CHECK(throws([] { nn::make_regularizers("cutmix:alpha=0"); }));
+}
+
+TEST_CASE("regularisers of data: off is the identity, draws follow the generator, shape and type stay") {
+  walk([&](nn::RegularizerRow const& row) {
+    if (row.family != "data" || !of_numbers.contains(row.name)) return;
+    Case const& c = of_numbers.at(row.name);
+    bool const spectra = row.takes.find("spectra") != row.takes.npos,
+               image = row.takes.find("images") != row.takes.npos;
+    Tensor const x = image ? clamp(numbers({3, 3, 8, 6}, 1, Dtype::f32) * 0.5 + 0.5, 0.01, 0.99)
+                           : numbers(spectra ? Shape{3, 9, 14} : Shape{3, 20, 2}, 1, Dtype::f32) + 2;
+    Tensor const labels = tensor(std::vector<int64_t>{0, 1, 2}, {3});
+    auto const changed = [&](char const* text, uint64_t key) {
+      Generator generator(key);
+      Tensor inputs = x, targets = labels;
+      nn::make_regularizers(text)[0]->batch(inputs, targets, generator);
+      CHECK(equal(x, x.clone()));
+      return inputs;
+    };
+    if (c.off) CHECK(difference(changed(c.off, 1), x) < 1e-6);
+    Tensor const one = changed(c.on, 1);
+    CHECK(one.shape() == x.shape());
+    CHECK(one.dtype() == x.dtype());
+    CHECK(all(isfinite(one)).item() == 1);
+    CHECK(equal(one, changed(c.on, 1)));
+    bool differs = false;
+    for (uint64_t key = 2; key < 12; ++key) differs = differs || !equal(one, changed(c.on, key));
+    CHECK(differs);
+    Generator generator(1);
+    Tensor wrong = ones({3}), targets = labels;
+    if (row.name != "jitter" && row.name != "mixup")
+      CHECK(throws([&] { nn::make_regularizers(c.on)[0]->batch(wrong, targets, generator); }));
+  });
+}
+
+TEST_CASE("regularisers of data: shares, ends and bounds") {
+  Generator generator(5);
+  Tensor const tokens = randint(0, 50, {40, 100}, generator);
+  Tensor const masked = nn::mask_tokens(tokens, 0.2, 63, 50, generator);
+  double const hit = sum((masked == 63).to(Dtype::f64)).item() / 4000;
+  CHECK(std::abs(hit - 0.2) < 5 * std::sqrt(0.2 * 0.8 / 4000));
+  CHECK(equal(where(masked == 63, tokens, masked), tokens));
+  Tensor const replaced = nn::mask_tokens(tokens, 0.2, -1, 50, generator);
+  CHECK(std::abs(sum((replaced != tokens).to(Dtype::f64)).item() / 4000 - 0.2 * 49 / 50) < 5 * std::sqrt(0.16 / 4000));
+  CHECK(max(replaced).item() < 50);
+  CHECK(throws([&] { nn::mask_tokens(tokens, 0.2, -1, 0, generator); }));
+  CHECK(throws([&] { nn::mask_tokens(ones({2, 2}), 0.2, 1, 50, generator); }));
+
+  Tensor const image = full({2, 3, 10, 10}, 7.0);
+  Tensor const erased = nn::erase(image, 0.25, 0, generator);
+  CHECK(sum((erased != image).to(Dtype::f64)).item() == 2 * 3 * 25);
+  CHECK(sum((nn::erase(tokens, 0.3, 1000000, generator) != tokens).to(Dtype::f64)).item() > 40 * 30 - 5);
+
+  // A straight line stays monotone and keeps its ends; a constant stays what it is.
+  Tensor const line = arange(50).to(Dtype::f64).reshape({1, 50, 1}).expand({5, 50, 2}).contiguous();
+  Tensor const warped = nn::warp_window(line, 0.3, 2, generator);
+  CHECK(difference(warped.select(1, 0), line.select(1, 0)) < 1e-12);
+  CHECK(difference(warped.select(1, 49), line.select(1, 49)) < 1e-12);
+  CHECK(min(warped.slice(1, 1, 50) - warped.slice(1, 0, 49)).item() > 0);
+  CHECK(difference(warped, line) > 0.5);
+
+  Tensor const spectrum = ones({30, 20, 60}, Dtype::f64);
+  Tensor const seen = nn::spec_augment(
+      spectrum, {.frequency_masks = 1, .frequency_width = 5, .time_masks = 1, .time_width = 12}, generator);
+  Tensor const bands = sum((amax(seen, {2}) == 0.0).to(Dtype::f64), {1}),
+               frames = sum((amax(seen, {1}) == 0.0).to(Dtype::f64), {1});
+  CHECK(max(bands).item() <= 5);
+  CHECK(max(frames).item() <= 12);
+  CHECK(max(bands).item() > 0);
+  CHECK(max(frames).item() > 0);
+  CHECK(difference(sum(seen, {1, 2}), (20.0 - bands) * (60.0 - frames)) < 1e-12);
+
+  // Changes of images: no strength, no change; otherwise within [0, 1], and each kind does something.
+  Tensor const picture = rand({2, 3, 9, 7}, Dtype::f64, generator);
+  for (int64_t k = 0; k < int64_t(nn::image_changes().size()); ++k) {
+    std::string const name(nn::image_changes()[size_t(k)]);
+    INFO(name);
+    bool const without = name == "flip" || name == "invert" || name == "autocontrast";
+    if (!without) CHECK(difference(nn::change_image(picture, k, 0), picture) < 1e-12);
+    for (double s : {-1.0, -0.4, 0.7}) {
+      Tensor const y = nn::change_image(picture, k, s);
+      CHECK(y.shape() == picture.shape());
+      CHECK(min(y).item() >= 0);
+      CHECK(max(y).item() <= 1 + 1e-12);
+      CHECK((difference(y, picture) > 1e-3) == (name != "identity"));
+    }
+  }
+  CHECK(difference(flip(nn::change_image(picture, 1, 1), {3}), picture) == 0);
+  CHECK(throws([&] { nn::change_image(picture, 99, 1); }));
+}
