@@ -140,8 +140,15 @@ GPT::GPT(GPTConfig const& given, AttentionMaker make)
     tie(head.weight, token_embedding.weight);
   else
     init::normal_(head.weight, deviation);
-  if (config.init != "gpt-residual") initialize(*this, config.init);
   bind_paths(*this);
+  if (config.init == "gpt-residual") return;
+  initialize(*this, config.init);
+  bool const twice_zero = config.residual == "rezero" && (config.init == "zero-output" || config.init == "fixup");
+  check(!twice_zero, "GPT", [&] {
+    return Complaint{
+        fmt::format("residual=rezero and init={} both start branches at 0, where neither has a gradient", config.init),
+        "choose one of the two"};
+  });
 }
 
 Tensor GPT::forward(Tensor const& tokens, GPTContext const& context) const {

@@ -4,6 +4,7 @@
 #include <heed/nn/attention/aft.h>
 #include <heed/nn/attention/gated_recurrence.h>
 #include <heed/nn/attention/gated_states.h>
+#include <heed/nn/attention/infini.h>
 #include <heed/nn/attention/mamba.h>
 #include <heed/nn/attention/mlstm.h>
 #include <heed/nn/attention/recurrent.h>
@@ -49,6 +50,24 @@ Tensor in_heads(Tensor const& x) { return nn::split_heads(x, heads); }
 Tensor channels(Tensor const& x) { return x.transpose(1, 2); }
 
 }  // namespace
+
+TEST_CASE("infini: softmax within the segment and a linear memory of those before, by the gate") {
+  NoGrad const off;
+  Tensor const x = sample(15);
+  nn::InfiniAttention layer(config_of(), {.segment = 5});
+  enliven(layer);
+  Tensor const q = in_heads(layer.q_proj(x)), k = in_heads(layer.k_proj(x)), v = in_heads(layer.v_proj(x));
+  Tensor const segment = arange(length).to(Dtype::f64) * (1. / 5), own = floor(segment);
+  Tensor const earlier = (own.unsqueeze(1) > own).to(Dtype::f64), same = own.unsqueeze(1) == own;
+  Tensor const scores = matmul(q, k.t()) * (1 / std::sqrt(double(dim / heads)));
+  Tensor const at = arange(length), sees = same & (at.unsqueeze(1) >= at);
+  Tensor const near = matmul(softmax(where(sees, scores, -INFINITY)), v);
+  Tensor const kernel = matmul(elu(q) + 1, (elu(k) + 1).t()) * earlier;
+  Tensor const far = matmul(kernel, v) / clamp_min(sum(kernel, {-1}, true), 1e-6);
+  Tensor const share = sigmoid(layer.gate).view({heads, 1, 1});
+  Tensor const y = far * share + near * (1. - share);
+  CHECK(difference(layer(x), layer.out_proj(nn::join_heads(y))) < 1e-12);
+}
 
 TEST_CASE("mlstm: sums relative to a maximum are the raw ones") {
   NoGrad const off;

@@ -294,6 +294,25 @@ TEST_CASE("inits: starts of models") {
     CHECK(near(deviation(model, "blocks.2.mlp.proj.weight"), of_fc * by));
   }
   {
+    nn::GPT model = start("lsuv:batch=32,tolerance=0.01");
+    CHECK(model.training());
+    nn::eval(model);
+    double farthest = 0;
+    HookHandle seen = nn::on_forward("blocks.**", [&](nn::ModuleCall const& call) {
+      if (call.path.ends_with("_proj") || call.path.ends_with("mlp.fc") || call.path.ends_with("mlp.proj"))
+        farthest = std::max(farthest, std::abs(var(call.output).item() - 1));
+      return Tensor();
+    });
+    seed(9);
+    model(randint(0, 11, {32, 8}));
+    CHECK(farthest < 0.3);  // on another batch
+    seen.remove();
+    nn::Linear linear(3, 3);
+    CHECK(throws([&] { nn::initialize(linear, "lsuv"); }));
+  }
+  // Two zeros in a row have no gradient.
+  CHECK(throws([] { nn::GPT model({.layers = 1, .residual = "rezero", .init = "zero-output"}); }));
+  {
     // Without noise: rank-16 pieces of 0.5·1 for each head, and −0.25·1.
     nn::GPT model = start("mimetic:alpha=0,beta=0.5,alpha_v=0,beta_v=0.25");
     Tensor const q = named(model, "blocks.0.attn.q_proj.weight").detach(),

@@ -486,6 +486,21 @@ TEST_CASE("mixup and CutMix: lambda = 1 is the identity, losses mix as inputs do
     for (int64_t j = 0; j < 4; ++j) nearest = std::min(nearest, difference(rest.at(i), embedding(inputs, table).at(j)));
     CHECK(nearest < 1e-12);
   }
+  {
+    // In a block: the same of its outputs.
+    nn::Regularizers manifold(nn::make_regularizers("mixup:share=0.7,at=blocks.0"));
+    manifold.begin(model);
+    manifold.batch(inputs, targets, generator);
+    Tensor const x = numbers({4, 5, 8}, 3), y = (*model.blocks[0])(x);
+    nn::eval(model);
+    Tensor const plain = (*model.blocks[0])(x), left = (y - plain * 0.7) / 0.3;
+    nn::train(model);
+    for (int64_t i = 0; i < 4; ++i) {
+      double nearest = 1;
+      for (int64_t j = 0; j < 4; ++j) nearest = std::min(nearest, difference(left.at(i), plain.at(j)));
+      CHECK(nearest < 1e-12);
+    }
+  }
   nn::eval(model);
   CHECK(same_bits(model.token_embedding(inputs), embedding(inputs, table)));
   CHECK(throws([] { nn::make_regularizers("mixup:share=1.5"); }));

@@ -66,13 +66,22 @@ void add_operands(nlohmann::json& json, Entry const& entry) {
   json["operands"] = heed::nn::find_row("loss", heed::nn::losses(), entry.name).operands;
 }
 
+void add_data(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("regularizer", heed::nn::regularizers(), entry.name);
+  if (!row.takes.empty()) json["takes"] = row.takes;
+}
+
+void add_shape(nlohmann::json& json, Entry const& entry) {
+  json["axes"] = heed::nn::find_row("norm", heed::nn::norms(), entry.name).axes;
+}
+
 std::vector<Kind> const& kinds() {
   static std::vector<Kind> const list{
       {"attention", [] { return entries(heed::nn::attentions()); }, add_traits},
       {"position", [] { return entries(heed::nn::positions()); }},
       {"measure", [] { return entries(measures()); }, add_better},
-      {"regularizer", [] { return entries(heed::nn::regularizers()); }},
-      {"norm", [] { return entries(heed::nn::norms()); }},
+      {"regularizer", [] { return entries(heed::nn::regularizers()); }, add_data},
+      {"norm", [] { return entries(heed::nn::norms()); }, add_shape},
       {"placement", [] { return entries(heed::nn::placements()); }},
       {"residual", [] { return entries(heed::nn::residuals()); }},
       {"init", [] { return entries(heed::nn::inits()); }},

@@ -37,6 +37,7 @@
 #include <heed/nn/attention/hopfield.h>
 #include <heed/nn/attention/hourglass.h>
 #include <heed/nn/attention/hybrid.h>
+#include <heed/nn/attention/infini.h>
 #include <heed/nn/attention/isab.h>
 #include <heed/nn/attention/kda.h>
 #include <heed/nn/attention/l2.h>
@@ -482,6 +483,12 @@ std::vector<AttentionRow> const& attentions() {
       {{"gru", "linear", should, "Cho et al., 2014", "h ← (1 − z)·n + z·h, gates that read h"},
        {},
        plain_layer_of<RecurrentAttention<GRU>>},
+      {{"infini", "linear", should, "Munkhdalai et al., 2024",
+        "softmax within a segment, a linear memory of those before", options_of<InfiniAttention::Config>},
+       {},
+       layer_of<InfiniAttention>,
+       {"infini:segment=16", "multi-head", 1e-12, "gate=-1000"},
+       "infini:segment=4"},
       // ---- low rank, memory
       {{"linformer", "low rank", must, "Wang et al., 2020", "softmax(q·(E·k)ᵀ)·(F·v), E and F learned",
         options_of<Linformer::Config>},

@@ -23,11 +23,10 @@ inline MaskMod chosen_blocks(HeadOperands const& o, int64_t size, int64_t top, b
   };
   if (o.lengths.defined())
     others = others & MaskMod([&](auto at) { return at.j * double(size) < read(o.lengths, {at.b}); });
-  Tensor const chosen = top_blocks(dense_scores(o.q, blocks, {.sees = others}), std::min(top, count));
-  return [&](auto at) {
-    Symbol const j = block_of(at.j, size);
-    return (block_of(at.i, size) == j) | (read(chosen, {at.b, at.h, at.i - double(s - t), j}) != 0.);
-  };
+  Tensor const best = top_blocks(dense_scores(o.q, blocks, {.sees = others}), std::min(top, count));
+  Tensor const row = arange(s - t, s).to(o.q.device()).unsqueeze(1), at = arange(count).to(o.q.device()) * size;
+  Tensor const chosen = best | ((at <= row) & (row < at + size));
+  return [&](auto at) { return read(chosen, {at.b, at.h, at.i - double(s - t), block_of(at.j, size)}) != 0.; };
 }
 
 }  // namespace heed::nn

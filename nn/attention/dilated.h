@@ -26,7 +26,7 @@ class DilatedWindow final : public Part {
   void options(HeadOperands& o) const override {
     also_sees(o.options, [&](auto at) {
       Symbol const apart = abs(o.position(at.i) - o.position(at.j));
-      return (apart <= double(reach())) & (fmod(apart, double(own_.dilation)) == 0.);
+      return (apart <= double(reach())) & (within_block(apart, own_.dilation) == 0.);
     });
   }
   void bound(KeyValueCache& cache) const override { cache.window = std::min(cache.window, reach()); }

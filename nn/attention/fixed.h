@@ -25,7 +25,8 @@ class FixedPattern final : public Part {
     double const stride = double(own_.stride), summary = double(own_.summary);
     also_sees(o.options, [&](auto at) {
       Symbol const i = o.position(at.i), j = o.position(at.j);
-      return (block_of(i, own_.stride) == block_of(j, own_.stride)) | (fmod(j, stride) >= stride - summary);
+      return (block_of(i, own_.stride) == block_of(j, own_.stride)) |
+             (within_block(j, own_.stride) >= stride - summary);
     });
   }
   Traits traits() const override { return {.cross = false, .equivariant = false}; }

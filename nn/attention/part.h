@@ -30,7 +30,9 @@ struct HeadOperands {
   AttendOptions elsewhere() const { return {.scale = options.scale, .dropout = options.dropout, .draw = options.draw}; }
 };
 /// ⌊i / size⌋
-inline Symbol block_of(Symbol i, int64_t size) { return floor((i + 0.5) / double(size)); }
+inline Symbol block_of(Symbol i, int64_t size) { return floor((i + 0.5) * (1 / double(size))); }
+/// i mod size, for i ≥ 0
+inline Symbol within_block(Symbol i, int64_t size) { return i - block_of(i, size) * double(size); }
 
 /// Weighs the values of operands that are ready. Without a log-sum-exp where it is no softmax that one core() gives.
 using CoreStep = std::function<Attended(HeadOperands const&)>;

@@ -244,7 +244,7 @@ PrefixSoftmax prefix_softmax(ScanOperands& o, Tensor const& logits) {
   Carried const past = carried(o);
   Tensor const start = past.before.defined() ? past.before : unending(logits);
   Tensor const total = logcumsumexp(cat({start, logits}, 2), 2);
-  past.keep(total.slice(2, t, t + 1));
+  past.keep(total.slice(2, t, t + 1).clone());  // a view would keep all of it
   return {total.slice(2, 0, t) - total.slice(2, 1, t + 1), exp(logits - total.slice(2, 1, t + 1))};
 }
 
@@ -254,7 +254,7 @@ RunningMax running_max(ScanOperands& o, Tensor const& forget, Tensor const& inpu
   Carried const past = carried(o);
   Tensor const start = past.before.defined() ? past.before : unending(input), total = cumsum(forget, 2);
   Tensor const most = cummax(cat({start, input - total}, 2), 2).values.slice(2, 1, t + 1) + total;
-  past.keep(most.slice(2, t - 1, t));
+  past.keep(most.slice(2, t - 1, t).clone());
   return {cat({start, most.slice(2, 0, t - 1)}, 2), most};
 }
 
@@ -262,7 +262,7 @@ Tensor previous(ScanOperands& o, Tensor const& x) {
   int64_t const t = x.size(1);
   Carried const past = carried(o);
   Tensor const first = past.before.defined() ? past.before : zeros_like(x.slice(1, 0, 1).detach());
-  past.keep(x.slice(1, t - 1, t));
+  past.keep(x.slice(1, t - 1, t).clone());
   return t == 1 ? first : cat({first, x.slice(1, 0, t - 1)}, 1);
 }
 

@@ -21,7 +21,7 @@ class Strided final : public Part {
     double const stride = double(stride_);
     also_sees(o.options, [&](auto at) {
       Symbol const apart = abs(o.position(at.i) - o.position(at.j));
-      return (apart < stride) | (fmod(apart, stride) == 0.);
+      return (apart < stride) | (within_block(apart, stride_) == 0.);
     });
   }
   Traits traits() const override { return {.cross = false, .equivariant = false}; }

@@ -3,9 +3,11 @@
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/attention.h>
 #include <heed/nn/embedding.h>
+#include <heed/nn/hooks.h>
 #include <heed/nn/init/models.h>
 #include <heed/nn/init/tensors.h>
 #include <heed/nn/linear.h>
+#include <heed/nn/transformer.h>
 
 #include <cmath>
 #include <optional>
@@ -19,7 +21,7 @@ enum class Role { inner, value, first, last, head, embedding };
 struct Found {
   Role role;
   Module* parent;
-  std::string_view name;
+  std::string_view name, path;  // "out_proj", "blocks.0.attn.out_proj"
   Tensor* weight;
   Tensor* bias;
 };
@@ -39,9 +41,10 @@ class Finder final : public Visitor {
     blocks += name.starts_with("blocks.");
     if (auto* const linear = dynamic_cast<Linear*>(&module)) {
       auto const role = role_of(name);
-      if (role && !shared(linear->weight)) found.push_back({*role, path_.back(), name, &linear->weight, &linear->bias});
+      if (role && !shared(linear->weight))
+        found.push_back({*role, path_.back(), name, module.path(), &linear->weight, &linear->bias});
     } else if (auto* const table = dynamic_cast<Embedding*>(&module)) {
-      found.push_back({Role::embedding, path_.back(), name, &table->weight, nullptr});
+      found.push_back({Role::embedding, path_.back(), name, module.path(), &table->weight, nullptr});
     }
     path_.push_back(&module);
   }
@@ -172,6 +175,40 @@ void Mimetic::operator()(Module& model) const {
     out->copy_(outputs.t());
     v->copy_(values);
   }
+}
+
+void Lsuv::operator()(Module& model) const {
+  auto const* const gpt = dynamic_cast<GPT const*>(&model);
+  check(gpt, "lsuv", [] {
+    return Complaint{"the model is no GPT, whose batches are known", "call init::Lsuv with what runs a batch"};
+  });
+  Tensor const tokens = randint(0, gpt->config.vocabulary, {batch, gpt->config.block});
+  (*this)(model, [&] { (*gpt)(tokens.to(gpt->token_embedding.weight.device())); });
+}
+
+void Lsuv::operator()(Module& model, std::function<void()> const& run) const {
+  Finder const finder(model);
+  bool const training = model.training();
+  eval(model);
+  NoGrad const off;
+  for (Found const& f : finder.found) {
+    if (f.role == Role::embedding) continue;
+    no_bias(f);
+    Orthogonal{}(*f.weight);
+    double variance = 0;
+    HookHandle seen = on_forward(f.path, [&](ModuleCall const& call) {
+      variance = var(call.output.to(Dtype::f64)).item();
+      return Tensor();
+    });
+    for (int64_t i = 0; i < steps; ++i) {
+      variance = 0;
+      run();
+      if (!(variance > 0) || std::abs(variance - 1) < tolerance) break;
+      scale(*f.weight, 1 / std::sqrt(variance));
+    }
+    seen.remove();
+  }
+  train(model, training);
 }
 
 }  // namespace heed::nn::init

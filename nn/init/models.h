@@ -6,6 +6,8 @@
 #include <heed/nn/config.h>
 #include <heed/nn/module.h>
 
+#include <functional>
+
 namespace heed::nn::init {
 
 /// N(0, deviation²), of the last layers of branches deviation/√(2L), biases 0 (GPT-2: Radford et al., 2019): the stream
@@ -51,6 +53,21 @@ struct Mimetic {
     v.field("beta_v", beta_v, "negative identity in output·values");
   }
   void operator()(Module& model) const;
+};
+
+/// Orthogonal layers, each in turn scaled until what it gives has variance 1 on a batch (Mishkin and Matas, 2016): of a
+/// GPT on random tokens.
+struct Lsuv {
+  int64_t batch = 8, steps = 10;
+  double tolerance = 0.05;
+  void visit(ConfigVisitor& v) {
+    v.field("batch", batch, "sequences");
+    v.field("steps", steps, "of scaling a layer, at most");
+    v.field("tolerance", tolerance, "of the variance");
+  }
+  void operator()(Module& model) const;
+  /// Of any model: `run` passes a batch through it.
+  void operator()(Module& model, std::function<void()> const& run) const;
 };
 
 }  // namespace heed::nn::init

@@ -9,7 +9,8 @@
 namespace heed::nn {
 namespace {
 
-MixConfig checked(char const* name, MixConfig const& config) {
+template <class Config>
+Config checked(char const* name, Config const& config) {
   check(config.alpha > 0 && config.share <= 1 && (config.share >= 0 || config.share == -1), name, [&] {
     return Complaint{
         fmt::format("expected alpha above 0 and share from 0 to 1, got {} and {}", config.alpha, config.share),
@@ -54,27 +55,27 @@ Tensor with_box(Tensor const& x, Tensor const& other, Box const& box) {
   return slice_scatter(x, patch, 2, box.top, box.bottom);
 }
 
-Mixup::Mixup(Config const& config) : OutputRegularizer(std::string(at_embedding)), config_(checked("mixup", config)) {}
+Mixup::Mixup(Config const& config) : OutputRegularizer(config.at), config_(checked("mixup", config)) {}
 
 void Mixup::batch(Tensor& inputs, Tensor& targets, Generator& generator) {
   lambda_ = draw_share(config_, generator);
   order_ = randperm(inputs.size(0), generator, inputs.device());
-  embed_ = false;
+  inside_ = false;
   other_targets_ = {};
   if (lambda_ == 1) return;
   other_targets_ = index_select(targets, 0, order_);
-  embed_ = !is_floating(inputs.dtype());
-  if (!embed_) inputs = lerp(index_select(inputs, 0, order_), inputs, lambda_);
+  inside_ = !is_floating(inputs.dtype()) || config_.at != at_embedding;
+  if (!inside_) inputs = lerp(index_select(inputs, 0, order_), inputs, lambda_);
 }
 
 Tensor Mixup::changed(ModuleCall const& call) {
-  if (!embed_) return {};
+  if (!inside_) return {};
   checked_rank("mixup", call.output, 2, Dims::max_rank, "embeddings [B, T, C]");
   return lerp(index_select(call.output, 0, order_), call.output, lambda_);
 }
 
 Tensor Mixup::loss(Tensor const& loss, Tensor const& logits, Tensor const&) {
-  embed_ = false;
+  inside_ = false;
   return mixed_loss(loss, logits, other_targets_, lambda_);
 }
 

@@ -25,12 +25,21 @@ struct MixConfig {
   }
 };
 
+struct MixupConfig : MixConfig {
+  std::string at = std::string(at_embedding);
+  void visit(ConfigVisitor& v) {
+    MixConfig::visit(v);
+    v.field("at", at, "the module whose outputs are mixed; numbers are mixed themselves unless it is another");
+  }
+};
+
 /// lambda·x + (1 − lambda)·x', loss lambda·CE(y) + (1 − lambda)·CE(y') (Zhang et al., 2018), x' the batch in another
 /// order. Floating inputs are mixed themselves, tokens by their embeddings (Guo et al., 2019). lambda = 1 is the
-/// identity, bit for bit. It stands before what changes batches by size.
+/// identity, bit for bit. `at` a block, it is manifold mixup (Verma et al., 2019). It stands before what changes
+/// batches by size.
 class Mixup final : public OutputRegularizer {
  public:
-  using Config = MixConfig;
+  using Config = MixupConfig;
   explicit Mixup(Config const& config);
   void batch(Tensor& inputs, Tensor& targets, Generator& generator) override;
   Tensor loss(Tensor const& loss, Tensor const& logits, Tensor const& targets) override;
@@ -42,7 +51,7 @@ class Mixup final : public OutputRegularizer {
   Config config_;
   double lambda_ = 1;
   Tensor order_, other_targets_;
-  bool embed_ = false;
+  bool inside_ = false;  // outputs of `at` are to be mixed
 };
 
 /// A box of each sample comes from another (Yun et al., 2019): images x [N, C, H, W], and series [B, T, C] or tokens
