@@ -16,10 +16,12 @@ static optim::Batch sequences(Generator& generator) {
   return {text.slice(1, 0, length).contiguous(), text.slice(1, 1, length + 1).contiguous()};
 }
 
-// Attention with the weights of the most-attended key of every query set to 0 and the rest scaled up again.
-static Tensor without_the_most_attended(Tensor const& weights) {
-  Tensor const rest = where(weights == amax(weights, {-1}, true), 0.0, weights);
-  return rest / (sum(rest, {-1}, true) + 1e-9);
+// A measure's mean over the heads of the last layer.
+static double of_last_layer(nn::Diagnosis const& d, char const* measure) {
+  auto const& values = d.layers.back().values[nn::measure_index(measure)];
+  double sum = 0;
+  for (double value : values) sum += value;
+  return sum / double(values.size());
 }
 
 int main() {
@@ -30,7 +32,6 @@ int main() {
   std::printf("%5s %7s | %s\n", "step", "loss",
               "last layer, mean of its heads: entropy  effective keys  largest  strongest sink");
   double first_entropy = 0, last_entropy = 0;
-  Tensor weights;
   for (int step = 0; step <= 300; ++step) {
     optim::Batch const data = sequences(generator);
     optimizer.zero_grad();
@@ -38,25 +39,21 @@ int main() {
     loss.backward();
     optimizer.step();
     if (step % 60 != 0) continue;
-    NoGrad const off;
-    weights = nn::attention_maps([&] { model(data.inputs); }).back();
-    nn::OverDependence mean{};
-    for (auto const& head : nn::measure_over_dependence(weights)) {
-      mean.entropy += head.entropy / 2, mean.effective_count += head.effective_count / 2;
-      mean.largest += head.largest / 2, mean.sink += head.sink / 2;
-    }
-    std::printf("%5d %7.3f | %38.2f %15.1f %8.2f %15.2f\n", step, loss.item(), mean.entropy, mean.effective_count,
-                mean.largest, mean.sink);
-    if (step == 0) first_entropy = mean.entropy;
-    last_entropy = mean.entropy;
+    nn::Diagnosis const d = nn::diagnose(model, [&] { model(data.inputs); });
+    last_entropy = of_last_layer(d, "entropy");
+    if (step == 0) first_entropy = last_entropy;
+    std::printf("%5d %7.3f | %38.2f %15.1f %8.2f %15.2f\n", step, loss.item(), last_entropy,
+                of_last_layer(d, "effective-count"), of_last_layer(d, "largest"), of_last_layer(d, "sink"));
   }
-  // What the heads pass on without the key they look at most: how much of the weighted mean was that one key?
+  // What hangs on one key: the loss where every query's most-attended key is hidden, beside that of any other key.
   NoGrad const off;
-  Tensor const values = randn({batch, 2, length, 16});
-  Tensor const full = matmul(weights, values), robbed = matmul(without_the_most_attended(weights), values);
-  double const change = (sum(square(full - robbed)) / sum(square(full))).item();
-  std::printf("\nWithout its most-attended key a head's output changes by %.0f %% of its energy.\n", 100 * change);
+  nn::eval(model);
+  optim::Batch const data = sequences(generator);
+  nn::DeletionDrop const drop =
+      nn::most_attended_drop([&] { return cross_entropy(model(data.inputs), data.targets).item(); }, generator);
+  std::printf("\nLoss %.3f; without each query's most-attended key %.3f, without another key %.3f.\n", drop.whole,
+              drop.without, drop.random);
   std::printf("Entropy fell from %.2f to %.2f nats: the model depends on few positions.\n", first_entropy,
               last_entropy);
-  return last_entropy < first_entropy && change > 0.1 ? 0 : 1;
+  return last_entropy < first_entropy && drop.without - drop.whole > 2 * (drop.random - drop.whole) ? 0 : 1;
 }

@@ -5,7 +5,9 @@
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/multi_head.h>
 #include <heed/nn/conv.h>
+#include <heed/nn/diagnose/diagnose.h>
 #include <heed/nn/diagnose/over_dependence.h>
+#include <heed/nn/diagnose/robustness.h>
 #include <heed/nn/hooks.h>
 #include <heed/nn/init.h>
 #include <heed/nn/init/catalogue.h>

@@ -71,10 +71,34 @@ TEST_CASE("a run, its files, and what the other commands say of it") {
   Outcome const inspect = shell(folder, "lab inspect run --report report.html && lab inspect run --json");
   CHECK_MESSAGE(inspect.status == 0, inspect.err);
   CHECK(inspect.out.find("entropy") != std::string::npos);
-  CHECK(inspect.out.find("\"effective_count\"") != std::string::npos);
+  for (char const* key : {"\"effective_count\"", "\"sink_rate\"", "\"stable_rank\"", "\"rank_residual\""})
+    CHECK(inspect.out.find(key) != std::string::npos);
+  Outcome const all = shell(folder, "lab inspect run --all && lab list diagnosis");
+  CHECK_MESSAGE(all.status == 0, all.err);
+  for (char const* measure : {"output-similarity", "blocks.0.attn", "Dong et al., 2021"})
+    CHECK(all.out.find(measure) != std::string::npos);
   std::string const report = read_file(folder / "report.html");
   CHECK(report.find("data:image/bmp;base64,") != std::string::npos);
   CHECK(report.find("http") == std::string::npos);  // needs nothing else
+}
+
+TEST_CASE("reproduce: what was measured is not measured again, and disagreement is told") {
+  Folder const folder;
+  auto const results = [&](char const* of_softmax) {
+    std::ofstream(folder / "fast-weight.txt")
+        << "figure 2, softmax, 60, seed 1\t" << of_softmax << " 200 0.3\n"
+        << "figure 2, linear, 60, seed 1\t0.025 2300 2.9\nfigure 2, linear, 100, seed 1\t0.19 1900 5\n"
+        << "figure 2, dpfp-1, 60, seed 1\t0.0009 800 2.7\nfigure 2, favor-64, 60, seed 1\t0.49 1700 5.8\n"
+        << "figure 3, dpfp-1, 20, seed 1\t0.1 1400 1\nfigure 3, dpfp-1 delta, 20, seed 1\t0.0007 700 3.6\n";
+    return shell(folder, "lab reproduce fast-weight --quick --out .");
+  };
+  Outcome const same = results("6e-05");
+  CHECK_MESSAGE(same.status == 0, same.err);
+  CHECK(same.out.find("7 of 7 cells agree") != std::string::npos);
+  Outcome const other = results("0.02");
+  CHECK(other.status == 1);
+  CHECK(other.out.find("DISAGREES: partial, published solved") != std::string::npos);
+  CHECK(shell(folder, "lab reproduce nothing").status == 2);
 }
 
 TEST_CASE("resumed, interrupted and uninterrupted runs end with the same bits, for any number of threads") {
@@ -165,6 +189,13 @@ TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing wr
   if (heed::all_isas().size() > 1 && !heed::has_isa(heed::all_isas().back()))
     CHECK(shell(folder, "HEED_ISA=" + std::string(heed::name(heed::all_isas().back())) + " lab inspect run").status ==
           2);
+}
+
+TEST_CASE("reproduce: rank collapse, in a moment") {
+  Folder const folder;
+  Outcome const outcome = shell(folder, "lab reproduce rank-collapse --quick");
+  CHECK_MESSAGE(outcome.status == 0, outcome.out);
+  CHECK(outcome.out.find("5 of 5 statements agree") != std::string::npos);
 }
 
 TEST_CASE("list: every catalogue as a table and as JSON, one row with its settings") {

@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
+#include <heed/nn/diagnose/diagnose.h>
 #include <heed/nn/diagnose/over_dependence.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <sstream>
@@ -20,7 +22,7 @@ using namespace heed;
 struct InspectCommand {
   std::string checkpoint, text, report;
   int64_t windows = 8, sample = 400;
-  bool json = false;
+  bool json = false, all = false;
 };
 
 /// The two series of log.csv: the training loss, smoothed over a fiftieth of the run, and the validation loss.
@@ -49,31 +51,54 @@ void read_log(std::string const& path, Report& report) {
   }
 }
 
-void print_table(std::vector<LayerHeads> const& layers) {
-  fmt::print("{:>5} {:>5} {:>9} {:>11} {:>10} {:>9} {:>10} {:>7}\n", "layer", "head", "entropy", "of uniform",
-             "effective", "largest", "distance", "sink");
-  for (size_t l = 0; l < layers.size(); ++l)
-    for (size_t h = 0; h < layers[l].heads.size(); ++h) {
-      auto const& m = layers[l].heads[h];
-      fmt::print("{:>5} {:>5} {:>9.3f} {:>10.0f}% {:>10.2f} {:>9.3f} {:>10.2f} {:>7.3f}\n", l, h, m.entropy,
-                 100 * m.entropy_share, m.effective_count, m.largest, m.distance, m.sink);
+/// Measures whose names head a column of the short table.
+struct Column {
+  char const* measure;
+  char const* head;
+  char const* format;
+};
+constexpr Column columns[] = {
+    {"entropy", "entropy", "{:>11.3f}"},           {"entropy-share", "of uniform", "{:>11.2f}"},
+    {"effective-count", "effective", "{:>11.2f}"}, {"largest", "largest", "{:>11.3f}"},
+    {"distance", "distance", "{:>11.2f}"},         {"sink", "sink", "{:>11.3f}"},
+    {"first-key", "first key", "{:>11.3f}"},       {"overlap", "overlap", "{:>11.3f}"}};
+
+void print_table(nn::Diagnosis const& d) {
+  fmt::print("{:>5} {:>5}", "layer", "head");
+  for (Column const& column : columns) fmt::print("{:>11}", column.head);
+  for (size_t l = 0; l < d.layers.size(); ++l) {
+    for (size_t h = 0; h < size_t(d.layers[l].heads); ++h) {
+      fmt::print("\n{:>5} {:>5}", l, h);
+      for (Column const& column : columns) fmt::print(fmt::runtime(column.format), d.value(l, h, column.measure));
     }
+  }
+  fmt::print("\n\n{:>5} {:>17} {:>14}\n", "layer", "token similarity", "rank residual");
+  for (size_t l = 0; l < d.layers.size(); ++l)
+    fmt::print("{:>5} {:>17.3f} {:>14.3f}\n", l, d.value(l, 0, "token-similarity"), d.value(l, 0, "rank-residual"));
 }
 
-void print_json(double loss, std::vector<LayerHeads> const& layers) {
-  nlohmann::json json{{"validation_loss", loss}, {"heads", nlohmann::json::array()}};
-  for (size_t l = 0; l < layers.size(); ++l)
-    for (size_t h = 0; h < layers[l].heads.size(); ++h) {
-      auto const& m = layers[l].heads[h];
-      json["heads"].push_back({{"layer", l},
-                               {"head", h},
-                               {"entropy", m.entropy},
-                               {"entropy_share", m.entropy_share},
-                               {"effective_count", m.effective_count},
-                               {"largest", m.largest},
-                               {"distance", m.distance},
-                               {"sink", m.sink}});
+void print_json(double loss, nn::Diagnosis const& d) {
+  nlohmann::json json{{"validation_loss", loss},
+                      {"sink_rate", d.sink_rate()},
+                      {"heads", nlohmann::json::array()},
+                      {"layers", nlohmann::json::array()}};
+  auto const key = [](nn::MeasureRow const& m) {
+    std::string name(m.name);
+    std::replace(name.begin(), name.end(), '-', '_');
+    return name;
+  };
+  for (size_t l = 0; l < d.layers.size(); ++l) {
+    nlohmann::json layer{{"layer", l}, {"path", d.layers[l].path}};
+    for (nn::MeasureRow const& m : nn::measures())
+      if (!m.by_head) layer[key(m)] = d.value(l, 0, m.name);
+    json["layers"].push_back(std::move(layer));
+    for (size_t h = 0; h < size_t(d.layers[l].heads); ++h) {
+      nlohmann::json head{{"layer", l}, {"head", h}};
+      for (nn::MeasureRow const& m : nn::measures())
+        if (m.by_head) head[key(m)] = d.value(l, h, m.name);
+      json["heads"].push_back(std::move(head));
     }
+  }
   fmt::print("{}\n", json.dump(2));
 }
 
@@ -92,20 +117,23 @@ void run(InspectCommand const& c) {
 
   NoGrad const off;
   optim::Batch const batch = data.validation_batches(c.windows).front();
-  auto const weights = nn::attention_maps([&] { (*t.model)(batch.inputs); });
-  std::vector<LayerHeads> layers;
-  for (Tensor const& w : weights) layers.push_back({nn::measure_over_dependence(w), w.select(0, 0)});
+  nn::Diagnosis const diagnosis = nn::diagnose(*t.model, [&] { (*t.model)(batch.inputs); });
 
   if (c.json) {
-    print_json(loss, layers);
+    print_json(loss, diagnosis);
   } else {
     fmt::print("validation loss {:.4f} over {} characters\n\n", loss, data.validation_tokens());
-    print_table(layers);
+    if (c.all)
+      fmt::print("{}", diagnosis.table());
+    else
+      print_table(diagnosis);
     fmt::print(
         "\nMeans over queries of {} windows: entropy in nats, its share of a uniform head's, 1/sum(a^2) keys, largest "
-        "weight,\n"
-        "distance in characters, largest mean weight that one key gets.\n",
-        batch.inputs.size(0));
+        "weight,\ndistance in characters, largest mean weight that one key gets, what the first key gets, overlap with "
+        "other heads.\n{:.0f} % of heads have the first key for a sink. heed-lab list diagnosis explains them and the "
+        "rest "
+        "(--all).\n",
+        batch.inputs.size(0), 100 * diagnosis.sink_rate());
   }
   if (c.report.empty()) return;
   Report report;
@@ -121,7 +149,8 @@ void run(InspectCommand const& c) {
                            text.content.size(), t.vocabulary.size())}};
   std::filesystem::path const path(c.checkpoint);
   read_log(RunFiles(std::filesystem::is_directory(path) ? c.checkpoint : path.parent_path().string()).log(), report);
-  report.layers = std::move(layers);
+  for (Tensor const& w : nn::attention_maps([&] { (*t.model)(batch.inputs); }))
+    report.layers.push_back({nn::measure_over_dependence(w), w.select(0, 0)});
   report.window = t.vocabulary.decode(batch.inputs.select(0, 0).to_vector<int64_t>());
   Generator generator(1);
   auto const start = batch.inputs.select(0, 0).to_vector<int64_t>();
@@ -141,6 +170,7 @@ void add_inspect(CLI::App& app) {
   inspect->add_option("--windows", c->windows, "Windows of the validation part to measure on")->capture_default_str();
   inspect->add_option("--report", c->report, "Write a self-contained HTML report to this file");
   inspect->add_option("--sample", c->sample, "Characters of generated text in the report")->capture_default_str();
+  inspect->add_flag("--all", c->all, "Every measure, in a wide table");
   inspect->add_flag("--json", c->json, "Print JSON instead of a table");
   inspect->footer("Example: heed-lab inspect runs/lab --report report.html");
   inspect->callback([c] { run(*c); });

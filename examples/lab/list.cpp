@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/diagnose/measures.h>
 #include <heed/nn/init/catalogue.h>
 #include <heed/nn/loss/catalogue.h>
 #include <heed/nn/norm/catalogue.h>
@@ -14,6 +15,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "run.h"
@@ -66,6 +68,15 @@ void add_operands(nlohmann::json& json, Entry const& entry) {
   json["operands"] = heed::nn::find_row("loss", heed::nn::losses(), entry.name).operands;
 }
 
+void add_range(nlohmann::json& json, Entry const& entry) {
+  auto const& row = heed::nn::find_row("diagnosis", heed::nn::measures(), entry.name);
+  json["unit"] = row.unit;
+  json["low"] = row.low;
+  json["high"] = std::isfinite(row.high) ? nlohmann::json(row.high) : nlohmann::json();
+  json["reading"] = row.reading;
+  json["by"] = row.by_head ? "head" : "layer";
+}
+
 void add_data(nlohmann::json& json, Entry const& entry) {
   auto const& row = heed::nn::find_row("regularizer", heed::nn::regularizers(), entry.name);
   if (!row.takes.empty()) json["takes"] = row.takes;
@@ -88,6 +99,7 @@ std::vector<Kind> const& kinds() {
       {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }, add_rate},
       {"schedule", [] { return entries(heed::optim::schedules()); }},
+      {"diagnosis", [] { return entries(heed::nn::measures()); }, add_range},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };
   return list;

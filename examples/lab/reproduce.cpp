@@ -17,6 +17,8 @@ struct Figure {
 constexpr Figure figures[] = {
     {"fast-weight", "how many associations each kind of attention holds (Schlag et al., 2021, figures 2 and 3)",
      reproduce_fast_weight},
+    {"rank-collapse", "attention alone loses rank with depth, skips prevent it (Dong et al., 2021, figure 2); seconds",
+     reproduce_rank_collapse},
 };
 
 }  // namespace

@@ -14,5 +14,6 @@ struct ReproduceSettings {
 
 // Each prints measured beside published, and returns how many cells disagree.
 int reproduce_fast_weight(ReproduceSettings const& settings);
+int reproduce_rank_collapse(ReproduceSettings const& settings);
 
 }  // namespace lab
