@@ -10,6 +10,7 @@
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/channel.h>
 #include <heed/nn/attention/chunked.h>
+#include <heed/nn/attention/clustered.h>
 #include <heed/nn/attention/cog.h>
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cosformer.h>
@@ -358,6 +359,12 @@ std::vector<AttentionRow> const& attentions() {
        {},
        {"routing:clusters=1", "multi-head", 1e-12},
        "routing:clusters=2"},
+      {{"clustered", "selected", could, "Vyas et al., 2020", "queries of a cluster ask once, by their mean",
+        options_of<Clustered::Config>},
+       part_of<Clustered>,
+       {},
+       {"clustered:clusters=1000", "multi-head", 1e-12},
+       "clustered:clusters=3"},
       {{"probsparse", "selected", should, "Zhou et al., 2021", "queries that stand out; the rest get the mean",
         options_of<ProbSparse::Config>},
        part_of<ProbSparse>,
