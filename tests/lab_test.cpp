@@ -82,6 +82,25 @@ TEST_CASE("a run, its files, and what the other commands say of it") {
   CHECK(report.find("http") == std::string::npos);  // needs nothing else
 }
 
+TEST_CASE("reproduce: what was measured is not measured again, and disagreement is told") {
+  Folder const folder;
+  auto const results = [&](char const* of_softmax) {
+    std::ofstream(folder / "fast-weight.txt")
+        << "figure 2, softmax, 60, seed 1\t" << of_softmax << " 200 0.3\n"
+        << "figure 2, linear, 60, seed 1\t0.025 2300 2.9\nfigure 2, linear, 100, seed 1\t0.19 1900 5\n"
+        << "figure 2, dpfp-1, 60, seed 1\t0.0009 800 2.7\nfigure 2, favor-64, 60, seed 1\t0.49 1700 5.8\n"
+        << "figure 3, dpfp-1, 20, seed 1\t0.1 1400 1\nfigure 3, dpfp-1 delta, 20, seed 1\t0.0007 700 3.6\n";
+    return shell(folder, "lab reproduce fast-weight --quick --out .");
+  };
+  Outcome const same = results("6e-05");
+  CHECK_MESSAGE(same.status == 0, same.err);
+  CHECK(same.out.find("7 of 7 cells agree") != std::string::npos);
+  Outcome const other = results("0.02");
+  CHECK(other.status == 1);
+  CHECK(other.out.find("DISAGREES: partial, published solved") != std::string::npos);
+  CHECK(shell(folder, "lab reproduce nothing").status == 2);
+}
+
 TEST_CASE("resumed, interrupted and uninterrupted runs end with the same bits, for any number of threads") {
   Folder const folder;
   std::string const train = "lab train --preset tiny --dropout 0.1 --text text.txt --out ";

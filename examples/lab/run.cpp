@@ -4,6 +4,7 @@
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace lab {
@@ -75,6 +76,17 @@ Tensor training_loss(nn::GPT const& model, optim::Batch batch, nn::Regularizer& 
   regularizer.batch(batch.inputs, batch.targets, generator);
   Tensor const logits = model(batch.inputs);
   return regularizer.loss(cross_entropy(logits, batch.targets), logits, batch.targets);
+}
+
+std::unique_ptr<optim::Optimizer> make_optimizer(nn::Module& model, TrainingSettings const& t) {
+  std::string const text =
+      t.optimizer == "adamw" ? fmt::format("adamw:beta1={},beta2={}", t.beta1, t.beta2) : t.optimizer;
+  return optim::make_optimizer(text, optim::decay_matrices_only(model, t.weight_decay), t.learning_rate);
+}
+
+std::unique_ptr<optim::Schedule> make_schedule(TrainingSettings const& t) {
+  return optim::make_schedule(t.schedule, {t.learning_rate, std::min(t.learning_rate, t.min_learning_rate), t.steps},
+                              t.warmup);
 }
 
 double validation_loss(nn::GPT const& model, optim::TokenDataset const& data) {

@@ -44,6 +44,10 @@ Trained load_trained(std::string const& path);
 void describe(heed::optim::Checkpoint& checkpoint, Settings const& settings,
               heed::optim::CharacterVocabulary const& vocabulary, Text const& text);
 
+/// What the settings name.
+std::unique_ptr<heed::optim::Optimizer> make_optimizer(heed::nn::Module& model, TrainingSettings const& settings);
+std::unique_ptr<heed::optim::Schedule> make_schedule(TrainingSettings const& settings);
+
 /// Mean loss over every window of the validation part.
 double validation_loss(heed::nn::GPT const& model, heed::optim::TokenDataset const& data);
 

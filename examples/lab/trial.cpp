@@ -14,6 +14,7 @@
 #include <numeric>
 
 #include "page.h"
+#include "run.h"
 
 namespace lab {
 
@@ -159,13 +160,18 @@ struct Run {
     heed::seed(uint64_t(seed));
     model = std::make_unique<Learner>(config, contest.material->features);
     nn::to(*model, contest.device);
-    TrainingSettings const& t = contest.settings.training;
     regularizers = std::make_unique<nn::Regularizers>(
         nn::make_regularizers(variant.regularize == "none" ? "" : variant.regularize));
     regularizers->begin(model->whole());
-    optimizer =
-        std::make_unique<optim::AdamW>(optim::decay_matrices_only(*model, t.weight_decay),
-                                       optim::AdamWRule{.learning_rate = rate, .beta1 = t.beta1, .beta2 = t.beta2});
+    optimizer = make_optimizer(*model, settings(rate));
+  }
+
+  /// With a rate that ends at a tenth of its peak.
+  TrainingSettings settings(double rate) const {
+    TrainingSettings t = contest.settings.training;
+    t.learning_rate = rate;
+    t.min_learning_rate = rate / 10;
+    return t;
   }
 
   Tensor next_loss() {
@@ -179,7 +185,8 @@ struct Run {
   optim::TrainerOptions trainer_options(int64_t steps, double rate) const {
     TrainingSettings const& t = contest.settings.training;
     return {.steps = steps,
-            .schedule = {rate, rate / 10, t.warmup, t.steps},
+            .schedule = make_schedule(settings(rate)),
+            .accumulate = t.accumulate,
             .clip = t.clip,
             .evaluate_every = t.evaluate_every};
   }
@@ -188,7 +195,7 @@ struct Run {
   Generator batches;
   std::unique_ptr<Learner> model;
   std::unique_ptr<nn::Regularizers> regularizers;
-  std::unique_ptr<optim::AdamW> optimizer;
+  std::unique_ptr<optim::Optimizer> optimizer;
 };
 
 struct Score {
@@ -354,6 +361,7 @@ Outcome run_trial(Contest const& contest, Trial const& trial, bool maps,
         return loss;
       });
   trainer.regularize(*run.regularizers);
+  trainer.draw_from(run.batches);
   trainer.on_step([&](optim::StepReport const& report) {
     losses.push_back(report.loss);
     if (report.step > t.warmup && report.gradient_norm > 0) gradients.push_back(std::log(report.gradient_norm));
@@ -383,6 +391,7 @@ Outcome run_trial(Contest const& contest, Trial const& trial, bool maps,
   }
 
   nn::eval(run.model->whole());
+  run.optimizer->evaluating(true);
   run.regularizers->evaluating(run.model->whole(), true);
   std::vector<std::array<double, 3>> buckets;
   Score const held_out = score(*run.model, material.validation, contest.device, &buckets);
@@ -396,6 +405,7 @@ Outcome run_trial(Contest const& contest, Trial const& trial, bool maps,
       outcome.by_distance.push_back({std::pow(2.0, double(i)) - 1, loss / n, right / n});
   measure_attention(*run.model, contest, maps, outcome);
   run.regularizers->evaluating(run.model->whole(), false);
+  run.optimizer->evaluating(false);
   return outcome;
 }
 
@@ -407,6 +417,7 @@ std::pair<double, double> time_trial(Contest const& contest, Variant const& vari
   options.evaluate_every = 0;
   optim::Trainer trainer(run.model->whole(), *run.optimizer, options, [&] { return run.next_loss(); });
   trainer.regularize(*run.regularizers);
+  trainer.draw_from(run.batches);
   double first = 0, last = 0;
   trainer.on_step([&](optim::StepReport const& report) {
     if (report.step == 1) first = report.seconds;

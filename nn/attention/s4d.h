@@ -4,6 +4,7 @@
 #include <heed/engine/error.h>
 #include <heed/nn/attention/scan_attention.h>
 
+#include <cmath>
 #include <numbers>
 #include <string>
 
@@ -35,6 +36,11 @@ class S4D final : public ChannelScan {
     imaginary = trainable(randn(shape) * (1 / double(own.state)));
     skip = trainable(ones({inner()}));
   }
+  Traits traits() const override {
+    Traits traits = ChannelScan::traits();
+    traits.time = Growth::subquadratic;
+    return traits;
+  }
   void visit(Visitor& visitor) override {
     ChannelScan::visit(visitor);
     visitor.parameter("log_step", log_step);
@@ -48,18 +54,24 @@ class S4D final : public ChannelScan {
   Tensor log_step, log_decay, frequency, real, imaginary, skip;
 
  private:
+  /// [C, N, T] of rates [C, N]: rate·Δ·t
+  static Tensor over_time(Tensor const& rates, Tensor const& time) { return rates.unsqueeze(-1) * time; }
   Tensor recur(Tensor const& u, ScanOperands& o) const override {
-    Tensor const x = wide(u), step = exp(wide(log_step)).unsqueeze(-1);
-    int64_t const batch = x.size(0), t = x.size(1), waves = frequency.size(1);
-    Tensor const time = arange(o.past, o.past + t).to(x.dtype()).to(x.device()).view({1, 1, t, 1});
-    auto const each = [&](Tensor const& of) { return of.unsqueeze(0).unsqueeze(2); };  // [1, C, 1, N]
-    Tensor const angle = each(wide(frequency) * step) * time, c = cos(angle), s = sin(angle);
-    Tensor const re = each(wide(real)), im = each(wide(imaginary));
-    Shape const shape{batch, inner(), t, 2 * waves};
-    Tensor const q = cat({re * c - im * s, re * s + im * c}, -1).expand(shape);
-    Tensor const rates = -(exp(wide(log_decay)) * step);
-    Tensor const decay = each(cat({rates, rates}, -1)).expand(shape);
-    return channel_scan(o, decay, x, cat({c, s}, -1).expand(shape), q) + wide(skip) * x;
+    Tensor const x = wide(u), step = exp(wide(log_step)).unsqueeze(-1), rates = exp(wide(log_decay)) * step;
+    int64_t const t = x.size(1), waves = frequency.size(1);
+    Tensor const time = arange(o.past, o.past + t).to(x.dtype()).to(x.device());
+    Tensor const angle = over_time(wide(frequency) * step, time), c = cos(angle), s = sin(angle);  // [C, N, T]
+    Tensor const re = wide(real).unsqueeze(-1), im = wide(imaginary).unsqueeze(-1);
+    if (!o.state) {
+      Tensor const kernel = sum(exp(-over_time(rates, time)) * (re * c - im * s), {1});
+      return fft_convolve(x.transpose(1, 2), kernel.unsqueeze(0)).slice(2, 0, t).transpose(1, 2) + wide(skip) * x;
+    }
+    // A wave of t − s is one of t times one of s: 2N states that decay.
+    Shape const shape{x.size(0), inner(), t, 2 * waves};
+    auto const states = [&](Tensor const& a, Tensor const& b) { return cat({a, b}, 1).t().unsqueeze(0).expand(shape); };
+    Tensor const q = states(re * c - im * s, re * s + im * c), k = states(c, s);
+    Tensor const decay = -cat({rates, rates}, 1).unsqueeze(1).unsqueeze(0).expand(shape);
+    return channel_scan(o, decay, x, k, q) + wide(skip) * x;
   }
 };
 
