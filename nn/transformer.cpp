@@ -170,6 +170,7 @@ Tensor GPT::body(Tensor x, GPTContext const& context) const {
     Block const& block = *blocks[i];
     AttentionContext const own{.state = context.cache ? context.cache->layers.at(i).get() : nullptr,
                                .lengths = context.lengths,
+                               .sees = context.sees,
                                .first_values = checkpoint ? nullptr : &first_values};
     if (checkpoint)
       x = recompute([&block, own](Tensor const& given) { return block(given, own); }, x);

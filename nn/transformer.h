@@ -61,6 +61,7 @@ struct GPTCache {
 struct GPTContext {
   GPTCache* cache = nullptr;  // tokens continue the positions in it
   Tensor lengths = {};        // i64 [B]: only so many tokens of each sequence are there
+  MaskMod sees = {};          // only these pairs of positions: documents(ids) of packed sequences
 };
 
 /// Token embedding (with positions, of kinds that act there), blocks, a final norm unless blocks end with one, and a

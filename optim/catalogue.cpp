@@ -3,6 +3,7 @@
 #include <heed/optim/catalogue.h>
 #include <heed/optim/rules/adabelief.h>
 #include <heed/optim/rules/adadelta.h>
+#include <heed/optim/rules/adafactor.h>
 #include <heed/optim/rules/adagrad.h>
 #include <heed/optim/rules/adam.h>
 #include <heed/optim/rules/adamax.h>
@@ -10,17 +11,25 @@
 #include <heed/optim/rules/ademamix.h>
 #include <heed/optim/rules/adopt.h>
 #include <heed/optim/rules/asgd.h>
+#include <heed/optim/rules/cautious.h>
 #include <heed/optim/rules/lamb.h>
 #include <heed/optim/rules/laprop.h>
 #include <heed/optim/rules/lars.h>
+#include <heed/optim/rules/lbfgs.h>
 #include <heed/optim/rules/lion.h>
+#include <heed/optim/rules/lookahead.h>
 #include <heed/optim/rules/madgrad.h>
 #include <heed/optim/rules/mars.h>
+#include <heed/optim/rules/muon.h>
 #include <heed/optim/rules/nadam.h>
+#include <heed/optim/rules/novograd.h>
 #include <heed/optim/rules/radam.h>
 #include <heed/optim/rules/rmsprop.h>
 #include <heed/optim/rules/rprop.h>
+#include <heed/optim/rules/sam.h>
+#include <heed/optim/rules/schedule_free.h>
 #include <heed/optim/rules/sgd.h>
+#include <heed/optim/rules/soap.h>
 #include <heed/optim/rules/yogi.h>
 
 namespace heed::optim {
@@ -35,8 +44,30 @@ std::unique_ptr<Optimizer> make(std::vector<ParameterGroup>&& groups, Spec const
 }
 
 template <class Rule>
-OptimizerRow pointwise(std::string_view family, Rank rank, std::string_view source, std::string_view summary) {
+consteval OptimizerRow pointwise(std::string_view family, Rank rank, std::string_view source,
+                                 std::string_view summary) {
   return {{Rule::name, family, rank, source, summary, nn::options_of<Rule>}, Rule{}.learning_rate, make<Rule>};
+}
+
+/// A rule with a class of its own.
+template <class Rule, class Config>
+consteval OptimizerRow own(std::string_view name, std::string_view family, Rank rank, std::string_view source,
+                 std::string_view summary) {
+  return {{name, family, rank, source, summary, nn::options_of<Config>},
+          Config{}.learning_rate,
+          [](std::vector<ParameterGroup>&& groups, Spec const& spec) -> std::unique_ptr<Optimizer> {
+            return std::make_unique<Rule>(std::move(groups), nn::configured<Config>(spec));
+          }};
+}
+
+template <class Rule, class Config>
+consteval OptimizerRow wrapper(std::string_view name, Rank rank, std::string_view source, std::string_view summary) {
+  return {{name, "wrapper", rank, source, summary, nn::options_of<Config>},
+          AdamWRule{}.learning_rate,
+          nullptr,
+          [](std::unique_ptr<Optimizer> inner, Spec const& spec) -> std::unique_ptr<Optimizer> {
+            return std::make_unique<Rule>(std::move(inner), nn::configured<Config>(spec));
+          }};
 }
 
 }  // namespace
@@ -72,6 +103,25 @@ std::vector<OptimizerRow> const& optimizers() {
       pointwise<LambRule>("normalised", Rank::must, "You et al., 2020", "AdamW with steps in proportion to ‖θ‖/‖r‖"),
       pointwise<MarsRule>("adaptive", Rank::should, "Yuan et al., 2024",
                           "AdamW of g + γ·β₁/(1 − β₁)·(g − g_prev), clipped"),
+      own<Novograd, NovogradConfig>("novograd", "normalised", Rank::should, "Ginsburg et al., 2019",
+                                    "momentum of g/‖g‖, the norm averaged by tensor"),
+      own<AdamMini, AdamMiniConfig>("adam-mini", "adaptive", Rank::should, "Zhang et al., 2024",
+                                    "AdamW with one v a row: half of its memory"),
+      own<Adafactor, AdafactorConfig>("adafactor", "adaptive", Rank::must, "Shazeer and Stern, 2018",
+                                      "θ ← θ − η·rms θ·g/√(r·cᵀ/mean r), r and c mean squares of rows and columns"),
+      own<Muon, MuonConfig>("muon", "matrix", Rank::must, "Jordan et al., 2024",
+                            "θ ← θ − η·polar(momentum) of hidden matrices, AdamW of the rest"),
+      own<Soap, SoapConfig>("soap", "matrix", Rank::should, "Vyas et al., 2024",
+                            "AdamW in the eigenbases of ggᵀ and gᵀg"),
+      own<ScheduleFree, ScheduleFreeConfig>("schedule-free", "averaging", Rank::must, "Defazio et al., 2024",
+                                            "AdamW at y = (1 − β)z + βx, judged at the mean x: no schedule"),
+      own<LBFGS, LBFGSConfig>("lbfgs", "curvature", Rank::must, "Liu and Nocedal, 1989",
+                              "θ ← θ − η·H·g, H from the last pairs (Δθ, Δg); several evaluations a step"),
+      wrapper<Lookahead, LookaheadConfig>("lookahead", Rank::must, "Zhang et al., 2019",
+                                          "every k steps φ ← φ + α(θ − φ), θ ← φ"),
+      wrapper<SAM, SAMConfig>("sam", Rank::must, "Foret et al., 2021", "steps by the gradient at θ + ρ·g/‖g‖"),
+      wrapper<Cautious, CautiousConfig>("cautious", Rank::should, "Liang et al., 2024",
+                                        "keeps only changes that agree with the gradient"),
   };
   return rows;
 }

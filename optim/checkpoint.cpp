@@ -75,13 +75,17 @@ void Checkpoint::put_training(Optimizer const& optimizer, TrainingState const& s
   put_text("training.step", fmt::format("{}", state.step));
   put_text("training.best_validation_bits", fmt::format("{}", std::bit_cast<uint64_t>(state.best_validation)));
   put_text("training.stale_evaluations", fmt::format("{}", state.stale_evaluations));
+  for (size_t i = 0; i < state.schedule.size(); ++i)
+    put_text(fmt::format("training.schedule.{}", i), fmt::format("{}", std::bit_cast<uint64_t>(state.schedule[i])));
 }
 
 TrainingState Checkpoint::get_training(Optimizer& optimizer) const {
   auto number = [&](char const* key) { return parse(key, get_text(key)); };
-  TrainingState const state{.step = int64_t(number("training.step")),
-                            .best_validation = std::bit_cast<double>(number("training.best_validation_bits")),
-                            .stale_evaluations = int64_t(number("training.stale_evaluations"))};
+  TrainingState state{.step = int64_t(number("training.step")),
+                      .best_validation = std::bit_cast<double>(number("training.best_validation_bits")),
+                      .stale_evaluations = int64_t(number("training.stale_evaluations"))};
+  for (std::string key; has_text(key = fmt::format("training.schedule.{}", state.schedule.size()));)
+    state.schedule.push_back(std::bit_cast<double>(number(key.c_str())));
   auto const steps = int64_t(number("training.optimizer_steps"));
   std::vector<nn::NamedTensor> moments;
   for (auto const& [name, tensor] : content_.tensors)

@@ -56,9 +56,9 @@ void Optimizer::add_slot(std::string_view kind, std::function<Tensor(Tensor cons
     for (auto const& parameter : group.parameters) slot.tensors.push_back(make(parameter.tensor));
 }
 
-double* Optimizer::add_numbers(std::string_view kind, int64_t count) {
-  numbers_.push_back({std::string(kind), zeros({count}, Dtype::f64)});
-  return numbers_.back().tensor.data<double>();
+Tensor Optimizer::add_tensor(std::string_view kind, Tensor const& tensor) {
+  tensors_.push_back({std::string(kind), tensor});
+  return tensor;
 }
 
 void Optimizer::step(double gradient_scale) {
@@ -124,7 +124,7 @@ std::vector<nn::NamedTensor> Optimizer::state() const {
         if (Tensor const& tensor = slot.tensors[index++]; tensor.defined())
           state.push_back({fmt::format("{}.{}", slot.kind, parameter.name), tensor});
   }
-  state.insert(state.end(), numbers_.begin(), numbers_.end());
+  state.insert(state.end(), tensors_.begin(), tensors_.end());
   return state;
 }
 

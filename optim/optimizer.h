@@ -74,8 +74,8 @@ class Optimizer {
   void add_slot(std::string_view kind);
   /// The same with a shape of its own; an undefined tensor is none.
   void add_slot(std::string_view kind, std::function<Tensor(Tensor const& parameter)> const& make);
-  /// Numbers of the whole optimiser, f64; all start at zero.
-  double* add_numbers(std::string_view kind, int64_t count);
+  /// A tensor of the whole optimiser, saved with it.
+  Tensor add_tensor(std::string_view kind, Tensor const& tensor);
 
  private:
   friend class Wrapper;  // optim/wrapper.h
@@ -85,7 +85,7 @@ class Optimizer {
   };
   std::vector<ParameterGroup> groups_;
   std::vector<Slot> slots_;
-  std::vector<nn::NamedTensor> numbers_;
+  std::vector<nn::NamedTensor> tensors_;
   double learning_rate_;
   int64_t steps_ = 0;
 };

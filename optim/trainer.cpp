@@ -19,55 +19,85 @@ Trainer::Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& 
       options_(options),
       next_loss_(std::move(next_loss)),
       evaluate_(std::move(evaluate)) {
-  check(options.steps >= 1 && options.clip >= 0 && options.evaluate_every >= 0 && options.patience >= 0, "Trainer",
-        [&] {
-          return Complaint{fmt::format("expected steps ≥ 1 and clip, evaluate_every, patience ≥ 0, got {}, {}, {}, {}",
-                                       options.steps, options.clip, options.evaluate_every, options.patience),
-                           "pass 0 to turn clipping, evaluation or patience off"};
+  check(options.steps >= 1 && options.accumulate >= 1 && options.clip >= 0 && options.evaluate_every >= 0 &&
+            options.patience >= 0,
+        "Trainer", [&] {
+          return Complaint{
+              fmt::format(
+                  "expected steps and accumulate ≥ 1 and clip, evaluate_every, patience ≥ 0, got {}, {}, {}, {}, {}",
+                  options.steps, options.accumulate, options.clip, options.evaluate_every, options.patience),
+              "pass 0 to turn clipping, evaluation or patience off"};
         });
+}
+
+/// Loss and gradients of the next batches, clipped; what the first evaluation of a step gives stands in the report.
+Evaluation Trainer::evaluate_batch(StepReport& report, std::vector<nn::NamedTensor> const& parameters) {
+  optimizer_.zero_grad();
+  double total = 0;
+  for (int64_t i = 0; i < options_.accumulate; ++i) {
+    Tensor loss = next_loss_();
+    if (regularizer_)
+      if (Tensor const penalty = regularizer_->penalty(model_); penalty.defined()) loss = loss + penalty;
+    if (options_.accumulate > 1) loss = loss / double(options_.accumulate);
+    total += loss.item();
+    check(std::isfinite(total), "Trainer", [&] {
+      return Complaint{fmt::format("the loss became {} at step {}", total, report.step),
+                       "lower the learning rate, lengthen the warm-up, or clip gradients"};
+    });
+    loss.backward();
+  }
+  if (regularizer_) regularizer_->gradients(parameters);
+  double const norm = gradient_norm(optimizer_.groups());
+  if (report.evaluations++ == 0) report.loss = total, report.gradient_norm = norm;
+  return {total, clip_scale(norm, options_.clip)};
 }
 
 void Trainer::run(TrainingState& state) {
   auto const start = std::chrono::steady_clock::now();
-  nn::Regularizer none;
-  nn::Regularizer& regularizer = regularizer_ ? *regularizer_ : none;
   std::vector<nn::NamedTensor> parameters;
   for (ParameterGroup const& group : optimizer_.groups())
     parameters.insert(parameters.end(), group.parameters.begin(), group.parameters.end());
+  std::vector<Generator*> generators = generators_;
+  generators.push_back(&default_generator());
+  Schedule* const schedule = options_.schedule.get();
+  if (schedule && !state.schedule.empty()) schedule->remember(state.schedule);
   nn::train(model_);
   bool going = true;
   while (going && state.step < options_.steps) {
-    optimizer_.set_learning_rate(options_.schedule.at(state.step));
-    optimizer_.zero_grad();
-    Tensor loss = next_loss_();
-    if (Tensor const penalty = regularizer.penalty(model_); penalty.defined()) loss = loss + penalty;
+    if (schedule) optimizer_.set_learning_rate(schedule->at(state.step));
     StepReport report{.step = state.step + 1,
                       .steps = options_.steps,
-                      .loss = loss.item(),
+                      .loss = 0,
                       .learning_rate = optimizer_.learning_rate(),
                       .gradient_norm = 0,
+                      .evaluations = 0,
                       .evaluated = false,
                       .validation = 0,
                       .seconds = 0};
-    check(std::isfinite(report.loss), "Trainer", [&] {
-      return Complaint{fmt::format("the loss became {} at step {}", report.loss, report.step),
-                       "lower the learning rate, lengthen the warm-up, or clip gradients"};
+    std::vector<Generator> before;
+    for (Generator const* generator : generators) before.push_back(*generator);
+    optimizer_.step([&] {
+      if (report.evaluations > 0)
+        for (size_t i = 0; i < before.size(); ++i) *generators[i] = before[i];
+      return evaluate_batch(report, parameters);
     });
-    loss.backward();
-    regularizer.gradients(parameters);
-    report.gradient_norm = gradient_norm(optimizer_.groups());
-    optimizer_.step(clip_scale(report.gradient_norm, options_.clip));
     state.step = report.step;
-    regularizer.stepped(model_, state.step);
+    if (regularizer_) regularizer_->stepped(model_, state.step);
 
     bool const due = options_.evaluate_every > 0 && report.step % options_.evaluate_every == 0;
     if (evaluate_ && (due || report.step == options_.steps)) {
       nn::eval(model_);
-      regularizer.evaluating(model_, true);
+      optimizer_.evaluating(true);
+      if (regularizer_) regularizer_->evaluating(model_, true);
       report.validation = evaluate_();
-      regularizer.evaluating(model_, false);
+      if (regularizer_) regularizer_->evaluating(model_, false);
+      optimizer_.evaluating(false);
       nn::train(model_);
       report.evaluated = true;
+      if (schedule) {
+        schedule->observe(report.validation);
+        state.schedule = schedule->memory();
+      }
       bool const better = report.validation < state.best_validation;
       if (better) state.best_validation = report.validation;
       state.stale_evaluations = better ? 0 : state.stale_evaluations + 1;

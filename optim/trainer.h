@@ -1,11 +1,13 @@
 // The training loop: schedule, clipping, evaluation, early stopping, callbacks, a log.
 #pragma once
 
+#include <heed/engine/random.h>
 #include <heed/nn/regularize/regularizer.h>
 #include <heed/optim/optimizer.h>
 #include <heed/optim/schedule.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,22 +17,25 @@ namespace heed::optim {
 struct TrainingState {
   int64_t step = 0;  // steps taken
   double best_validation = 1e300;
-  int64_t stale_evaluations = 0;  // evaluations since the best one
+  int64_t stale_evaluations = 0;      // evaluations since the best one
+  std::vector<double> schedule = {};  // Schedule::memory()
 };
 
 struct TrainerOptions {
   int64_t steps = 1000;
-  WarmupCosine schedule{1e-3, 1e-4, 100, 1000};
-  double clip = 1;               // largest gradient norm; 0: off
-  int64_t evaluate_every = 250;  // steps; 0: only at the end
-  int64_t patience = 0;          // evaluations without improvement before stopping; 0: never
+  std::shared_ptr<Schedule> schedule = {};  // none: the rate stays the optimiser's
+  int64_t accumulate = 1;                   // batches a step, whose mean loss is followed
+  double clip = 1;                          // largest gradient norm; 0: off
+  int64_t evaluate_every = 250;             // steps; 0: only at the end
+  int64_t patience = 0;                     // evaluations without improvement before stopping; 0: never
 };
 
 /// What callbacks see after every step.
 struct StepReport {
-  int64_t step, steps;  // step counts from 1
-  double loss, learning_rate, gradient_norm;
-  bool evaluated;  // `validation` is fresh
+  int64_t step, steps;                        // step counts from 1
+  double loss, learning_rate, gradient_norm;  // of the first evaluation in the step
+  int64_t evaluations;                        // of loss and gradients: 1 with most rules
+  bool evaluated;                             // `validation` is fresh
   double validation;
   double seconds;  // of this run so far, evaluation included
 };
@@ -47,6 +52,9 @@ class Trainer {
   Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& options, NextLoss next_loss,
           Evaluate evaluate = {});
   void on_step(Callback callback) { callbacks_.push_back(std::move(callback)); }
+  /// `generator`, which `next_loss` draws its batch from, is set back where a rule evaluates a batch more than once
+  /// (SAM, L-BFGS), as the thread's default one is: each time it is the same batch, and the same dropout.
+  void draw_from(Generator& generator) { generators_.push_back(&generator); }
   /// Calls all of `regularizer`, which outlives the run, but begin(), which belongs before the optimiser is made, and
   /// batch() and loss(), which `next_loss` calls.
   void regularize(nn::Regularizer& regularizer) { regularizer_ = &regularizer; }
@@ -55,12 +63,14 @@ class Trainer {
   void run(TrainingState& state);
 
  private:
+  Evaluation evaluate_batch(StepReport& report, std::vector<nn::NamedTensor> const& parameters);
   nn::Module& model_;
   Optimizer& optimizer_;
   TrainerOptions options_;
   NextLoss next_loss_;
   Evaluate evaluate_;
   std::vector<Callback> callbacks_;
+  std::vector<Generator*> generators_;
   nn::Regularizer* regularizer_ = nullptr;
 };
 

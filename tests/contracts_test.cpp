@@ -10,6 +10,7 @@
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/multi_head.h>
 #include <heed/nn/position/rope.h>
+#include <heed/tests/support/emulated.h>
 #include <heed/tests/support/gradcheck.h>
 #include <heed/tests/support/op_case.h>
 #include <heed/tests/support/skip.h>
@@ -34,7 +35,13 @@ struct Path {
 };
 
 constexpr int64_t heads = 2;
-Tensor slopes() { return numbers({heads}, 90); }
+
+/// Where the cases run: on the processor, or all of them again on an accelerator that is emulated.
+Device test_device = cpu;
+bool emulated() { return !test_device.is_cpu(); }
+Tensor there(Tensor const& x) { return x.to(test_device); }
+
+Tensor slopes() { return there(numbers({heads}, 90)); }
 
 Path const paths[] = {
     {"softmax", [] { return AttendOptions{}; }},
@@ -64,15 +71,17 @@ struct Result {
 
 Result run(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, AttendOptions const& options,
            bool naive = false) {
-  Tensor const q = q_in.clone().requires_grad_(), k = k_in.clone().requires_grad_(), v = v_in.clone().requires_grad_();
+  auto const leaf = [](Tensor const& x) { return there(x.clone()).requires_grad_(); };
+  Tensor const q = leaf(q_in), k = leaf(k_in), v = leaf(v_in);
   auto const y = naive ? naive::attend(q, k, v, options) : attend(q, k, v, options);
-  std::vector<Tensor> of{y.out}, g{numbers(y.out.shape(), 50).to(y.out.dtype())};
+  std::vector<Tensor> of{y.out}, g{there(numbers(y.out.shape(), 50).to(y.out.dtype()))};
   if (y.lse.defined()) {
     of.push_back(y.lse);
-    g.push_back(numbers(y.lse.shape(), 51).to(y.lse.dtype()));
+    g.push_back(there(numbers(y.lse.shape(), 51).to(y.lse.dtype())));
   }
   auto const d = grad(of, {q, k, v}, g);
-  return {y.out, y.lse, d[0], d[1], d[2]};
+  auto const here = [](Tensor const& x) { return x.defined() ? x.detach().to(cpu) : x; };
+  return {here(y.out), here(y.lse), here(d[0]), here(d[1]), here(d[2])};
 }
 
 /// f(path, size, q, k, v) for every path and size, in f64 unless said.
@@ -80,6 +89,7 @@ template <class F>
 void everywhere(F const& f, Dtype dtype = Dtype::f64) {
   for (Path const& path : paths)
     for (Size const size : sizes) {
+      if (emulated() && size.t > 20) continue;  // emulated threads take their time
       INFO(std::string(path.name), ", ", size.t, " queries, ", size.s, " keys");
       Tensor const q = numbers({2, heads, size.t, 8}, 1).to(dtype), k = numbers({2, 1, size.s, 8}, 2).to(dtype),
                    v = numbers({2, 1, size.s, 6}, 3).to(dtype);
@@ -96,62 +106,56 @@ Tensor table(Size size, F const& f) {
   std::vector<uint8_t> seen;
   for (int64_t i = 0; i < size.t; ++i)
     for (int64_t j = 0; j < size.s; ++j) seen.push_back(f(i + size.s - size.t, j));
-  return tensor(seen, {size.t, size.s}).to(Dtype::boolean);
+  return there(tensor(seen, {size.t, size.s}).to(Dtype::boolean));
 }
 
-}  // namespace
-
-TEST_CASE("1. a row that sees nothing gives output 0, lse -inf and gradient 0, also behind an empty first tile") {
-  on_every_isa([](Isa) {
-    everywhere([](Path const& path, Size size, Tensor const& q, Tensor const& k, Tensor const& v) {
-      AttendOptions none = path.options();
-      none.mask = table(size, [&](int64_t i, int64_t) { return i != size.s - 1; });  // the last query
-      auto const y = run(q, k, v, none);
-      CHECK(zero(y.out.select(2, size.t - 1)));
-      CHECK(zero(y.dq.select(2, size.t - 1)));
-      CHECK((finite(y.dq) && finite(y.dk) && finite(y.dv) && finite(y.out)));
-      if (path.lse && !none.sink.defined()) CHECK(y.lse.select(2, size.t - 1).to_vector<double>()[0] == -inf);
-      AttendOptions late = path.options();  // nothing of the first tiles
-      late.sees = [&](auto at) { return at.j >= double(size.s - 1); };
-      auto const one = run(q, k, v, late), want = run(q, k, v, late, true);
-      CHECK(differs(one.out, want.out, 1e-9) == "");
-      // A row with a single key has nothing to choose.
-      if (path.lse && !late.sink.defined() && !late.score) CHECK((finite(one.dq) && finite(one.dk)));
-    });
+void nothing_seen() {
+  everywhere([](Path const& path, Size size, Tensor const& q, Tensor const& k, Tensor const& v) {
+    AttendOptions none = path.options();
+    none.mask = table(size, [&](int64_t i, int64_t) { return i != size.s - 1; });  // the last query
+    auto const y = run(q, k, v, none);
+    CHECK(zero(y.out.select(2, size.t - 1)));
+    CHECK(zero(y.dq.select(2, size.t - 1)));
+    CHECK((finite(y.dq) && finite(y.dk) && finite(y.dv) && finite(y.out)));
+    if (path.lse && !none.sink.defined()) CHECK(y.lse.select(2, size.t - 1).to_vector<double>()[0] == -inf);
+    AttendOptions late = path.options();  // nothing of the first tiles
+    late.sees = [&](auto at) { return at.j >= double(size.s - 1); };
+    auto const one = run(q, k, v, late), want = run(q, k, v, late, true);
+    CHECK(differs(one.out, want.out, 1e-9) == "");
+    // A row with a single key has nothing to choose.
+    if (path.lse && !late.sink.defined() && !late.score) CHECK((finite(one.dq) && finite(one.dk)));
   });
 }
 
-TEST_CASE("2. masked keys and values are never read as numbers") {
-  on_every_isa([](Isa) {
-    everywhere([](Path const& path, Size size, Tensor const& q, Tensor const& k, Tensor const& v) {
-      for (bool const words : {false, true}) {
-        AttendOptions options = path.options();
-        auto const seen = [&](auto j) { return (j != 5.) & (j != double(size.s - 2)); };
-        if (words)
-          options.sees = [&](auto at) { return seen(at.j); };
-        else
-          options.mask = table(size, [&](int64_t, int64_t j) { return j != 5 && j != size.s - 2; });
-        auto const clean = run(q, k, v, options);
-        for (double const with : {nan_, inf, -inf}) {
-          Tensor const key = k.clone(), value = v.clone();
-          for (int64_t j : {int64_t{5}, size.s - 2}) {
-            key.select(2, j).fill_(with);
-            value.select(2, j).fill_(with);
-          }
-          auto const dirty = run(q, key, value, options);
-          CHECK(differs(dirty.out, clean.out, 1e-12) == "");
-          CHECK(differs(dirty.dq, clean.dq, 1e-12) == "");
-          CHECK(differs(dirty.dk, clean.dk, 1e-12) == "");
-          CHECK(differs(dirty.dv, clean.dv, 1e-12) == "");
-          CHECK(zero(dirty.dk.select(2, 5)));
-          CHECK(zero(dirty.dv.select(2, size.s - 2)));
+void masked_unread() {
+  everywhere([](Path const& path, Size size, Tensor const& q, Tensor const& k, Tensor const& v) {
+    for (bool const words : {false, true}) {
+      AttendOptions options = path.options();
+      auto const seen = [&](auto j) { return (j != 5.) & (j != double(size.s - 2)); };
+      if (words)
+        options.sees = [&](auto at) { return seen(at.j); };
+      else
+        options.mask = table(size, [&](int64_t, int64_t j) { return j != 5 && j != size.s - 2; });
+      auto const clean = run(q, k, v, options);
+      for (double const with : {nan_, inf, -inf}) {
+        Tensor const key = k.clone(), value = v.clone();
+        for (int64_t j : {int64_t{5}, size.s - 2}) {
+          key.select(2, j).fill_(with);
+          value.select(2, j).fill_(with);
         }
+        auto const dirty = run(q, key, value, options);
+        CHECK(differs(dirty.out, clean.out, 1e-12) == "");
+        CHECK(differs(dirty.dq, clean.dq, 1e-12) == "");
+        CHECK(differs(dirty.dk, clean.dk, 1e-12) == "");
+        CHECK(differs(dirty.dv, clean.dv, 1e-12) == "");
+        CHECK(zero(dirty.dk.select(2, 5)));
+        CHECK(zero(dirty.dv.select(2, size.s - 2)));
       }
-    });
+    }
   });
 }
 
-TEST_CASE("3. true attends, and masks of every kind combine as logic does") {
+void masks_combine() {
   everywhere([](Path const& path, Size size, Tensor const& q, Tensor const& k, Tensor const& v) {
     auto const odd = [](int64_t i, int64_t j) { return (i + j) % 3 != 1; };
     AttendOptions all = path.options(), one = path.options();
@@ -166,7 +170,7 @@ TEST_CASE("3. true attends, and masks of every kind combine as logic does") {
   });
 }
 
-TEST_CASE("4. causal is by absolute position: the last query stands at the last key") {
+void absolute_positions() {
   everywhere([](Path const& path, Size size, Tensor const& q, Tensor const& k, Tensor const& v) {
     AttendOptions causal = path.options(), shown = path.options();
     causal.causal = true;
@@ -181,12 +185,12 @@ TEST_CASE("4. causal is by absolute position: the last query stands at the last 
   });
   // More queries than keys: the first see nothing.
   Tensor const q = numbers({1, 2, 9, 8}, 1), k = numbers({1, 2, 4, 8}, 2);
-  auto const y = attend(q, k, k, {.causal = true});
+  auto const y = run(q, k, k, {.causal = true});
   CHECK(zero(y.out.slice(2, 0, 5)));
   CHECK(finite(y.lse.slice(2, 5, 9)));
 }
 
-TEST_CASE("5. windows are inclusive counts to the left and to the right") {
+void inclusive_windows() {
   everywhere([](Path const& path, Size size, Tensor const& q, Tensor const& k, Tensor const& v) {
     for (int64_t left : {0, 1, 7})
       for (int64_t right : {0, 2}) {
@@ -201,9 +205,10 @@ TEST_CASE("5. windows are inclusive counts to the left and to the right") {
   });
 }
 
-TEST_CASE("6. head h reads key head floor(h G / H)") {
+void grouped_heads() {
   for (Path const& path : paths)
     for (Size const size : sizes) {
+      if (emulated() && size.t > 20) continue;
       INFO(std::string(path.name), ", ", size.t, " queries");
       if (path.options().sink.defined() || path.options().score) continue;  // made for two heads
       Tensor const q = numbers({1, 6, size.t, 8}, 1), k = numbers({1, 3, size.s, 8}, 2),
@@ -213,6 +218,31 @@ TEST_CASE("6. head h reads key head floor(h G / H)") {
       CHECK(differs(y.out, want.out, 1e-12) == "");
       CHECK(differs(y.dk, sum(want.dk.reshape({1, 3, 2, size.s, 8}), {2}), 1e-11) == "");
     }
+}
+
+}  // namespace
+
+TEST_CASE("1. a row that sees nothing gives output 0, lse -inf and gradient 0, also behind an empty first tile") {
+  on_every_isa([](Isa) { nothing_seen(); });
+}
+TEST_CASE("2. masked keys and values are never read as numbers") {
+  on_every_isa([](Isa) { masked_unread(); });
+}
+TEST_CASE("3. true attends, and masks of every kind combine as logic does") { masks_combine(); }
+TEST_CASE("4. causal is by absolute position: the last query stands at the last key") { absolute_positions(); }
+TEST_CASE("5. windows are inclusive counts to the left and to the right") { inclusive_windows(); }
+TEST_CASE("6. head h reads key head floor(h G / H)") { grouped_heads(); }
+
+TEST_CASE(
+    "an emulated accelerator keeps these contracts: rows that see nothing, masks, positions, windows, groups of "
+    "heads") {
+  test_device = emulated_device();
+  for (auto const contract :
+       {nothing_seen, masked_unread, masks_combine, absolute_positions, inclusive_windows, grouped_heads}) {
+    contract();
+    CHECK(emulator_complaints() == "");
+  }
+  test_device = cpu;
 }
 
 TEST_CASE("7. rotary angles stay exact at far positions, and go on behind a cache") {

@@ -69,7 +69,8 @@ TEST_CASE("every optimiser steps on an emulated accelerator as on the processor"
         });
       results.push_back(w.detach().to(cpu));
     }
-    CHECK(test::differs(results[1], results[0], 1e-10) == "");
+    // SOAP's first covariance has a null space, whose basis hangs on rounding.
+    CHECK(test::differs(results[1], results[0], row.name == "soap" ? 1e-6 : 1e-10) == "");
   }
 }
 

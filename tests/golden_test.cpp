@@ -4,6 +4,7 @@
 #include <heed/engine/io/safetensors.h>
 #include <heed/nn/nn.h>
 #include <heed/optim/optim.h>
+#include <heed/tests/support/emulated.h>
 #include <heed/tests/support/skip.h>
 
 #include <cmath>
@@ -15,6 +16,9 @@ using namespace heed;
 
 namespace {
 
+/// Where the traces are followed: on the processor, or all of them again on an accelerator that is emulated.
+Device place = cpu;
+
 class Trace {
  public:
   Trace(std::string const& name, Dtype dtype)
@@ -24,7 +28,7 @@ class Trace {
   Tensor operator()(std::string const& key) const {
     Tensor const* const found = content_.find(key);
     if (!found) throw std::runtime_error(name_ + " holds no " + key);
-    return *found;
+    return found->to(place);
   }
   bool has(std::string const& key) const { return content_.find(key) != nullptr; }
   /// The tensors whose names begin with `prefix`, without it.
@@ -46,7 +50,7 @@ void check_close(Tensor const& got, Tensor const& want, double tolerance, std::s
   REQUIRE(got.defined());
   REQUIRE(to_string(got.shape()) == to_string(want.shape()));
   REQUIRE(got.dtype() == want.dtype());
-  auto const a = got.to_vector<double>(), b = want.to_vector<double>();
+  auto const a = got.detach().to(cpu).to_vector<double>(), b = want.detach().to(cpu).to_vector<double>();
   double largest = 0, difference = 0;
   for (size_t i = 0; i < a.size(); ++i) {
     largest = std::max(largest, std::abs(b[i]));
@@ -58,10 +62,14 @@ void check_close(Tensor const& got, Tensor const& want, double tolerance, std::s
 
 /// body(dtype, tolerance) for both types on every level.
 void everywhere(std::function<void(Dtype, double)> const& body) {
-  test::on_every_isa([&](Isa level) {
-    INFO("level ", std::string(name(level)));
+  auto const both = [&] {
     body(Dtype::f32, 1e-5);
     body(Dtype::f64, 1e-12);
+  };
+  if (!place.is_cpu()) return both();
+  test::on_every_isa([&](Isa level) {
+    INFO("level ", std::string(name(level)));
+    both();
   });
 }
 
@@ -70,6 +78,7 @@ void check_gpt(std::string const& file, nn::GPTConfig const& config) {
     Trace const trace(file, dtype);
     nn::GPT model(config);
     nn::to(model, dtype);
+    nn::to(model, place);
     nn::load_state_dict(model, trace.below("initial."));
     auto loss_of = [&](int64_t step, Tensor* keep_logits = nullptr) {
       Tensor const logits = model(trace("tokens").select(0, step));
@@ -139,13 +148,9 @@ void check_layer(std::string const& name, std::function<Tensor(Layer&)> const& f
   });
 }
 
-}  // namespace
+void learned_gpt() { check_gpt("gpt_learned", {.vocabulary = 11, .layers = 2, .heads = 4, .dim = 16, .block = 8}); }
 
-TEST_CASE("golden: two-layer GPT, tied, learned positions, GELU") {
-  check_gpt("gpt_learned", {.vocabulary = 11, .layers = 2, .heads = 4, .dim = 16, .block = 8});
-}
-
-TEST_CASE("golden: two-layer GPT, untied, biases, grouped keys, RoPE, tanh-GELU") {
+void rotary_gpt() {
   check_gpt("gpt_rotary", {.vocabulary = 11,
                            .layers = 2,
                            .heads = 4,
@@ -158,16 +163,16 @@ TEST_CASE("golden: two-layer GPT, untied, biases, grouped keys, RoPE, tanh-GELU"
                            .position = "rope"});
 }
 
-TEST_CASE("golden: linear") {
+void linears() {
   check_layer("linear", [](Layer& l) { return linear(l.input("input"), l.input("weight"), l.input("bias")); });
 }
 
-TEST_CASE("golden: norms") {
+void norms() {
   check_layer("layer_norm", [](Layer& l) { return layer_norm(l.input("input"), l.input("weight"), l.input("bias")); });
   check_layer("rms_norm", [](Layer& l) { return rms_norm(l.input("input"), l.input("weight")); });
 }
 
-TEST_CASE("golden: MLP") {
+void mlps() {
   for (auto const& [name, activation] :
        {std::pair{"mlp", nn::Activation::gelu}, std::pair{"mlp_tanh", nn::Activation::gelu_tanh}})
     check_layer(name, [activation = activation](Layer& l) {
@@ -180,7 +185,7 @@ TEST_CASE("golden: MLP") {
     });
 }
 
-TEST_CASE("golden: cross-entropy with ignored rows, smoothing and reductions") {
+void cross_entropies() {
   auto check = [](std::string const& name, CrossEntropyOptions const& options) {
     check_layer(name, [&](Layer& l) { return cross_entropy(l.input("logits"), l.input("targets"), options); });
   };
@@ -190,7 +195,7 @@ TEST_CASE("golden: cross-entropy with ignored rows, smoothing and reductions") {
   check("cross_entropy_none", {.label_smoothing = 0.2, .reduction = Reduction::none});
 }
 
-TEST_CASE("golden: scaled dot-product attention") {
+void attention() {
   for (auto const& [name, causal] :
        {std::pair{"attend", false}, std::pair{"attend_causal", true}, std::pair{"attend_gqa", true}}) {
     check_layer(name, [causal = causal](Layer& l) {
@@ -202,7 +207,7 @@ TEST_CASE("golden: scaled dot-product attention") {
   }
 }
 
-TEST_CASE("golden: ten SGD steps") {
+void sgd() {
   auto check = [](std::string const& name, optim::SGDRule const& options, double weight_decay) {
     everywhere([&](Dtype dtype, double tolerance) {
       Trace const trace("layers", dtype);
@@ -220,4 +225,22 @@ TEST_CASE("golden: ten SGD steps") {
   check("sgd", {.learning_rate = 0.1}, 0);
   check("sgd_momentum", {.learning_rate = 0.1, .momentum = 0.9, .dampening = 0.3}, 0.05);
   check("sgd_nesterov", {.learning_rate = 0.1, .momentum = 0.8, .nesterov = true}, 0.05);
+}
+
+}  // namespace
+
+TEST_CASE("golden: two-layer GPT, tied, learned positions, GELU") { learned_gpt(); }
+TEST_CASE("golden: two-layer GPT, untied, biases, grouped keys, RoPE, tanh-GELU") { rotary_gpt(); }
+TEST_CASE("golden: linear") { linears(); }
+TEST_CASE("golden: norms") { norms(); }
+TEST_CASE("golden: MLP") { mlps(); }
+TEST_CASE("golden: cross-entropy with ignored rows, smoothing and reductions") { cross_entropies(); }
+TEST_CASE("golden: scaled dot-product attention") { attention(); }
+TEST_CASE("golden: ten SGD steps") { sgd(); }
+
+TEST_CASE("an emulated accelerator follows the golden traces") {
+  place = test::emulated_device();
+  for (auto const follow : {learned_gpt, rotary_gpt, linears, norms, mlps, cross_entropies, attention, sgd}) follow();
+  CHECK(test::emulator_complaints() == "");
+  place = cpu;
 }

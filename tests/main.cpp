@@ -64,6 +64,9 @@ int main(int argc, char** argv) {
   heed::set_poison(!poison || std::string(poison) != "0");
 
   doctest::Context context(argc, argv);
+#if defined(HEED_NO_EMULATED_DEVICE)
+  context.addFilter("test-case-exclude", "*emulated accelerator*");
+#endif
   int status = context.run();
   if (context.shouldExit()) return status;
 

@@ -298,3 +298,58 @@ TEST_CASE("value-residual: nothing of the first values is multi-head, all of the
   nn::GPT model({.vocabulary = 11, .layers = 2, .heads = 2, .dim = 8, .block = 8, .attention = "value-residual"});
   CHECK(model(tensor(std::vector<int64_t>{1, 2, 3}, {1, 3})).size(2) == 11);
 }
+
+TEST_CASE("mla: a cache of latents, and the products written out") {
+  auto const layer = nn::make_attention("mla:latent=3,rotary=2", config(true));
+  nn::to(*layer, Dtype::f64);
+  Tensor const x = numbers({1, length, dim}, 1);
+  auto const of = [&](char const* name) { return named(*layer, name); };
+  Tensor const down = linear(x, of("down_proj.weight")), q = nn::split_heads(linear(x, of("q_proj.weight")), heads);
+  Tensor const c = rms_norm(down.slice(2, 0, 3)), shared = nn::rope(down.slice(2, 3, 5).unsqueeze(1));
+  Tensor const k = nn::split_heads(linear(c, of("k_proj.weight")), heads);
+  Tensor const s = matmul(q.slice(3, 0, width), k.transpose(2, 3)) +
+                   matmul(nn::rope(q.slice(3, width, width + 2)), shared.transpose(2, 3));
+  Tensor const p = softmax(where(tril(ones({length, length})) > 0., s / std::sqrt(width + 2.), -1e300));
+  Tensor const out = matmul(p, nn::split_heads(linear(c, of("v_proj.weight")), heads));
+  CHECK(difference((*layer)(x), linear(nn::join_heads(out), of("out_proj.weight"))) < 1e-12);
+  NoGrad const off;
+  auto const state = layer->make_state(length);
+  (*layer)(x, {.state = state.get()});
+  CHECK(state->bytes() == length * (3 + 2) * 8);
+  CHECK(!error_of([] { nn::make_attention("mla:rotary=3", config(true)); }).empty());
+  CHECK(!error_of([] { nn::make_attention("mla+alibi", config(true)); }).empty());
+}
+
+TEST_CASE("location-aware: without filters it is additive; with them, a loop") {
+  Case c("location-aware:filters=2,reach=1"), plain("additive");
+  Tensor const filters = named(*c.layer, "filters").clone(), mixing = named(*c.layer, "mixing"),
+               w = numbers({heads, width}, 7);
+  c.set("location-aware.weight", w);
+  plain.set("additive.weight", w);
+  c.set("filters", filters * 0.);
+  CHECK(difference(c(), plain()) < 1e-12);
+  c.set("filters", filters);
+  auto const f = filters.to_vector<double>(), u = mixing.to_vector<double>();
+  auto const q = c.q.to_vector<double>(), k = c.k.to_vector<double>(), wv = w.to_vector<double>();
+  std::vector<double> weights(size_t(batch * heads * length * length));
+  for (int64_t bh = 0; bh < batch * heads; ++bh)
+    for (int64_t i = 0; i < length; ++i) {
+      double* const now = &weights[size_t((bh * length + i) * length)];
+      double total = 0;
+      for (int64_t j = 0; j <= i; ++j) {
+        double s = 0;
+        for (int64_t d = 0; d < width; ++d) {
+          int64_t const h = bh % heads;
+          double inner = q[size_t((bh * length + i) * width + d)] + k[size_t((bh * length + j) * width + d)];
+          for (int64_t n = 0; n < 2; ++n)
+            for (int64_t r = -1; r <= 1; ++r)
+              if (i > 0 && j + r >= 0 && j + r < length)
+                inner += u[size_t((h * width + d) * 2 + n)] * f[size_t(n * 3 + r + 1)] * (now - length)[j + r];
+          s += wv[size_t(h * width + d)] * std::tanh(inner);
+        }
+        total += now[j] = std::exp(s);
+      }
+      for (int64_t j = 0; j <= i; ++j) now[j] /= total;
+    }
+  CHECK(c.from(tensor(weights, {batch, heads, length, length})) < 1e-12);
+}

@@ -77,6 +77,18 @@ TEST_CASE("synthesizer: scores of zero give the mean; those of dot products give
   auto const dense = made("multi-head");
   for (auto& [name, tensor] : nn::named_parameters(*dense)) tensor.copy_(parameter(*layer, name));
   CHECK(difference((*layer)(x), (*dense)(x)) < 1e-12);
+
+  // Scores made from x: of zero they give the mean too, and with a cache what they give without.
+  auto const made_of_x = made("synthesizer:dense=true", true);
+  Tensor const whole = (*made_of_x)(x);
+  auto const state = made_of_x->make_state(7);
+  std::vector<Tensor> steps;
+  for (int64_t t = 0; t < 7; ++t) steps.push_back((*made_of_x)(x.slice(1, t, t + 1), {.state = state.get()}));
+  CHECK(difference(cat(steps, 1), whole) < 1e-12);
+  for (char const* name : {"outer.weight", "outer.bias"}) parameter(*made_of_x, name).fill_(0);
+  Tensor const values = heads_of(*made_of_x).v_proj(x);
+  Tensor const means = cumsum(values, 1) / arange(1, 8).to(Dtype::f64).view({1, 7, 1});
+  CHECK(difference((*made_of_x)(x), heads_of(*made_of_x).out_proj(means)) < 1e-12);
 }
 
 TEST_CASE("persistent, prefix-tuning: learned keys and values are those of a longer sequence") {
@@ -119,6 +131,42 @@ TEST_CASE("documents: a packed sequence is its documents, each alone") {
   nn::AttentionContext packed;
   packed.sees = causal();
   CHECK(error_of([&] { (*convolution)(numbers({1, 4, dim}, 1), packed); }).find("pair by pair") != std::string::npos);
+}
+
+TEST_CASE("documents: a GPT's losses of a packed sequence are those of its documents") {
+  seed(4);
+  for (std::string_view const kind : {"multi-head+rope", "chunked:chunk=4+none", "streaming:window=2,sinks=0+alibi"}) {
+    nn::GPT model({.vocabulary = 11, .layers = 2, .heads = 2, .dim = 8, .block = 16, .attention = std::string(kind)});
+    nn::to(model, Dtype::f64);
+    nn::eval(model);
+    Tensor const tokens = tensor(std::vector<int64_t>{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8}, {1, 12});
+    Tensor const ids = tensor(std::vector<int64_t>{0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2}, {1, 12});
+    nn::GPTContext packed;
+    packed.sees = documents(ids);
+    Tensor const y = model(tokens, packed);
+    for (int64_t at = 0; at < 12; at += 4)
+      CHECK(difference(y.slice(1, at, at + 4), model(tokens.slice(1, at, at + 4))) < 1e-12);
+  }
+}
+
+TEST_CASE("pages: keys in pages of a tile are the bits of keys in a row") {
+  Tensor const q = numbers({2, 4, 3, 8}, 1), k = numbers({2, 2, 192, 8}, 2), v = numbers({2, 2, 192, 8}, 3);
+  Tensor const there = tensor(std::vector<int64_t>{192, 150}, {2});
+  Tensor const pages = tensor(std::vector<int64_t>{5, 0, 3, 1, 4, 2}, {2, 3});
+  auto const paged = [&](Tensor const& x) {  // [2, G, 192, D] → [6, G, 64, D], page pages[b, p] holding rows 64·p on
+    Tensor pool = zeros({6, 2, 64, 8}, Dtype::f64);
+    for (int64_t b = 0; b < 2; ++b)
+      for (int64_t p = 0; p < 3; ++p)
+        pool.select(0, pages.to_vector<int64_t>()[size_t(b * 3 + p)])
+            .copy_(x.select(0, b).slice(1, 64 * p, 64 * p + 64));
+    return pool;
+  };
+  AttendOptions options{.sees = lengths(there)};
+  Attended const row = attend(q, k, v, options);
+  options.pages = pages;
+  Attended const by_page = attend(q, paged(k), paged(v), options);
+  CHECK(same_bits(row.out, by_page.out));
+  CHECK(same_bits(row.lse, by_page.lse));
 }
 
 TEST_CASE("prefix-lm: no prefix is causal; prefixes of a batch may differ") {

@@ -7,6 +7,7 @@
 #include <heed/engine/parallel.h>
 #include <heed/optim/catalogue.h>
 #include <heed/optim/optim.h>
+#include <heed/optim/rules/muon.h>
 #include <heed/tests/support/op_case.h>
 #include <heed/tests/support/skip.h>
 
@@ -99,8 +100,31 @@ TEST_CASE("every rule: ten steps are PyTorch's") {
       }
     }
   });
-  CHECK(worst.size() >= 16);
+  CHECK(worst.size() == 20);
   for (auto const& [text, error] : worst) MESSAGE(fmt::format("{}: {:.1e}", text, error));
+}
+
+TEST_CASE("L-BFGS: ten steps of four directions are PyTorch's") {
+  Safetensors const file = load_safetensors(std::string(HEED_SOURCE_DIR) + "/tests/golden/optimizers.safetensors");
+  int count = 0;
+  for (auto const& [name, expected] : file.tensors) {
+    if (!name.starts_with("closure ") || !name.ends_with(" @ w")) continue;
+    Tensor w = file.find("initial w")->clone().requires_grad_(), b = file.find("initial b")->clone().requires_grad_();
+    auto const optimizer =
+        make_optimizer(name.substr(8, name.find(" @ ") - 8), {{.parameters = {{"w", w}, {"b", b}}}}, 0.5);
+    for (int64_t step = 0; step < expected.size(0); ++step) {
+      optimizer->step([&] {
+        optimizer->zero_grad();
+        Tensor const loss = sum(exp(w * 0.3)) + sum(square(w)) * 0.5 + sum(square(square(b) - 1.)) * 0.25;
+        loss.backward();
+        return Evaluation{loss.item()};
+      });
+      CHECK(largest_difference(w, expected.select(0, step)) < 1e-12);
+      CHECK(largest_difference(b, file.find(name.substr(0, name.size() - 1) + "b")->select(0, step)) < 1e-12);
+    }
+    ++count;
+  }
+  CHECK(count == 2);
 }
 
 TEST_CASE("every rule: saved and loaded, it goes on with the same bits") {
@@ -287,6 +311,169 @@ TEST_CASE("identities: steps in proportion to a tensor's norm do not see the sca
   toy.gradients(0);
   make_optimizer("lamb", toy.groups(), 0.01)->step();
   CHECK(norm(toy.w.detach() - before).item() == doctest::Approx(0.01 * norm(before).item()).epsilon(1e-12));
+}
+
+TEST_CASE("identities: wrappers that are their inner rule") {
+  for (char const* inner : {"adamw", "sgd:momentum=0.9", "lion"}) {
+    CAPTURE(inner);
+    CHECK(apart(fmt::format("lookahead:share=1+{}", inner), inner, 0.1) == 0);
+    CHECK(apart(fmt::format("sam:radius=0+{}", inner), inner, 0.1) == 0);
+    CHECK(apart(fmt::format("lookahead+{}", inner), inner, 0.1) > 1e-4);
+  }
+  CHECK(apart("cautious+sgd", "sgd") < 1e-15);  // every change of plain SGD agrees with its gradient
+  CHECK(apart("cautious+sgd:momentum=0.9", "sgd:momentum=0.9") > 1e-4);
+  CHECK(apart("cautious+adam", "cautious+adamw", 0.1) < 1e-15);  // decay is apart from the gradient in both
+  CHECK(apart("sam+lookahead+adamw", "lookahead+sam+adamw", 0, 0.01, 4) < 1e-15);
+  CHECK(apart("sam", "sam+adamw") == 0);
+}
+
+TEST_CASE("identities: SAM's gradient is that at θ + ρ·g/‖g‖") {
+  for (bool const adaptive : {false, true}) {
+    Toy const toy, other;
+    auto const sam = make_optimizer(fmt::format("sam:radius=0.3,adaptive={}+sgd", adaptive), toy.groups(), 0.1),
+               sgd = make_optimizer("sgd", other.groups(), 0.1);
+    std::vector<double> losses;
+    auto const seen = sam->step([&] {
+      losses.push_back(toy.loss().loss);
+      return Evaluation{losses.back()};
+    });
+    REQUIRE(losses.size() == 2);
+    CHECK(seen.loss == losses[0]);
+    CHECK(losses[1] > losses[0]);
+    other.loss();
+    NoGrad const off;
+    double const length = std::sqrt((sum(square(adaptive ? other.w * other.w.grad() : other.w.grad())) +
+                                     sum(square(adaptive ? other.b * other.b.grad() : other.b.grad())))
+                                        .item());
+    Tensor const w = other.w.detach().clone(), b = other.b.detach().clone();
+    auto const away = [&](Tensor const& p, Tensor const& g) {
+      return p + (adaptive ? square(p) * g : g) * (0.3 / length);
+    };
+    Tensor const far_w = away(w, other.w.grad()), far_b = away(b, other.b.grad());
+    other.w.set_grad(far_w);
+    other.b.set_grad(-sin(far_b));
+    sgd->step();
+    CHECK(largest_difference(toy.w, other.w) < 1e-14);
+    CHECK(largest_difference(toy.b, other.b) < 1e-14);
+  }
+  Toy const toy;
+  toy.gradients(1);
+  CHECK(contains(error_of([&] { make_optimizer("sam", toy.groups())->step(); }), "closure"));
+  CHECK(contains(error_of([&] { make_optimizer("lbfgs", toy.groups())->step(); }), "closure"));
+}
+
+TEST_CASE("identities: Muon's step has singular values of one, all alike") {
+  Generator generator(3);
+  for (Shape const& shape : {Shape{6, 4}, Shape{4, 6}, Shape{5, 5}}) {
+    Tensor const x = randn(shape, Dtype::f64, generator);
+    Tensor const exact = polar_factor(x, 0), near = polar_factor(x, 5);
+    CHECK(largest_difference(svdvals(exact), ones({std::min(shape[0], shape[1])}, Dtype::f64)) < 1e-13);
+    CHECK(largest_difference(svdvals(near), ones({std::min(shape[0], shape[1])}, Dtype::f64)) < 0.4);
+    CHECK(largest_difference(polar_factor(exact, 0), exact) < 1e-13);
+  }
+  Toy const toy;
+  Tensor const before = toy.w.detach().clone();
+  toy.gradients(0);
+  make_optimizer("muon:iterations=0,scale=original", toy.groups(), 0.01)->step();
+  double const scale = std::sqrt(7. / 5);
+  CHECK(largest_difference(svdvals((before - toy.w.detach()) * (100 / scale)), ones({5}, Dtype::f64)) < 1e-12);
+  // The vector, tables and heads are AdamW's.
+  CHECK(apart("muon:beta2=0.999", "adamw") > 1e-3);
+  Toy const x, y;
+  auto const named = [](Toy const& t) {
+    return std::vector<ParameterGroup>{{.parameters = {{"token_embedding.weight", t.w}, {"b", t.b}}}};
+  };
+  auto const muon = make_optimizer("muon:beta2=0.999", named(x), 0.01), adamw = make_optimizer("adamw", named(y), 0.01);
+  x.steps(*muon, 0, 5);
+  y.steps(*adamw, 0, 5);
+  CHECK(same_bits(x.w, y.w));
+  CHECK(same_bits(x.b, y.b));
+  CHECK(contains(error_of([&] { make_optimizer("muon:scale=long", x.groups()); }), "rms or original"));
+}
+
+TEST_CASE("identities: SOAP with the axes for a basis is Adam; its steps turn with the gradients") {
+  CHECK(apart("soap:every=0", "adamw:beta1=0.95,beta2=0.95", 0.1) < 1e-15);
+  CHECK(apart("soap:largest=4", "adamw:beta1=0.95,beta2=0.95", 0.1) < 1e-15);
+  CHECK(apart("soap", "adamw:beta1=0.95,beta2=0.95", 0.1) > 1e-4);
+  // θ and g turned by orthogonal U, V: the steps after the first basis are turned likewise.
+  Generator generator(8);
+  Tensor const u = qr(randn({5, 5}, Dtype::f64, generator)).q, v = qr(randn({5, 5}, Dtype::f64, generator)).q;
+  Toy const x(Dtype::f64, 5, {5, 5}), y(Dtype::f64, 5, {5, 5});
+  Tensor steps[2];
+  for (bool const turned : {false, true}) {
+    Toy const& toy = turned ? y : x;
+    auto const soap = make_optimizer("soap:every=1,beta2=0,beta1=0,eps=0", toy.groups(), 0.01);
+    for (uint64_t step = 0; step < 2; ++step) {
+      toy.gradients(step);
+      if (turned) toy.w.set_grad(matmul(u, matmul(toy.w.grad(), v)));
+      Tensor const before = toy.w.detach().clone();
+      soap->step();
+      steps[turned] = before - toy.w.detach();
+    }
+  }
+  CHECK(largest_difference(matmul(u, matmul(steps[0], v)), steps[1]) < 1e-9);
+}
+
+TEST_CASE("identities: Schedule-Free with β = 0 is its z, the mean of whose steps is judged") {
+  Toy const toy;
+  auto const optimizer = make_optimizer("schedule-free:beta1=0", toy.groups(), 0.01);
+  CHECK(apart("schedule-free:beta1=0", "adam:beta1=0") < 1e-14);
+  Tensor sum = zeros(toy.w.shape(), Dtype::f64);
+  for (int step = 0; step < 5; ++step) {
+    toy.steps(*optimizer, step, step + 1);
+    sum = sum + toy.w.detach();
+  }
+  Tensor const trained = toy.w.detach().clone();
+  optimizer->evaluating(true);
+  optimizer->evaluating(true);
+  CHECK(largest_difference(toy.w, sum / 5.) < 1e-15);  // equal rates: the mean of z
+  optimizer->evaluating(false);
+  CHECK(same_bits(toy.w, trained));
+  optimizer->evaluating(true);
+  toy.steps(*optimizer, 5, 6);  // a step goes on from the trained weights
+  CHECK(largest_difference(toy.w, trained) < 0.05);
+}
+
+TEST_CASE("identities: one second moment a row, or a tensor") {
+  // Rows of equal squares: Adam-mini is AdamW.
+  Toy const x, y;
+  auto const mini = make_optimizer("adam-mini", x.groups(), 0.01), whole = make_optimizer("adamw", y.groups(), 0.01);
+  for (int step = 0; step < 5; ++step) {
+    for (Toy const* toy : {&x, &y}) {
+      toy->gradients(uint64_t(step));
+      toy->w.set_grad(sign(toy->w.grad()) * 0.3);
+      toy->b.set_grad(sign(toy->b.grad()) * 2.);
+    }
+    mini->step();
+    whole->step();
+  }
+  CHECK(largest_difference(x.w, y.w) < 1e-15);
+  CHECK(largest_difference(x.b, y.b) < 1e-15);
+  // NovoGrad's first step is as long as the rate, whatever the gradient's scale.
+  Toy const toy;
+  Tensor const before = toy.w.detach().clone();
+  toy.gradients(3);
+  make_optimizer("novograd:eps=0", toy.groups(), 0.01)->step(77);
+  CHECK(norm(toy.w.detach() - before).item() == doctest::Approx(0.01).epsilon(1e-12));
+}
+
+TEST_CASE("identities: L-BFGS solves a quadratic in as many directions as it has dimensions, and more") {
+  Generator generator(2);
+  Tensor const root = randn({6, 6}, Dtype::f64, generator), a = matmul(root, root.t()) + eye(6, 6, Dtype::f64);
+  Tensor x = randn({6}, Dtype::f64, generator).requires_grad_();
+  for (char const* text : {"lbfgs:iterations=40", "lbfgs:iterations=1"}) {
+    auto const optimizer = make_optimizer(text, {{.parameters = {{"x", x}}}});
+    for (int step = 0; step < 40; ++step)
+      optimizer->step([&] {
+        optimizer->zero_grad();
+        Tensor const loss = dot(x, matmul(a, x)) * 0.5;
+        loss.backward();
+        return Evaluation{loss.item()};
+      });
+    CHECK(norm(x.detach()).item() < 1e-4);
+    NoGrad const off;
+    x.copy_(ones({6}, Dtype::f64));
+  }
 }
 
 TEST_CASE("kernels of AdamW and SGD are their formulas") {

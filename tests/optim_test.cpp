@@ -196,18 +196,16 @@ TEST_CASE("clipping: the norm over all gradients, and the scale that brings it d
 }
 
 TEST_CASE("schedule: ends, peak, middle") {
-  WarmupCosine const s{.peak = 1, .floor = 0.1, .warmup = 10, .total = 110};
-  CHECK(s.at(0) == doctest::Approx(0.1));
-  CHECK(s.at(4) == doctest::Approx(0.5));
-  CHECK(s.at(9) == doctest::Approx(1));
-  CHECK(s.at(10) == doctest::Approx(1));
-  CHECK(s.at(60) == doctest::Approx(0.55));
-  CHECK(s.at(35) == doctest::Approx(0.1 + 0.45 * (1 + std::sqrt(0.5))));
-  CHECK(s.at(110) == 0.1);
-  CHECK(s.at(100'000) == 0.1);
-  for (int64_t i = 10; i < 109; ++i) CHECK(s.at(i) >= s.at(i + 1));
-  WarmupCosine const flat{.peak = 1, .floor = 0, .warmup = 0, .total = 0};
-  CHECK(flat.at(0) == 0);
+  auto const s = warmup_cosine(1, 0.1, 10, 110);
+  CHECK(s->at(0) == doctest::Approx(0.1));
+  CHECK(s->at(4) == doctest::Approx(0.5));
+  CHECK(s->at(9) == doctest::Approx(1));
+  CHECK(s->at(10) == doctest::Approx(1));
+  CHECK(s->at(60) == doctest::Approx(0.55));
+  CHECK(s->at(35) == doctest::Approx(0.1 + 0.45 * (1 + std::sqrt(0.5))));
+  CHECK(s->at(110) == 0.1);
+  CHECK(s->at(100'000) == 0.1);
+  for (int64_t i = 10; i < 109; ++i) CHECK(s->at(i) >= s->at(i + 1));
 }
 
 namespace {
@@ -227,7 +225,8 @@ TEST_CASE("trainer: rate, loss and gradient norm of every step; evaluation when 
   std::vector<StepReport> reports;
   int evaluations = 0;
   Trainer trainer(
-      toy, optimizer, {.steps = 5, .schedule = {0.5, 0.5, 0, 5}, .clip = 0, .evaluate_every = 2},
+      toy, optimizer,
+      {.steps = 5, .schedule = make_schedule("constant", {.peak = 0.5}), .clip = 0, .evaluate_every = 2},
       [&] {
         CHECK(toy.training());
         return toy.loss();
@@ -262,7 +261,7 @@ TEST_CASE("trainer: clipping, patience, callbacks and losses that are not finite
   auto run = [](TrainerOptions options, Trainer::Evaluate evaluate, Trainer::Callback callback, double factor = 1) {
     Toy toy;
     SGD optimizer(all_parameters(toy), {});
-    options.schedule = {0.1, 0.1, 0, options.steps};
+    options.schedule = make_schedule("constant", {.peak = 0.1});
     Trainer trainer(
         toy, optimizer, options, [&] { return toy.loss() * factor; }, std::move(evaluate));
     if (callback) trainer.on_step(std::move(callback));
@@ -337,7 +336,7 @@ TEST_CASE("trainer: regularisers are called in their order, their penalties add 
   Generator generator(1);
   Tensor inputs = ones({1, 1}), targets = zeros({1, 1});
   Trainer trainer(
-      model, sgd, {.steps = 1, .schedule = {0.1, 0.1, 0, 1}, .clip = 0, .evaluate_every = 1},
+      model, sgd, {.steps = 1, .schedule = make_schedule("constant", {.peak = 0.1}), .clip = 0, .evaluate_every = 1},
       [&] {
         regularizers.batch(inputs, targets, generator);
         Tensor const y = model(inputs);
@@ -386,6 +385,7 @@ TEST_CASE("log: CSV and JSON lines, cut back to where a run resumes") {
                     .loss = 2.5,
                     .learning_rate = 1e-3,
                     .gradient_norm = 0.75,
+                    .evaluations = 1,
                     .evaluated = false,
                     .validation = 0,
                     .seconds = 0.125};
@@ -451,7 +451,8 @@ struct Run {
       : model((seed(key), config())), optimizer(decay_matrices_only(model, 0.1), {}), data(text(), 12, 0.2) {}
 
   void train(int64_t until) {
-    TrainerOptions options{.steps = until, .schedule = {1e-2, 1e-3, 3, 12}, .clip = 1, .evaluate_every = 4};
+    TrainerOptions options{
+        .steps = until, .schedule = warmup_cosine(1e-2, 1e-3, 3, 12), .clip = 1, .evaluate_every = 4};
     Trainer trainer(
         model, optimizer, options,
         [this] {

@@ -25,13 +25,14 @@ asan          12  kernels, modules and every operation under AddressSanitizer an
 tsan           8  the thread pool and the tape under ThreadSanitizer
 arm            8  cross-built for ARM (NEON), a subset under emulation
 emulator       8  CUDA's kernels on an emulator that sees races, bounds and uninitialised reads; planted bugs are noticed
-cuda           8  every .cu file compiles; registers, spills and instructions of hot kernels stay within their bounds"
+cuda           8  every .cu file compiles; registers, spills and instructions of hot kernels stay within their bounds; PTX runs"
 all_packages="ccache clang-format qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils pkg-config python3"
 
 # Named subsets (ctest regular expressions). Emulators are some thirty times slower than the processor.
 lower_isa_excluded='^(kernels_|io_test|cuda_|ptx_|emulated_)'  # kernels_* switch levels themselves; the others have none of theirs
 emulated='^(golden|map|ops_(reduce|product|neural|attend)|kernels_pointwise)_test$'
 threaded='^(parallel|tape|kernels_rows)_test$'
+on_ptx='ops_reduce_test ops_neural_test'
 # replay repeats PyTorch's samples of every operation, forward and backward.
 sanitized='^(replay|contracts|memory|kernels_.*|tensor|io|golden|nn|optim|errors|parallel|lab)_test$'
 
@@ -164,7 +165,7 @@ leg_consumer() { bash tests/scripts/consumer.sh build/release; }
 
 leg_asan() {
   local targets
-  configure asan -DHEED_BUILD_TESTS=ON -DHEED_BUILD_EXAMPLES=ON || { bad "configures with sanitizers"; return; }
+  configure asan -DHEED_EMULATED_DEVICE=OFF -DHEED_BUILD_TESTS=ON -DHEED_BUILD_EXAMPLES=ON || { bad "configures with sanitizers"; return; }
   targets=$(ctest --test-dir build/asan -N -R "$sanitized" | sed -nE 's/^ *Test +#[0-9]+: //p')
   # shellcheck disable=SC2086
   build asan $targets || { bad "builds with sanitizers"; return; }
@@ -216,6 +217,21 @@ leg_cuda() {
     return
   fi
   counted gates python3 -B tests/cuda_gates.py --all --jobs "$jobs" --include build/release/include
+  # Some of the kernels as nvcc's PTX, as minutes allow. All of them: ninja ptx_of_ops, and HEED_EMU_PTX as below.
+  local name ptx=tests/cuda_emulator/ptx
+  # shellcheck disable=SC2086
+  build release $ptx/reduce.ptx $ptx/softmax.ptx $on_ptx ||
+    { bad "makes PTX of kernels"; return; }
+  for name in $on_ptx; do expect "$name runs nvcc's PTX" runs_ptx build/release/$ptx "build/release/tests/$name"; done
+}
+
+# runs_ptx folder program: its cases on the emulated accelerator, by the folder's PTX instead where that has the kernel.
+runs_ptx() {
+  local said
+  said=$(HEED_EMU_PTX=$1 timeout 300 "$2" --minimal=true --test-case='an emulated accelerator*' 2>&1) ||
+    { echo "$said" | tail -n 40; return 1; }
+  grep '^PTX: ' <<<"$said"
+  grep -q '^PTX: [1-9][0-9]* launches of .* kernels, 0 failed' <<<"$said"
 }
 
 # ---- running them -------------------------------------------------------------------------------------------------------

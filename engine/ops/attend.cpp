@@ -910,7 +910,7 @@ Attended naive::attend(Tensor const& q, Tensor const& k, Tensor const& v, Attend
           for (int64_t j = 0; j < weights.size(3); ++j)
             keep[n++] = attend_keeps(options.draw.seed, options.draw.offset, b, h, i, j, threshold);
     double const kept = 1 - threshold / 65536.0;  // the draws have 16 bits
-    weights = weights * (tensor(keep, weights.shape()).to(weights.dtype()) / kept);
+    weights = weights * (tensor(keep, weights.shape()).to(weights.dtype()).to(weights.device()) / kept);
   }
   Tensor const seen = visible(q, k, options, first_position(q, k)).expand(weights.shape());
   return {matmul(weights, used_rows(v, seen, q.size(1))), lse};

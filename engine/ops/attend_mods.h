@@ -74,16 +74,15 @@ class TileMods {
       slope_->place(mod_inputs, g + c * ld);
       slope_->fill(mod_key, T(j + c));
       slope_->run(lanes);
-      auto const visible = [&](T const* d) {
-        for (int64_t r = 0; r < lanes; ++r) row[r] = !seen || seen[c * ld + r] != 0 ? d[r] : T(0);
+      auto const visible = [&](T const* d) -> T const* {
+        if (!seen) return d;
+        for (int64_t r = 0; r < lanes; ++r) row[r] = seen[c * ld + r] != 0 ? d[r] : T(0);
+        return row;
       };
-      for (int k = 0; k < sink_count; ++k) {
-        visible(slope_->output(1 + 4 * k));
-        add(sinks[k], part, row, {slope_->output(2 + 4 * k), slope_->output(3 + 4 * k), slope_->output(4 + 4 * k)},
-            queries);
-      }
-      visible(slope_->output(0));
-      __builtin_memcpy(g + c * ld, row, size_t(lanes) * sizeof(T));
+      for (int k = 0; k < sink_count; ++k)
+        add(sinks[k], part, visible(slope_->output(1 + 4 * k)),
+            {slope_->output(2 + 4 * k), slope_->output(3 + 4 * k), slope_->output(4 + 4 * k)}, queries);
+      __builtin_memcpy(g + c * ld, visible(slope_->output(0)), size_t(lanes) * sizeof(T));
     }
   }
 
@@ -122,9 +121,11 @@ class TileMods {
     double* const sum = sink.sum + part * sink.numel;
     switch (table_places(table, at, n, places)) {
       case Places::alike: {
-        double total = 0;
-        for (int64_t i = 0; i < n; ++i) total += double(d[i]);
-        if (n > 0) sum[places[0]] += total;
+        double total[8] = {};  // sums that do not wait for each other
+        for (int64_t i = 0; i < n; ++i) total[i % 8] += double(d[i]);
+        if (n > 0)
+          sum[places[0]] +=
+              ((total[0] + total[1]) + (total[2] + total[3])) + ((total[4] + total[5]) + (total[6] + total[7]));
         break;
       }
       case Places::consecutive:

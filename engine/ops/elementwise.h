@@ -118,37 +118,34 @@ inline Tensor operand(Tensor const& x, Dtype dtype, Device device) {
   return y;
 }
 
+/// What the driver of integers knows of a formula of whole::Rows: its place there, whether it compares, and its loop,
+/// which takes elements of the operands, their strides and those of the result.
+struct WholeFormula {
+  using Loop = void (*)(void const* a, int64_t a_step, void const* b, int64_t b_step, void* y, int64_t n);
+  int index;
+  bool compares;
+  Loop (*loop)(char const* op, Dtype dtype);
+};
+Tensor integers(WholeFormula const& formula, char const* op, Tensor const& left, Tensor const& right, Dtype dtype);
+
 /// y = F(a, b) of integers or bools, both taken as `dtype`: a formula of whole::Rows.
 template <class F>
 Tensor integers(char const* op, Tensor const& left, Tensor const& right, Dtype dtype) {
-  Dtype const to = whole::compares<F> ? Dtype::boolean : dtype;
-  Shape const shape = broadcast(op, left.shape(), right.shape());
-  Device const device = where_to_run(op, left, right);
-  Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
-  Tensor y(shape, to, device);
-  Observed const watch(op, {&a, &b}, {&y});
-  if (!device.is_cpu()) {
-    if (y.numel() > 0)
-      device_kernels<WholeKernels>(device, op)
-          .binary(whole::Rows::index_of<F>, walk_of<3>(shape, std::array<Tensor const*, 2>{&a, &b}), dtype, a.address(),
-                  b.address(), to, y.address());
-    return y;
-  }
-  Rows<2> const rows(shape, std::array{&a, &b});
-  int64_t const a_step = rows.stride(0), b_step = rows.stride(1);
-  void const *const from_a = a.raw(), *const from_b = b.raw();
-  void* const into = y.raw();
-  dispatch_integer(op, dtype, [&]<class T>(Type<T>) {
-    using Out = std::conditional_t<whole::compares<F>, bool, T>;
-    rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
-      auto const* const as = static_cast<T const*>(from_a) + offset[0];
-      auto const* const bs = static_cast<T const*>(from_b) + offset[1];
-      auto* const ys = static_cast<Out*>(into) + out;
-      int64_t const step_a = a_step, step_b = b_step;
-      for (int64_t i = 0; i < n; ++i) ys[i] = Out(F{}.value(as[i * step_a], bs[i * step_b]));
-    });
-  });
-  return y;
+  static constexpr WholeFormula formula{whole::Rows::index_of<F>, whole::compares<F>, [](char const* name, Dtype type) {
+                                          WholeFormula::Loop loop = nullptr;
+                                          dispatch_integer(name, type, [&]<class T>(Type<T>) {
+                                            loop = [](void const* a, int64_t a_step, void const* b, int64_t b_step,
+                                                      void* y, int64_t n) {
+                                              using Out = std::conditional_t<whole::compares<F>, bool, T>;
+                                              auto const *as = static_cast<T const*>(a), *bs = static_cast<T const*>(b);
+                                              auto* const ys = static_cast<Out*>(y);
+                                              for (int64_t i = 0; i < n; ++i)
+                                                ys[i] = Out(F{}.value(as[i * a_step], bs[i * b_step]));
+                                            };
+                                          });
+                                          return loop;
+                                        }};
+  return integers(formula, op, left, right, dtype);
 }
 
 /// kernel(operands, strides, outputs, n) for float and double, erased likewise.

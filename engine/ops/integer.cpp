@@ -10,6 +10,32 @@
 #include <limits>
 
 namespace heed {
+
+Tensor integers(WholeFormula const& formula, char const* op, Tensor const& left, Tensor const& right, Dtype dtype) {
+  Dtype const to = formula.compares ? Dtype::boolean : dtype;
+  Shape const shape = broadcast(op, left.shape(), right.shape());
+  Device const device = where_to_run(op, left, right);
+  Tensor const a = operand(left, dtype, device), b = operand(right, dtype, device);
+  Tensor y(shape, to, device);
+  Observed const watch(op, {&a, &b}, {&y});
+  if (!device.is_cpu()) {
+    if (y.numel() > 0)
+      device_kernels<WholeKernels>(device, op)
+          .binary(formula.index, walk_of<3>(shape, std::array<Tensor const*, 2>{&a, &b}), dtype, a.address(),
+                  b.address(), to, y.address());
+    return y;
+  }
+  Rows<2> const rows(shape, std::array{&a, &b});
+  int64_t const a_step = rows.stride(0), b_step = rows.stride(1);
+  auto const size = int64_t(size_of(dtype)), result = int64_t(size_of(to));
+  auto const *const as = static_cast<std::byte const*>(a.raw()), *const bs = static_cast<std::byte const*>(b.raw());
+  auto* const ys = static_cast<std::byte*>(y.raw());
+  auto const loop = formula.loop(op, dtype);
+  rows.for_each([&](int64_t const* offset, int64_t out, int64_t n) {
+    loop(as + offset[0] * size, a_step, bs + offset[1] * size, b_step, ys + out * result, n);
+  });
+  return y;
+}
 namespace {
 
 Dtype common(char const* op, Tensor const& a, Tensor const& b) {

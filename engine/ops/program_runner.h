@@ -15,10 +15,35 @@ template <class T>
   return int64_t((x < last ? x : last) + T(0.5));
 }
 
-/// Element number of each of n coordinates, and what the numbers are: all the same, one after the other, or neither.
+/// Element number of each of n coordinates, and what the numbers are: all the same or one after the other, of which
+/// only the first is given, or neither.
 enum class Places { alike, consecutive, scattered };
 template <class T>
 Places table_places(ProgramTableView<T> const& table, T const* const (&at)[3], int64_t n, int64_t* to) {
+  if (n == 0) return Places::alike;
+  // Most rows change along one axis by ones, or not at all: then one conversion to an integer does for all of them.
+  int64_t first = 0;
+  int changing = 0;
+  T const* row = nullptr;
+  int64_t last = 0;
+  for (int axis = 0; axis < 3; ++axis)
+    if (int64_t const stride = table.stride[axis]) {
+      T const* const x = at[axis];
+      int differing = 0;
+      for (int64_t i = 0; i < n; ++i) differing += x[i] != x[0];
+      first += table_place(x[0], table.size[axis]) * stride;
+      if (differing == 0) continue;
+      ++changing;
+      row = stride == 1 ? x : nullptr;
+      last = table.size[axis] - 1;
+    }
+  to[0] = first;
+  if (changing == 0) return Places::alike;
+  if (changing == 1 && row && row[0] >= T(0) && row[n - 1] <= T(last) && row[0] == T(int64_t(row[0]))) {
+    int elsewhere = 0;
+    for (int64_t i = 0; i < n; ++i) elsewhere += row[i] != row[0] + T(i);
+    if (elsewhere == 0) return Places::consecutive;
+  }
   for (int64_t i = 0; i < n; ++i) to[i] = 0;
   for (int axis = 0; axis < 3; ++axis)
     if (int64_t const stride = table.stride[axis])

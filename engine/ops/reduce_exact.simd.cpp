@@ -3,6 +3,7 @@
 #include <heed/engine/ops/rows.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 namespace heed {
@@ -146,36 +147,56 @@ void fold_block(T const* x, int64_t n, int64_t stride, int64_t width, typename O
   }
 }
 
+/// What the driver below knows of an Op over T.
+struct Fold {
+  int64_t in, out;  // bytes of an element
+  void (*block)(void const* x, int64_t n, int64_t stride, int64_t width, void* out);
+  void (*join)(void* into, void const* part, int64_t n);
+};
 template <class Op, class T>
-void reduce(void const* from, void* to, int64_t outer, int64_t n, int64_t inner) {
-  using Out = typename Op::Out;
-  auto const* const x = static_cast<T const*>(from);
-  auto* const y = static_cast<Out*>(to);
+constexpr Fold fold{sizeof(T), sizeof(typename Op::Out),
+                    [](void const* x, int64_t n, int64_t stride, int64_t width, void* out) {
+                      fold_block<Op>(static_cast<T const*>(x), n, stride, width, static_cast<typename Op::Out*>(out));
+                    },
+                    [](void* into, void const* part, int64_t n) {
+                      using Out = typename Op::Out;
+                      for (int64_t i = 0; i < n; ++i) {
+                        Out& y = static_cast<Out*>(into)[i];
+                        y = Op::join(y, static_cast<Out const*>(part)[i]);
+                      }
+                    }};
+
+void reduce_by(Fold const& f, void const* from, void* to, int64_t outer, int64_t n, int64_t inner) {
   if (outer * inner == 0) return;
+  auto const* const x = static_cast<std::byte const*>(from);
+  auto* const y = static_cast<std::byte*>(to);
   int64_t const blocks = (inner + columns - 1) / columns, width = std::min(inner, columns);
   // Long columns are split into parts.
   int64_t const height = std::max<int64_t>(16, 65536 / width), parts = std::max<int64_t>(1, (n + height - 1) / height);
   int64_t const each = parts == 1 ? n : height;
-  Scratch<Out> partial(parts == 1 ? 1 : outer * parts * inner);
+  Scratch<std::byte> partial(parts == 1 ? 1 : outer * parts * inner * f.out);
   parallel_for(outer * blocks * parts, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, each * width)),
                [&](int64_t begin, int64_t end) {
                  for (int64_t task = begin; task < end; ++task) {
                    int64_t const part = task % parts, block = task / parts % blocks, o = task / parts / blocks;
                    int64_t const first = part * each, column = block * columns;
-                   Out* const out = (parts == 1 ? y + o * inner : partial.data() + (o * parts + part) * inner) + column;
-                   fold_block<Op>(x + (o * n + first) * inner + column, std::min(each, n - first), inner,
-                                  std::min(columns, inner - column), out);
+                   std::byte* const line =
+                       parts == 1 ? y + o * inner * f.out : partial.data() + (o * parts + part) * inner * f.out;
+                   f.block(x + ((o * n + first) * inner + column) * f.in, std::min(each, n - first), inner,
+                           std::min(columns, inner - column), line + column * f.out);
                  }
                });
   if (parts == 1) return;
+  int64_t const line = inner * f.out;
   for (int64_t o = 0; o < outer; ++o) {
-    Out const* part = partial.data() + o * parts * inner;
-    std::copy_n(part, inner, y + o * inner);
-    for (int64_t p = 1; p < parts; ++p) {
-      part += inner;
-      for (int64_t i = 0; i < inner; ++i) y[o * inner + i] = Op::join(y[o * inner + i], part[i]);
-    }
+    std::byte const* part = partial.data() + o * parts * line;
+    std::memcpy(y + o * line, part, size_t(line));
+    for (int64_t p = 1; p < parts; ++p) f.join(y + o * line, part += line, inner);
   }
+}
+template <class Op, class T>
+void reduce(void const* x, void* y, int64_t outer, int64_t n, int64_t inner) {
+  reduce_by(fold<Op, T>, x, y, outer, n, inner);
 }
 
 template <class T>

@@ -10,6 +10,7 @@
 #include <heed/nn/position/catalogue.h>
 #include <heed/nn/regularize/catalogue.h>
 #include <heed/optim/catalogue.h>
+#include <heed/optim/schedule.h>
 #include <heed/optim/tasks.h>
 
 #include <CLI/CLI.hpp>
@@ -97,6 +98,7 @@ std::vector<Kind> const& kinds() {
       {"init", [] { return entries(heed::nn::inits()); }},
       {"loss", [] { return entries(heed::nn::losses()); }, add_operands},
       {"optimizer", [] { return entries(heed::optim::optimizers()); }, add_rate},
+      {"schedule", [] { return entries(heed::optim::schedules()); }},
       {"diagnosis", [] { return entries(heed::nn::measures()); }, add_range},
       {"task", [] { return entries(heed::optim::tasks()); }},
   };

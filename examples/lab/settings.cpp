@@ -12,12 +12,15 @@ namespace lab {
 void TrainingSettings::visit(heed::nn::ConfigVisitor& v) {
   v.field("steps", steps, "optimiser steps");
   v.field("batch", batch, "windows a step");
-  v.field("learning_rate", learning_rate, "peak rate of AdamW");
-  v.field("min_learning_rate", min_learning_rate, "rate at the last step, where the cosine ends");
-  v.field("warmup", warmup, "steps of linear warm-up");
+  v.field("optimizer", optimizer, "rule and its settings, as lion:beta2=0.98 or sam+sgd (heed-lab list optimizer)");
+  v.field("schedule", schedule, "of the rate, as cosine or wsd:decay=0.1 (heed-lab list schedule)");
+  v.field("learning_rate", learning_rate, "peak rate");
+  v.field("min_learning_rate", min_learning_rate, "rate at the last step, where the schedule ends");
+  v.field("warmup", warmup, "steps of linear warm-up before the schedule, where that has none");
   v.field("weight_decay", weight_decay, "of matrices and tables; vectors do not decay");
-  v.field("beta1", beta1, "decay of AdamW's mean of gradients, 0 to below 1");
-  v.field("beta2", beta2, "decay of AdamW's mean of squared gradients, 0 to below 1");
+  v.field("beta1", beta1, "of adamw where --optimizer has no settings: decay of the mean of gradients");
+  v.field("beta2", beta2, "of adamw likewise: decay of the mean of squared gradients");
+  v.field("accumulate", accumulate, "batches a step, whose gradients are averaged");
   v.field("clip", clip, "largest norm of the gradient; 0: off");
   v.field(
       "regularize", regularize,

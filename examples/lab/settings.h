@@ -19,6 +19,8 @@ namespace lab {
 struct TrainingSettings {
   int64_t steps = 1000;
   int64_t batch = 16;
+  std::string optimizer = "adamw";
+  std::string schedule = "cosine";
   double learning_rate = 1e-3;
   double min_learning_rate = 1e-4;
   int64_t warmup = 100;
@@ -26,6 +28,7 @@ struct TrainingSettings {
   double beta1 = 0.9;
   double beta2 = 0.99;
   double clip = 1;
+  int64_t accumulate = 1;
   std::string regularize = "";
   int64_t evaluate_every = 250;
   int64_t patience = 0;

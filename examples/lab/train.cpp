@@ -42,15 +42,20 @@ struct Session {
   std::unique_ptr<optim::TokenDataset> data;
   std::unique_ptr<nn::GPT> model;
   std::unique_ptr<nn::Regularizers> regularizers;
-  std::unique_ptr<optim::AdamW> optimizer;
+  std::unique_ptr<optim::Optimizer> optimizer;
   optim::TrainingState state;
   Generator batches;  // where it stands is the data position
 };
 
-std::unique_ptr<optim::AdamW> make_optimizer(nn::GPT& model, TrainingSettings const& t) {
-  return std::make_unique<optim::AdamW>(
-      optim::decay_matrices_only(model, t.weight_decay),
-      optim::AdamWRule{.learning_rate = t.learning_rate, .beta1 = t.beta1, .beta2 = t.beta2});
+std::unique_ptr<optim::Optimizer> make_optimizer(nn::GPT& model, TrainingSettings const& t) {
+  std::string const text =
+      t.optimizer == "adamw" ? fmt::format("adamw:beta1={},beta2={}", t.beta1, t.beta2) : t.optimizer;
+  return optim::make_optimizer(text, optim::decay_matrices_only(model, t.weight_decay), t.learning_rate);
+}
+
+std::unique_ptr<optim::Schedule> make_schedule(TrainingSettings const& t) {
+  return optim::make_schedule(t.schedule, {t.learning_rate, std::min(t.learning_rate, t.min_learning_rate), t.steps},
+                              t.warmup);
 }
 
 std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
@@ -118,14 +123,18 @@ Session resume(TrainCommand const& command, CLI::App const& app) {
   s.data = make_data(s);
   s.model = std::move(t.model);
   place(s, command);
-  s.state = t.checkpoint.get_training(*s.optimizer);
   t.checkpoint.get_regularizer(*s.regularizers);
+  s.regularizers->evaluating(*s.model, false);
+  s.state = t.checkpoint.get_training(*s.optimizer);
   s.batches = t.checkpoint.get_generator("batches");
   default_generator() = t.checkpoint.get_generator("default");
   return s;
 }
 
+/// The model in the file is the one that evaluations see.
 void save(Session const& s, RunFiles const& files) {
+  s.optimizer->evaluating(true);
+  s.regularizers->evaluating(*s.model, true);
   optim::Checkpoint checkpoint;
   describe(checkpoint, s.settings, s.vocabulary, s.text);
   checkpoint.put_model(*s.model);
@@ -134,6 +143,8 @@ void save(Session const& s, RunFiles const& files) {
   checkpoint.put_generator("batches", s.batches);
   checkpoint.put_generator("default", default_generator());
   checkpoint.save(files.checkpoint());
+  s.regularizers->evaluating(*s.model, false);
+  s.optimizer->evaluating(false);
 }
 
 /// Watches a few steps once the caches are warm.
@@ -175,6 +186,7 @@ void check_settings(TrainingSettings const& t) {
   };
   at_least("--steps", double(t.steps), 1);
   at_least("--batch", double(t.batch), 1);
+  at_least("--accumulate", double(t.accumulate), 1);
   at_least("--warmup", double(t.warmup), 0);
   at_least("--learning-rate", t.learning_rate, 0);
   at_least("--min-learning-rate", t.min_learning_rate, 0);
@@ -218,13 +230,15 @@ void run(TrainCommand const& command, CLI::App const& app) {
   optim::Trainer trainer(
       *s.model, *s.optimizer,
       {.steps = t.steps,
-       .schedule = {t.learning_rate, t.min_learning_rate, t.warmup, t.steps},
+       .schedule = make_schedule(t),
+       .accumulate = t.accumulate,
        .clip = t.clip,
        .evaluate_every = t.evaluate_every,
        .patience = t.patience},
       [&] { return training_loss(*s.model, s.data->random_batch(t.batch, s.batches), *s.regularizers, s.batches); },
       [&] { return validation_loss(*s.model, *s.data); });
   trainer.regularize(*s.regularizers);
+  trainer.draw_from(s.batches);
   Progress progress(t.batch * s.settings.model.block, s.state.step);
   double validation = 0;
   trainer.on_step(optim::log_to(files.log(), s.state.step));

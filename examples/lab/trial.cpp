@@ -182,7 +182,7 @@ struct Run {
   optim::TrainerOptions trainer_options(int64_t steps, double rate) const {
     TrainingSettings const& t = contest.settings.training;
     return {.steps = steps,
-            .schedule = {rate, rate / 10, t.warmup, t.steps},
+            .schedule = optim::warmup_cosine(rate, rate / 10, t.warmup, t.steps),
             .clip = t.clip,
             .evaluate_every = t.evaluate_every};
   }

@@ -11,8 +11,8 @@ namespace heed::nn {
 
 /// s_ij = Σ_d w_hd·tanh(q_id + k_jd) (Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to
 /// align and translate", 2014; Luong's "concat", 2015). No product of matrices gives it: the core's program reads q and
-/// k by their features, tile by tile, so that nothing is held, at a tanh for each pair and feature, some ten times the
-/// time of a product. For short sequences and narrow heads. It takes the place of scores before it: name it first.
+/// k by their features, tile by tile, so that nothing is held, at a tanh for each pair and feature, some forty times
+/// the time of a product. For short sequences and narrow heads. It takes the place of scores before it: name it first.
 class Additive final : public Part {
  public:
   explicit Additive(AttentionConfig const& given) : Part(given), weight(empty({given.heads, given.head_dim()})) {

@@ -10,6 +10,7 @@
 #include <heed/nn/attention/catalogue.h>
 #include <heed/nn/attention/channel.h>
 #include <heed/nn/attention/chunked.h>
+#include <heed/nn/attention/clustered.h>
 #include <heed/nn/attention/cog.h>
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cosformer.h>
@@ -44,6 +45,7 @@
 #include <heed/nn/attention/laser.h>
 #include <heed/nn/attention/linear_attention.h>
 #include <heed/nn/attention/linformer.h>
+#include <heed/nn/attention/location_aware.h>
 #include <heed/nn/attention/longformer.h>
 #include <heed/nn/attention/longnet.h>
 #include <heed/nn/attention/lsh.h>
@@ -51,6 +53,7 @@
 #include <heed/nn/attention/mamba.h>
 #include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/memorizing.h>
+#include <heed/nn/attention/mla.h>
 #include <heed/nn/attention/mlstm.h>
 #include <heed/nn/attention/moba.h>
 #include <heed/nn/attention/multi_head.h>
@@ -146,6 +149,11 @@ std::vector<AttentionRow> const& attentions() {
        plain_part_of<GatedOutput>,
        {},
        {"gated", "multi-head", 1e-12, "gate.weight=0, gate.bias=100"}},
+      {{"mla", "heads", should, "DeepSeek-V2, 2024", "keys and values of all heads from one latent vector",
+        options_of<LatentAttention::Config>},
+       {},
+       layer_of<LatentAttention>,
+       {"mla:absorbed=true", "mla", 1e-12}},
       {{"value-residual", "heads", must, "Zhou et al., 2024", "v ← λ₁·v + λ₂·v of the first layer"},
        plain_part_of<ValueResidual>},
       {{"differential", "heads", must, "Ye et al., 2024", "(A₁ − λ·A₂)·v, the maps of two halves of q and k"},
@@ -199,6 +207,9 @@ std::vector<AttentionRow> const& attentions() {
       {{"scalable-softmax", "score", must, "Nakanishi, 2025", "a·log(n)·s, n the keys that a query sees"},
        plain_part_of<ScalableSoftmax>},
       {{"additive", "score", must, "Bahdanau et al., 2014", "w·tanh(q + k)"}, plain_part_of<Additive>},
+      {{"location-aware", "score", should, "Chorowski et al., 2015", "w·tanh(q + k + U·(F ∗ the weights before))",
+        options_of<LocationAware::Config>},
+       part_of<LocationAware>},
       {{"luong", "score", must, "Luong et al., 2015", "q·W·k, with a Gaussian window", options_of<Luong::Config>},
        part_of<Luong>,
        {},
@@ -348,6 +359,12 @@ std::vector<AttentionRow> const& attentions() {
        {},
        {"routing:clusters=1", "multi-head", 1e-12},
        "routing:clusters=2"},
+      {{"clustered", "selected", could, "Vyas et al., 2020", "queries of a cluster ask once, by their mean",
+        options_of<Clustered::Config>},
+       part_of<Clustered>,
+       {},
+       {"clustered:clusters=1000", "multi-head", 1e-12},
+       "clustered:clusters=3"},
       {{"probsparse", "selected", should, "Zhou et al., 2021", "queries that stand out; the rest get the mean",
         options_of<ProbSparse::Config>},
        part_of<ProbSparse>,

@@ -10,8 +10,8 @@ namespace heed::nn {
 
 /// s + f_h(log(1 + c·(i − j))/log(1 + c·max(i, L))), f an MLP of one hidden layer, c and L learned: distances as a
 /// share of what can be seen, so that longer sequences stay in the range that training knew (Li et al., "Functional
-/// interpolation for relative positions", FIRE, 2023). It runs inside the core, `hidden` products for each pair.
-/// Causal.
+/// interpolation for relative positions", FIRE, 2023). It runs inside the core, `hidden` products for each pair and
+/// head, some forty times the time of multi-head for 32. Causal.
 class Fire final : public Part {
  public:
   struct Config {

@@ -20,11 +20,15 @@
 #include <heed/nn/regularize/drop_key.h>
 #include <heed/nn/regularize/dropouts.h>
 #include <heed/nn/regularize/elastic_net.h>
+#include <heed/nn/regularize/ema.h>
 #include <heed/nn/regularize/entropy_bonus.h>
 #include <heed/nn/regularize/entropy_floor.h>
 #include <heed/nn/regularize/entropy_penalty.h>
 #include <heed/nn/regularize/ewc.h>
 #include <heed/nn/regularize/forgetful_mask.h>
+#include <heed/nn/regularize/gradient_centralization.h>
+#include <heed/nn/regularize/gradient_clipping.h>
+#include <heed/nn/regularize/gradient_noise.h>
 #include <heed/nn/regularize/group_lasso.h>
 #include <heed/nn/regularize/guided_attention.h>
 #include <heed/nn/regularize/l1.h>
@@ -32,6 +36,7 @@
 #include <heed/nn/regularize/l2_sp.h>
 #include <heed/nn/regularize/labels.h>
 #include <heed/nn/regularize/logit_soft_cap.h>
+#include <heed/nn/regularize/lookahead.h>
 #include <heed/nn/regularize/magnitude_pruning.h>
 #include <heed/nn/regularize/max_norm.h>
 #include <heed/nn/regularize/max_weight.h>
@@ -45,6 +50,7 @@
 #include <heed/nn/regularize/srip.h>
 #include <heed/nn/regularize/standardized_weights.h>
 #include <heed/nn/regularize/supervised_attention.h>
+#include <heed/nn/regularize/swa.h>
 #include <heed/nn/regularize/weight_noise.h>
 #include <heed/nn/regularize/weight_norm_reparam.h>
 
@@ -69,7 +75,7 @@ consteval RegularizerRow of_data(std::string_view name, Rank rank, std::string_v
 }
 
 constexpr std::string_view of_weights = "weights", of_activations = "activations", of_maps = "attention maps",
-                           of_labels = "labels";
+                           of_labels = "labels", of_gradients = "gradients", of_optimisation = "optimisation";
 
 }  // namespace
 
@@ -206,7 +212,22 @@ std::vector<RegularizerRow> const& regularizers() {
       of_data<WindowWarp>("window-warp", Rank::must, "Le Guennec et al., 2016", "a window slower or faster",
                           "series [B, T, C]"),
       // gradients
+      row<ClipNorm>("clip-norm", of_gradients, Rank::must, "Pascanu et al., 2013",
+                    "g min(1, c/|g|), over all together"),
+      row<ClipValue>("clip-value", of_gradients, Rank::must, "Mikolov, 2012", "every element of g between -c and c"),
+      row<AdaptiveClipping>("agc", of_gradients, Rank::must, "Brock et al., 2021",
+                            "rows of g no longer than a share of the weights' rows"),
+      row<GradientNoise>("gradient-noise", of_gradients, Rank::must, "Neelakantan et al., 2015",
+                         "g + N(0, variance/(1 + t)^fade)"),
+      row<GradientCentralization>("gradient-centralization", of_gradients, Rank::should, "Yong et al., 2020",
+                                  "rows of g have mean 0"),
       // optimisation
+      row<WeightEma>("ema", of_optimisation, Rank::must, "Polyak and Juditsky, 1992",
+                     "evaluations see a moving mean of the weights"),
+      row<Swa>("swa", of_optimisation, Rank::must, "Izmailov et al., 2018",
+               "evaluations see the plain mean of the weights since a step"),
+      row<LookaheadWeights>("lookahead", of_optimisation, Rank::must, "Zhang et al., 2019",
+                            "every k steps the weights go back a part of the way"),
   };
   return rows;
 }

@@ -91,9 +91,11 @@ bool run(heed::Call const& call, heed::rt::Launch const& how, std::string& error
     return false;
   };
   if (found == state->kernels.end()) return leave("");
-  Known* one = &found->second.front();
-  for (Known& other : found->second)  // names local to a file may be there for each
+  // Names local to a file may be there for each, and the folder may lack this one.
+  Known* one = name.find("(anonymous namespace)") == name.npos ? &found->second.front() : nullptr;
+  for (Known& other : found->second)
     if (other.file == symbol->second.file) one = &other;
+  if (!one) return leave("");
   Known& known = *one;
   if (!known.kernel) try {
       known.kernel = known.module->kernel(known.name);

@@ -1,0 +1,41 @@
+#include <heed/engine/ops.h>
+#include <heed/optim/wrapper.h>
+
+namespace heed::optim {
+
+Wrapper::Wrapper(std::unique_ptr<Optimizer> inner)
+    : Optimizer(std::vector<ParameterGroup>(inner->groups()), inner->learning_rate()), inner_(std::move(inner)) {}
+
+std::vector<nn::NamedTensor> Wrapper::state() const {
+  auto all = Optimizer::state();
+  auto const inner = inner_->state();
+  all.insert(all.end(), inner.begin(), inner.end());
+  return all;
+}
+
+void Wrapper::apply(double gradient_scale) {
+  inner_->steps_ = steps();
+  inner_->learning_rate_ = learning_rate();
+  inner_->apply(gradient_scale);
+}
+
+Evaluation Wrapper::search(Closure const& closure) {
+  inner_->steps_ = steps();
+  inner_->learning_rate_ = learning_rate();
+  return inner_->search(closure);
+}
+
+void Wrapper::loaded() {
+  inner_->steps_ = steps();
+  inner_->loaded();
+}
+
+void Wrapper::take_decay() {
+  for (ParameterGroup& group : inner_->groups_) group.weight_decay = 0;
+}
+
+Tensor Wrapper::wide_copy(Tensor const& tensor) {
+  return is_half(tensor.dtype()) ? tensor.to(Dtype::f32) : tensor.clone();
+}
+
+}  // namespace heed::optim

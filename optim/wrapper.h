@@ -1,0 +1,38 @@
+// Rules around rules.
+#pragma once
+
+#include <heed/optim/optimizer.h>
+
+#include <memory>
+
+namespace heed::optim {
+
+/// What stands around an optimiser, with its parameters: the inner one takes the steps, at the rate of the outer one.
+class Wrapper : public Optimizer {
+ public:
+  std::vector<nn::NamedTensor> state() const override;
+  void evaluating(bool on) override { inner_->evaluating(on); }
+
+ protected:
+  explicit Wrapper(std::unique_ptr<Optimizer> inner);
+  void apply(double gradient_scale) override;
+  Evaluation search(Closure const& closure) override;
+  void loaded() override;
+  /// Leaves decay to the wrapper: the inner rule runs without.
+  void take_decay();
+
+  /// Every parameter with its place in the groups.
+  template <class F>
+  void for_each(F f) const {
+    size_t index = 0;
+    for (ParameterGroup const& group : groups())
+      for (auto const& parameter : group.parameters) f(parameter.tensor.detach(), parameter.tensor.grad(), index++, group);
+  }
+  /// In f32 for 16-bit tensors.
+  static Tensor wide_copy(Tensor const& tensor);
+
+ private:
+  std::unique_ptr<Optimizer> inner_;
+};
+
+}  // namespace heed::optim
