@@ -4,6 +4,7 @@
 #include <heed/engine/error.h>
 #include <heed/nn/attention/scan_attention.h>
 
+#include <cmath>
 #include <string>
 
 namespace heed::nn {
