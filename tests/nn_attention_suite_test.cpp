@@ -451,7 +451,7 @@ std::string growth(Kind const& kind, Form const& form) {
   if (form.cross) return "-";
   int const threads = thread_count();
   set_thread_count(1);  // each has working memory of its own
-  Cost const a = cost_at(kind, form, 256), b = cost_at(kind, form, 1024);
+  Cost const a = cost_at(kind, form, 128), b = cost_at(kind, form, 512);
   set_thread_count(threads);
   if (std::getenv("HEED_TABLE"))
     fmt::print("{} {}: {} to {} pairs, {} to {} bytes\n", kind.text, form.name, a.pairs, b.pairs, a.bytes, b.bytes);
