@@ -160,13 +160,13 @@ std::string curves(Verdict const& v, bool text) {
   });
   html += "</details>";
   html += text
-              ? "<h2>Loss by context</h2><p>Loss of a token by how many tokens stand before it in the window, in bins "
+              ? "<h2>Loss by context</h2><p>Loss by how many tokens of the window are seen, in bins "
                 "that double: what is gained from far context.</p>"
               : "<h2>Recall by distance</h2><p>Share of right answers by how many positions back what the answer needs "
                 "lies, in bins that double.</p>";
   html += mean_chart(v,
                      {.label = text ? "Loss by context" : "Recall by distance",
-                      .x = text ? "tokens before" : "distance, positions",
+                      .x = text ? "tokens seen" : "distance, positions",
                       .y = text ? "loss" : "right",
                       .log_x = true},
                      [&](Outcome const& o) {

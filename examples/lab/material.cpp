@@ -29,8 +29,8 @@ TaskBatch rows(TaskBatch const& batch, int64_t from, int64_t to) {
 }
 
 TaskBatch Material::windows(optim::Batch const& batch) const {
-  // Of a text, what counts as distance is how much context there is.
-  Tensor const context = arange(length).to(Dtype::i64).reshape({1, length});
+  // Of a text, what counts as distance is how many tokens are seen.
+  Tensor const context = arange(1, length + 1).reshape({1, length});
   return {batch.inputs, batch.targets, context.expand({batch.inputs.size(0), length}).contiguous()};
 }
 
