@@ -52,7 +52,7 @@ consteval OptimizerRow pointwise(std::string_view family, Rank rank, std::string
 /// A rule with a class of its own.
 template <class Rule, class Config>
 consteval OptimizerRow own(std::string_view name, std::string_view family, Rank rank, std::string_view source,
-                 std::string_view summary) {
+                           std::string_view summary) {
   return {{name, family, rank, source, summary, nn::options_of<Config>},
           Config{}.learning_rate,
           [](std::vector<ParameterGroup>&& groups, Spec const& spec) -> std::unique_ptr<Optimizer> {

@@ -26,7 +26,8 @@ class Wrapper : public Optimizer {
   void for_each(F f) const {
     size_t index = 0;
     for (ParameterGroup const& group : groups())
-      for (auto const& parameter : group.parameters) f(parameter.tensor.detach(), parameter.tensor.grad(), index++, group);
+      for (auto const& parameter : group.parameters)
+        f(parameter.tensor.detach(), parameter.tensor.grad(), index++, group);
   }
   /// In f32 for 16-bit tensors.
   static Tensor wide_copy(Tensor const& tensor);

@@ -5,8 +5,8 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/nn/transformer.h>
-#include <heed/optim/rules/adam.h>
 #include <heed/optim/loss_scaler.h>
+#include <heed/optim/rules/adam.h>
 
 #include <cmath>
 #include <limits>

@@ -194,7 +194,8 @@ TEST_CASE("explain: each storage counts once, several outputs, long lists, optio
 
 TEST_CASE("a parameter is called by its path, and an operation knows its module") {
   nn::GPT const model = small_gpt();
-  CHECK(dynamic_cast<nn::MultiHeadAttention&>(*model.blocks[1]->attn).q_proj.weight.label() == "blocks.1.attn.q_proj.weight");
+  CHECK(dynamic_cast<nn::MultiHeadAttention&>(*model.blocks[1]->attn).q_proj.weight.label() ==
+        "blocks.1.attn.q_proj.weight");
   CHECK(model.head.weight.label() == "token_embedding.weight");  // tied
   Tensor const logits = model(zeros({1, 4}, Dtype::i64));
   std::string const text = explain(logits);

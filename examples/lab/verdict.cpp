@@ -153,7 +153,7 @@ Verdict judge(std::vector<Outcome> const& outcomes, JudgeOptions const& o) {
       if (!c.decision.rejected || c.helps() != good) continue;
       ++found;
       v.sentences.push_back(
-          fmt::format("{} {} {}: {} against {} of the baseline, a difference of {} ({:.3g} % interval {} to {}).",
+          fmt::format("{} {} {}: {} against {} of the baseline, a difference of {} ({:.4g} % interval {} to {}).",
                       v.standings[c.variant].variant.title(), c.helps() ? "helps" : "harms", c.measure->name,
                       value_text(*c.measure, c.mean), value_text(*c.measure, c.baseline),
                       difference_text(*c.measure, c.difference.mean), 100 * (1 - c.decision.level),

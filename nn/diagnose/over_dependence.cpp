@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace heed::nn {
 namespace {
@@ -26,13 +27,15 @@ OverDependence measure_head(double const* weights, int64_t batch, int64_t t, int
       double entropy = 0, squares = 0, largest = 0, distance = 0;
       int64_t const seen = causal ? position + 1 : s;
       if (std::all_of(a, a + s, [](double weight) { return weight == 0; })) continue;  // fully masked
+      double const total = std::accumulate(a, a + seen, 0.0);  // 1 of a softmax, not of a sigmoid or beside a sink
       for (int64_t j = 0; j < seen; ++j) {
         ++seen_by[size_t(j)];
         if (!(a[j] > 0)) continue;
-        entropy -= a[j] * std::log(a[j]);
-        squares += a[j] * a[j];
+        double const share = a[j] / total;
+        entropy -= share * std::log(share);
+        squares += share * share;
         largest = std::max(largest, a[j]);
-        distance += a[j] * double(std::abs(position - j));
+        distance += share * double(std::abs(position - j));
         received[size_t(j)] += a[j];
       }
       if (seen < 2) continue;

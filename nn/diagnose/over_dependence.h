@@ -9,6 +9,7 @@ namespace heed::nn {
 
 /// Means over batch and queries of one head's weights A [T, S], of the queries that see two keys or more. Where no
 /// query weighs a later key the head counts as causal, and a query sees what lies up to it; else it sees every key.
+/// Entropy, count and distance are of a/Σ_j a, which for a softmax is a itself.
 struct OverDependence {
   double entropy;          // −Σ_j a log a, nats
   double entropy_share;    // entropy / log(keys seen): 1 is uniform (Zhai et al., 2023)

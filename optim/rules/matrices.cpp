@@ -55,9 +55,9 @@ void Adafactor::update(ParameterGroup const& group, std::vector<Item> const& ite
     if (parameter.numel() == 0) continue;
     Tensor p = parameter;
     Tensor const g = scale == 1 ? gradient : gradient * scale;
-    double const size = std::sqrt(double(p.numel())),
-                 least = p.dtype() == Dtype::f64 ? std::numeric_limits<double>::epsilon()
-                                                 : double(std::numeric_limits<float>::epsilon());
+    double const size = std::sqrt(double(p.numel())), least = p.dtype() == Dtype::f64
+                                                                  ? std::numeric_limits<double>::epsilon()
+                                                                  : double(std::numeric_limits<float>::epsilon());
     Tensor const length = clamp_min(norm(p) * (1 / size), config_.eps) * std::min(rate, 1 / std::sqrt(t));
     if (group.weight_decay != 0) p.mul_(1 - rate * group.weight_decay);
     Tensor squares;
@@ -240,9 +240,9 @@ LBFGS::LBFGS(std::vector<ParameterGroup>&& groups, LBFGSConfig const& config)
     : Optimizer(std::move(groups), config.learning_rate), config_(config) {
   check_settings("lbfgs", config_);
   check(config.iterations >= 1 && config.history >= 1, "lbfgs", [&] {
-    return Complaint{fmt::format("expected iterations and history of 1 or more, got {} and {}", config.iterations,
-                                 config.history),
-                     "use 20 and 10"};
+    return Complaint{
+        fmt::format("expected iterations and history of 1 or more, got {} and {}", config.iterations, config.history),
+        "use 20 and 10"};
   });
   int64_t n = 0;
   Tensor first;
@@ -310,8 +310,7 @@ Tensor LBFGS::direction(Tensor const& gradient) {
     q = q - y_.at(i) * alpha[size_t(i)];
   }
   q = q * numbers_[3];
-  for (int64_t i = 0; i < kept; ++i)
-    q = q + s_.at(i) * (alpha[size_t(i)] - dot(y_.at(i), q).item() * rho[size_t(i)]);
+  for (int64_t i = 0; i < kept; ++i) q = q + s_.at(i) * (alpha[size_t(i)] - dot(y_.at(i), q).item() * rho[size_t(i)]);
   return q;
 }
 

@@ -19,8 +19,8 @@ struct SoapConfig {
   }
 };
 
-/// L, R moving means of ggᵀ and gᵀg; Q_L, Q_R their eigenvectors, at first exact, then by one orthogonal iteration; m the
-/// mean of g, v the mean of (Q_Lᵀ g Q_R)²; θ ← θ(1 − ηλ) − η·Q_L[(Q_Lᵀ m̂ Q_R)/(√v̂ + ε)]Q_Rᵀ (Vyas et al., 2024).
+/// L, R moving means of ggᵀ and gᵀg; Q_L, Q_R their eigenvectors, at first exact, then by one orthogonal iteration; m
+/// the mean of g, v the mean of (Q_Lᵀ g Q_R)²; θ ← θ(1 − ηλ) − η·Q_L[(Q_Lᵀ m̂ Q_R)/(√v̂ + ε)]Q_Rᵀ (Vyas et al., 2024).
 class Soap final : public Optimizer {
  public:
   explicit Soap(std::vector<ParameterGroup>&& groups, SoapConfig const& config = {});
