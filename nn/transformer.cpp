@@ -237,18 +237,23 @@ std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prom
   NoGrad const off;
   int64_t const block = model.config.block;
   Device const device = model.token_embedding.weight.device();
+  bool const steps = std::all_of(model.blocks.begin(), model.blocks.end(),
+                                 [](auto const& layer) { return layer->attn->traits().steps; });
   std::vector<int64_t> tokens = prompt;
   GPTCache cache;
   for (int64_t n = 0; n < count; ++n) {
     std::vector<int64_t> fresh{tokens.back()};
-    if (cache.layers.empty() || cache.length() >= block) {
+    if (!steps) {
+      fresh.assign(tokens.end() - std::min(int64_t(tokens.size()), block), tokens.end());
+    } else if (cache.layers.empty() || cache.length() >= block) {
       // The window moved: half of it is read again, so that a full one is not recomputed for every token.
       int64_t const keep =
           std::min(int64_t(tokens.size()), cache.layers.empty() ? block : std::max(block / 2, int64_t{1}));
       fresh.assign(tokens.end() - keep, tokens.end());
       cache = model.make_cache(block);
     }
-    Tensor const logits = model(tensor(fresh, {1, int64_t(fresh.size())}).to(device), GPTContext{.cache = &cache});
+    Tensor const logits =
+        model(tensor(fresh, {1, int64_t(fresh.size())}).to(device), GPTContext{.cache = steps ? &cache : nullptr});
     tokens.push_back(draw_token(logits.select(0, 0).select(0, -1).to(cpu), options, generator));
   }
   return {tokens.begin() + int64_t(prompt.size()), tokens.end()};

@@ -92,7 +92,8 @@ struct SampleOptions {
   int64_t top_k = 0;       // draw among the k likeliest; 0: all
 };
 
-/// `count` tokens that continue `prompt`, by a key-value cache; older positions are dropped where the block is full.
+/// `count` tokens that continue `prompt`, step by step through the layers' states, or by whole passes where a kind does
+/// not decode so; older positions are dropped where the block is full.
 std::vector<int64_t> generate(GPT const& model, std::vector<int64_t> const& prompt, int64_t count,
                               SampleOptions options, Generator& generator);
 

@@ -479,9 +479,17 @@ std::string in_a_model(Kind const& kind, Form const& form) {
     (step ? last : first) = loss.item();
   }
   if (!(last < first - 0.05)) return fmt::format("20 steps took the loss from {:.3f} to {:.3f}", first, last);
+  nn::eval(model);
+  Generator generator(1);
+  auto const greedy = nn::generate(model, {1, 2, 3}, 2, {.temperature = 0}, generator);
+  {
+    NoGrad const off;
+    Tensor const logits = model(tensor(std::vector<int64_t>{1, 2, 3, greedy[0]}, {1, 4}));
+    if (argmax(logits.select(0, 0).select(0, -1), 0).item<int64_t>() != greedy[1])
+      return "generation and a whole pass choose other tokens";
+  }
   if (!kind.traits.steps) return "";
   NoGrad const off;
-  nn::eval(model);
   nn::GPTCache cache = model.make_cache(length);
   std::vector<Tensor> parts;
   for (auto const& [from, to] : {std::pair(0, 5), std::pair(5, 6), std::pair(6, 11)})
