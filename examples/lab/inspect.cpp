@@ -77,6 +77,19 @@ void print_table(nn::Diagnosis const& d) {
     fmt::print("{:>5} {:>17.3f} {:>14.3f}\n", l, d.value(l, 0, "token-similarity"), d.value(l, 0, "rank-residual"));
 }
 
+void print_diagnosis(nn::Diagnosis const& diagnosis, bool all, int64_t windows) {
+  if (all)
+    fmt::print("{}", diagnosis.table());
+  else
+    print_table(diagnosis);
+  fmt::print(
+      "\nMeans over queries of {} windows: entropy in nats, its share of a uniform head's, 1/sum(a^2) keys, largest "
+      "weight,\ndistance in characters, largest mean weight that one key gets, what the first key gets, overlap with "
+      "other heads.\n{:.0f} % of heads have the first key for a sink. heed-lab list diagnosis explains them and the "
+      "rest (--all).\n",
+      windows, 100 * diagnosis.sink_rate());
+}
+
 void print_json(double loss, nn::Diagnosis const& d) {
   nlohmann::json json{{"validation_loss", loss},
                       {"sink_rate", d.sink_rate()},
@@ -123,17 +136,11 @@ void run(InspectCommand const& c) {
     print_json(loss, diagnosis);
   } else {
     fmt::print("validation loss {:.4f} over {} characters\n\n", loss, data.validation_tokens());
-    if (c.all)
-      fmt::print("{}", diagnosis.table());
+    if (diagnosis.layers.empty())
+      fmt::print("No layer weighs keys by the softmax core ({}): there are no maps to measure.\n",
+                 t.settings.model.attention);
     else
-      print_table(diagnosis);
-    fmt::print(
-        "\nMeans over queries of {} windows: entropy in nats, its share of a uniform head's, 1/sum(a^2) keys, largest "
-        "weight,\ndistance in characters, largest mean weight that one key gets, what the first key gets, overlap with "
-        "other heads.\n{:.0f} % of heads have the first key for a sink. heed-lab list diagnosis explains them and the "
-        "rest "
-        "(--all).\n",
-        batch.inputs.size(0), 100 * diagnosis.sink_rate());
+      print_diagnosis(diagnosis, c.all, batch.inputs.size(0));
   }
   if (c.report.empty()) return;
   Report report;
