@@ -3,6 +3,8 @@
 
 #include <heed/nn/attention/scan_attention.h>
 
+#include <cmath>
+
 namespace heed::nn {
 
 /// softmax_D(q)·(softmax_T(k)ᵀ·v): every feature of k is a weighted mean of the sequence, every query a mixture of

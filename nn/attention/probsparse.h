@@ -1,6 +1,7 @@
 // ProbSparse attention.
 #pragma once
 
+#include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/part.h>

@@ -6,6 +6,8 @@
 #include <heed/nn/init.h>
 #include <heed/nn/position/distance.h>
 
+#include <cmath>
+
 namespace heed::nn {
 
 /// s + f_h(log(1 + c·(i − j))/log(1 + c·max(i, L))), f an MLP of one hidden layer, c and L learned: distances as a
