@@ -46,6 +46,11 @@ struct Traits {
   Growth memory = Growth::linear;   // of a pass, forward and backward
   Growth state = Growth::linear;    // of what is carried from step to step
 };
+/// Of kinds that look only backwards in time, at a cost and with a state that do not grow with what lies behind.
+inline Traits one_way() {
+  return {
+      .bidirectional = false, .cross = false, .equivariant = false, .time = Growth::linear, .state = Growth::constant};
+}
 /// What both can do.
 Traits both(Traits const& a, Traits const& b);
 

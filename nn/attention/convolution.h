@@ -79,13 +79,7 @@ class LightweightConvolution final : public Attention {
     weight = zeros({config.heads, own.kernel});
     weight.requires_grad_();
   }
-  Traits traits() const override {
-    return {.bidirectional = false,
-            .cross = false,
-            .equivariant = false,
-            .time = Growth::linear,
-            .state = Growth::constant};
-  }
+  Traits traits() const override { return one_way(); }
   std::unique_ptr<AttentionState> make_state(int64_t) const override { return std::make_unique<RecurrentState>(1); }
   void visit(Visitor& visitor) override {
     visitor.child("v_proj", v_proj);

@@ -23,9 +23,8 @@ std::shared_ptr<AttendHooks> const& attend_hooks() {
   return mine;
 }
 
-Attended plain(AttentionCall const& call) {
-  return naive_cores ? naive::attend(call.q, call.k, call.v, call.options)
-                     : attend(call.q, call.k, call.v, call.options);
+Attended plain(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
+  return naive_cores ? naive::attend(q, k, v, options) : attend(q, k, v, options);
 }
 
 }  // namespace
@@ -38,12 +37,12 @@ HookHandle on_attend(std::function<void(AttentionCall&)> before, std::function<v
 }
 
 Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
-  AttentionCall call{scope_path(), q, k, v, options};
-  if (attend_hooks()->list.empty()) return plain(call);
+  if (attend_hooks()->list.empty()) return plain(q, k, v, options);
   auto const list = attend_hooks()->list;  // a hook may set or remove hooks
+  AttentionCall call{scope_path(), q, k, v, options};
   for (AttendHook const& hook : list)
     if (hook.before) hook.before(call);
-  call.result = plain(call);
+  call.result = plain(call.q, call.k, call.v, call.options);
   for (AttendHook const& hook : list)
     if (hook.after) hook.after(call);
   return call.result;

@@ -31,13 +31,7 @@ class InfiniAttention final : public Attention {
       return Complaint{"expected a segment of 1 position or more, got " + std::to_string(segment_), "use 128"};
     });
   }
-  Traits traits() const override {
-    return {.bidirectional = false,
-            .cross = false,
-            .equivariant = false,
-            .time = Growth::linear,
-            .state = Growth::constant};
-  }
+  Traits traits() const override { return one_way(); }
   std::unique_ptr<AttentionState> make_state(int64_t) const override { return std::make_unique<RecurrentState>(4); }
   void visit(Visitor& visitor) override {
     visitor.child("q_proj", q_proj);

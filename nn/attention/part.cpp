@@ -7,6 +7,13 @@
 #include <algorithm>
 
 namespace heed::nn {
+namespace {
+
+bool has_softmax(AttendOptions const& options) {
+  return !options.weight && !options.sink.defined() && options.entmax == 1 && options.top_k == 0;
+}
+
+}  // namespace
 
 void Parts::add(std::string name, std::unique_ptr<Part> part) {
   for (Named const& p : parts_)
@@ -28,8 +35,8 @@ void Parts::options(HeadOperands& o) const {
   for (Named const& p : parts_) p.part->options(o);
   for (Named const& p : parts_) p.part->normalise(o);
   AttendOptions const& set = o.options;
-  bool const plain = set.sees.get() == seen_before && !set.score && !set.weight && !set.sink.defined() &&
-                     set.entmax == 1 && set.top_k == 0 && set.left == set.unlimited && set.right == set.unlimited;
+  bool const plain = set.sees.get() == seen_before && !set.score && has_softmax(set) && set.left == set.unlimited &&
+                     set.right == set.unlimited;
   for (Named const& p : parts_)
     check(plain || p.part->heeds_options(), p.name, [&] {
       return Complaint{"it looks at other keys than those of the text, which masks, scores and row normalisers are for",
@@ -75,7 +82,7 @@ void expect_at_least(int64_t least, std::string_view kind, std::string_view sett
   });
 }
 void expect_softmax(std::string_view part, AttendOptions const& options) {
-  check(!options.weight && !options.sink.defined() && options.entmax == 1 && options.top_k == 0, part, [] {
+  check(has_softmax(options), part, [] {
     return Complaint{"the softmax was replaced already", "name one row normaliser"};
   });
 }

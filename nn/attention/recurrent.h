@@ -18,13 +18,7 @@ class RecurrentAttention final : public Attention {
   explicit RecurrentAttention(AttentionConfig const& given)
       : Attention(given),
         cell(RecurrentConfig{.input = config.dim, .hidden = config.dim, .bias = true, .batch_first = true}) {}
-  Traits traits() const override {
-    return {.bidirectional = false,
-            .cross = false,
-            .equivariant = false,
-            .time = Growth::linear,
-            .state = Growth::constant};
-  }
+  Traits traits() const override { return one_way(); }
   std::unique_ptr<AttentionState> make_state(int64_t) const override { return std::make_unique<RecurrentState>(2); }
   void visit(Visitor& visitor) override { visitor.child("cell", cell); }
 

@@ -73,14 +73,6 @@ class ScanAttention : public Attention {
 
   /// Of kinds without decay and order.
   static Traits any_way() { return {.time = Growth::linear, .state = Growth::constant}; }
-  /// Of kinds that forget: only backwards in time.
-  static Traits one_way() {
-    return {.bidirectional = false,
-            .cross = false,
-            .equivariant = false,
-            .time = Growth::linear,
-            .state = Growth::constant};
-  }
   virtual Traits kind_traits() const { return one_way(); }
   /// q, k and v from o.x and o.source.
   virtual void project(ScanOperands& o) const;

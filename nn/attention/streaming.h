@@ -35,13 +35,7 @@ class Streaming final : public Part {
     cache.window = std::min(cache.window, own_.window);
     cache.sinks = std::max(cache.sinks, own_.sinks);
   }
-  Traits traits() const override {
-    return {.bidirectional = false,
-            .cross = false,
-            .equivariant = false,
-            .time = Growth::linear,
-            .state = Growth::constant};
-  }
+  Traits traits() const override { return one_way(); }
 
  private:
   Config own_;

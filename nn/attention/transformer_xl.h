@@ -32,13 +32,7 @@ class SegmentMemory final : public Part {
   void bound(KeyValueCache& cache) const override {
     cache.window = std::min(cache.window, (own_.memory + 1) * own_.segment - 1);
   }
-  Traits traits() const override {
-    return {.bidirectional = false,
-            .cross = false,
-            .equivariant = false,
-            .time = Growth::linear,
-            .state = Growth::constant};
-  }
+  Traits traits() const override { return one_way(); }
 
  private:
   Config own_;

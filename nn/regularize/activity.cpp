@@ -1,5 +1,4 @@
 #include <heed/engine/ops.h>
-#include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/regularize/activity.h>
 
@@ -29,17 +28,10 @@ Tensor ActivityPenalty::changed(ModuleCall const& call) {
   if (weight_ == 0 || !recording()) return {};
   Tensor const& x = call.output;
   Tensor const size = power_ == 2 ? square(x) : power_ == 1 ? abs(x) : pow(abs(x), power_);
-  hand_out(mean(size), [this](Tensor const& term) { terms_.push_back(term); });
+  terms_.add(mean(size));
   return {};
 }
 
-Tensor ActivityPenalty::penalty(Module&) {
-  if (terms_.empty()) return {};
-  Tensor total = terms_[0];
-  for (size_t i = 1; i < terms_.size(); ++i) total = total + terms_[i];
-  total = total * (weight_ / double(terms_.size()));
-  terms_.clear();
-  return total;
-}
+Tensor ActivityPenalty::penalty(Module&) { return terms_.take(weight_); }
 
 }  // namespace heed::nn

@@ -66,7 +66,7 @@ class ActivityPenalty final : public OutputRegularizer {
 
  private:
   double weight_, power_;
-  std::vector<Tensor> terms_;
+  PenaltyTerms terms_;
 };
 
 }  // namespace heed::nn

@@ -38,17 +38,10 @@ AttentionPenalty::AttentionPenalty(std::string_view name, double weight) : name_
 
 void AttentionPenalty::after(AttentionCall& call) {
   if (weight_ == 0 || !recording()) return;
-  hand_out(measure(call), [this](Tensor const& term) { terms_.push_back(term); });
+  terms_.add(measure(call));
 }
 
-Tensor AttentionPenalty::penalty(Module&) {
-  if (terms_.empty()) return {};
-  Tensor total = terms_[0];
-  for (size_t i = 1; i < terms_.size(); ++i) total = total + terms_[i];
-  total = total * (weight_ / double(terms_.size()));
-  terms_.clear();
-  return total;
-}
+Tensor AttentionPenalty::penalty(Module&) { return terms_.take(weight_); }
 
 Tensor const& softmax_lse(std::string_view regularizer, AttentionCall const& call) {
   check(call.result.lse.defined(), std::string(regularizer).c_str(), [&] {

@@ -50,7 +50,7 @@ class AttentionPenalty : public AttentionRegularizer {
  private:
   std::string_view name_;
   double weight_;
-  std::vector<Tensor> terms_;
+  PenaltyTerms terms_;
 };
 
 /// The log-sum-exp of the call, [B, H, T]; an Error that names the regulariser where rows are no softmax and have none.

@@ -35,4 +35,15 @@ class Regularizer {
   virtual std::vector<NamedTensor> state() { return {}; }
 };
 
+/// What a penalty is the mean of: scalars of one forward, of layers that recompute() runs again too.
+class PenaltyTerms {
+ public:
+  void add(Tensor const& term);
+  /// weight·mean of what was added since the last call; undefined where nothing was.
+  Tensor take(double weight);
+
+ private:
+  std::vector<Tensor> terms_;
+};
+
 }  // namespace heed::nn
