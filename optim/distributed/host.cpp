@@ -492,23 +492,26 @@ class HostCommunicator final : public Communicator {
     Backoff backoff;
     Clock::time_point end = Clock::now() + timeout();
     while (true) {
-      bool moved = sweep(waits, call_name(what.call));
-      if (waits.empty()) return;
-      if (moved) {
+      if (sweep(waits, call_name(what.call))) {
         backoff.reset();
         end = Clock::now() + timeout();
       }
-      poll(backoff);
-      if (!backoff.seldom()) continue;
-      for (Wait const& wait : waits) {
-        auto const& gone = gone_[size_t(wait.peer)];
-        if (gone && gone->sequence < what.sequence)
-          give_up(call_name(what.call),
-                  fmt::format("{}; {} waits for it in {}", how_gone(wait.peer), list({rank_}), place(what)),
-                  "see what that rank printed");
-      }
-      if (Clock::now() > end) call_roll(waits, what, roll_call);
+      if (waits.empty()) return;
+      if (backoff.seldom()) check_present(waits, what, end, roll_call);
+      poll(backoff);  // after the check: what a rank sent before it went is swept first
     }
+  }
+
+  void check_present(std::vector<Wait> const& waits, Signature const& what, Clock::time_point end,
+                     bool roll_call) const {
+    for (Wait const& wait : waits) {
+      auto const& gone = gone_[size_t(wait.peer)];
+      if (gone && gone->sequence < what.sequence)
+        give_up(call_name(what.call),
+                fmt::format("{}; {} waits for it in {}", how_gone(wait.peer), list({rank_}), place(what)),
+                "see what that rank printed");
+    }
+    if (Clock::now() > end) call_roll(waits, what, roll_call);
   }
 
   std::string place(Signature const& what) const {

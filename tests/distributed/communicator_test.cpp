@@ -124,7 +124,7 @@ TEST_CASE("ranks that call different things are told who called what") {
       });
     } catch (Error const&) {
     }
-    CHECK(said[0] == said[1]);
+    CHECK(said[0].substr(said[0].find(':')) == said[1].substr(said[1].find(':')));
     return said[0];
   };
   Tensor a = zeros({10}), b = zeros({10}), c20 = zeros({20}), d = zeros({10}, Dtype::f64);
