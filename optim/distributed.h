@@ -2,5 +2,6 @@
 #pragma once
 
 #include <heed/optim/distributed/communicator.h>
+#include <heed/optim/distributed/data_parallel.h>
 #include <heed/optim/distributed/environment.h>
 #include <heed/optim/distributed/threads.h>
