@@ -220,11 +220,12 @@ Tensor ChannelScan::mix(Tensor const& x, AttentionContext const& context) const 
   return training() ? dropout(y, config.dropout) : y;
 }
 
-Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k, Tensor const& q) {
+Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k, Tensor const& q,
+                    Tensor const& rates) {
   Tensor const one = k.defined() && q.defined() ? Tensor() : ones({v.size(0), 1, v.size(1), 1}, v.dtype(), v.device());
   Carried const past = carried(o);
   Scanned const y = scan_core(q.defined() ? q : one, k.defined() ? k : one, v.transpose(1, 2).unsqueeze(-1),
-                              {.decay = decay, .initial = past.before});
+                              {.decay = decay, .initial = past.before, .rates = rates});
   past.keep(y.state);
   return y.out.squeeze(-1).transpose(1, 2);
 }

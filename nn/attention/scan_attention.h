@@ -117,8 +117,9 @@ class ChannelScan : public Attention {
   Tensor mix(Tensor const& x, AttentionContext const& context) const override;
 };
 /// S_t of S ← exp(decay)∘S + k·v for every channel, read by q: decay [B, C, T] or [B, C, T, N], v [B, T, C], q and k
-/// [B, 1, T, N] or [B, C, T, N], undefined: ones. Gives [B, T, C].
-Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k = {}, Tensor const& q = {});
+/// [B, 1, T, N] or [B, C, T, N], undefined: ones; with rates [C, N] a decay [B, C, T] times them. Gives [B, T, C].
+Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k = {}, Tensor const& q = {},
+                    Tensor const& rates = {});
 
 /// Softmax of logits [B, G, T] or [B, G, T, D] over the positions up to each as a recurrence: what was is multiplied by
 /// exp(decay), the new position gets `weight`.
