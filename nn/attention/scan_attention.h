@@ -27,7 +27,10 @@ struct ScanWidths {
 struct ScanOperands : HeadOperands {
   Tensor valid = {};  // bool [B, S]: what of the source is there; undefined: all
   ScanOptions scan = {};
-  Tensor beta = {};        // [B, G, T]: of the delta rule, k and v being plain; undefined: another recurrence
+  // Of the delta rule, k and v being plain: [B, G, T], how much of k·kᵀS is erased and of k·vᵀ written; [B, G, T, D],
+  // how much of k reads what is erased, all of v being written. Undefined: another recurrence.
+  Tensor beta = {};
+  Tensor feedback = {};    // [G, 1, 1]: what is erased is read by feedback·k before the state decays, not after
   bool normalize = false;  // divides by what the recurrence makes of values of 1
   Tensor extra = {};       // what finish() needs of features()
   RecurrentState* state = nullptr;
