@@ -236,9 +236,7 @@ AttendOptions with_one_program(AttendOptions options) {
 }
 
 /// The tables of a program, which get gradients.
-std::vector<Tensor> tables_of(ScoreMod const& mod) {
-  return mod ? recorded(mod.get())->tables : std::vector<Tensor>{};
-}
+std::vector<Tensor> tables_of(ScoreMod const& mod) { return mod ? recorded(mod.get())->tables : std::vector<Tensor>{}; }
 
 /// The same modification of other tables.
 ScoreMod with_tables(ScoreMod const& mod, std::vector<Tensor> tables) {

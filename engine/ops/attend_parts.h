@@ -12,6 +12,10 @@ namespace heed {
 ScoreMod moved(ScoreMod const& mod, double query, double key);
 MaskMod moved(MaskMod const& mod, double query, double key);
 
+/// An Error where `mod` reads a table by position, and the last of `length` positions is beyond its edge: it was made
+/// for a part of the sequence.
+void check_reads(Modification const* mod, int64_t length);
+
 /// The tables that options.score reads and then those of options.weight: they get gradients.
 std::vector<Tensor> score_tables(AttendOptions const& options);
 

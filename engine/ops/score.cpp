@@ -130,9 +130,7 @@ ScoreMod moved(ScoreMod const& mod, double query, double key) {
 }
 MaskMod moved(MaskMod const& mod, double query, double key) {
   if (!mod) return mod;
-  return [&](auto at) {
-    return SymbolMask{replayed(mod.get(), 0., {at.b, at.h, at.i + query, at.j + key})};
-  };
+  return [&](auto at) { return SymbolMask{replayed(mod.get(), 0., {at.b, at.h, at.i + query, at.j + key})}; };
 }
 
 // ---- the usual ones -------------------------------------------------------------------------------------------------
@@ -322,6 +320,9 @@ class Bounds {
     }
     return values_[size_t(program_.output_values()[0])];
   }
+  /// What a step was, after a call.
+  Interval value(int step) const { return values_[size_t(step)]; }
+  ProgramTableView<double> const& table(int number) const { return tables_.views[size_t(number)]; }
 
  private:
   Interval step(ProgramValue const& v, Interval a, Interval b, Interval c) const {
@@ -464,6 +465,33 @@ TilePattern tile_pattern(RecordedMod const& mask, PatternSizes const& s) {
     pattern.begin.push_back(int64_t(pattern.tiles.size()));
   }
   return pattern;
+}
+
+void check_reads(Modification const* mod, int64_t length) {
+  if (!mod || length == 0) return;
+  RecordedMod const& m = *recorded(mod);
+  auto const values = m.program->values();
+  std::vector<Interval> first;  // coordinates at the first position
+  Bounds bounds(m);
+  for (double const at : {0., double(length - 1)}) {
+    bounds({{}, {0, 0}, {0, 0}, {at, at}, {at, at}});
+    size_t n = 0;
+    for (ProgramValue const& v : values) {
+      if (v.op != Primitive::load) continue;
+      int const coordinates[] = {v.a, v.b, v.c};
+      for (int axis = 0; axis < 3; ++axis, ++n) {
+        Interval const here = coordinates[axis] < 0 ? Interval{0, 0} : bounds.value(coordinates[axis]);
+        if (at == 0) first.push_back(here);
+        int64_t const size = bounds.table(v.table).size[axis];
+        bool const by_position = here.point() && first[n].point() && here.low != first[n].low;
+        check(!by_position || size == 1 || std::round(here.low) < double(size), "attend", [&] {
+          return Complaint{
+              fmt::format("position {} of a sequence of {} is read in a table of {}", length - 1, length, size),
+              "where a sequence is spread over ranks, a table goes by positions of the whole"};
+        });
+      }
+    }
+  }
 }
 
 }  // namespace heed

@@ -57,19 +57,26 @@ Tensor Parts::embed(Tensor x, int64_t past) const {
 }
 void Parts::project(HeadOperands& o) const {
   if (!parts_.empty() && SequenceScope::current()) {
-    std::vector<Tensor> q, k, v, carried;
-    HeadOperands last = o;  // what parts set besides
+    std::vector<Tensor> q, k, v, carried, first;
+    bool set_first = false;
+    AttendOptions options = o.options;
     for_each_run(o.q.size(2), [&](int64_t row, PositionRun const& run) {
       HeadOperands own = o;
       int64_t const end = row + run.size();
       own.x = o.x.slice(1, row, end), own.source = o.source.slice(1, row, end), own.past = run.from;
       own.q = o.q.slice(2, row, end), own.k = o.k.slice(2, row, end), own.v = o.v.slice(2, row, end);
+      Tensor const given = o.first_values && o.first_values->defined() ? o.first_values->slice(2, row, end) : Tensor();
+      Tensor values = given;
+      if (o.first_values) own.first_values = &values;
       for (Named const& p : parts_) p.part->project(own);
+      first.push_back(values);
+      set_first = set_first || values.body() != given.body();
       q.push_back(own.q), k.push_back(own.k), v.push_back(own.v), carried.push_back(own.carried);
-      last.options = own.options;
+      options = own.options;
     });
-    o.options = last.options;
+    o.options = options;
     o.q = joined(q, 2), o.k = joined(k, 2), o.v = joined(v, 2), o.carried = joined(carried, 2);
+    if (set_first) *o.first_values = joined(first, 2);
     return;
   }
   for (Named const& p : parts_) p.part->project(o);

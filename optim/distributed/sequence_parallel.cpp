@@ -18,9 +18,7 @@ namespace heed::distributed {
 using nn::PositionRun;
 
 std::vector<PositionRun> zigzag(int64_t length, int rank, int ranks) {
-  auto const piece = [&](int64_t c) {
-    return PositionRun{c * length / (2 * ranks), (c + 1) * length / (2 * ranks)};
-  };
+  auto const piece = [&](int64_t c) { return PositionRun{c * length / (2 * ranks), (c + 1) * length / (2 * ranks)}; };
   PositionRun const first = piece(rank), second = piece(2 * ranks - 1 - rank);
   if (first.to == second.from) return {{first.from, second.to}};
   return {first, second};
@@ -66,8 +64,9 @@ Tensor gathered(Communicator& communicator, Tensor const& x) {
 Tensor SequenceParallel::part(Tensor const& whole, int axis) const {
   check_defined("part", whole);
   check(axis >= 0 && axis < whole.rank() && whole.size(axis) == length_, "part", [&] {
-    return Complaint{fmt::format("expected {} positions along axis {}, got {}", length_, axis, to_string(whole.shape())),
-                     "pass whole sequences"};
+    return Complaint{
+        fmt::format("expected {} positions along axis {}, got {}", length_, axis, to_string(whole.shape())),
+        "pass whole sequences"};
   });
   std::vector<Tensor> parts;
   for (PositionRun const& run : runs()) parts.push_back(whole.slice(axis, run.from, run.to));
@@ -112,7 +111,7 @@ void SequenceParallel::sum_gradients(nn::Module& module) const {
   std::vector<float> has;
   for (Tensor const& p : parameters) has.push_back(p.grad().defined() ? 1.f : 0.f);
   Tensor anywhere = tensor(has, {int64_t(has.size())});
-  communicator_.all_reduce(anywhere, Reduction::max);
+  communicator_.all_reduce(anywhere, Reduce::max);
   std::vector<std::pair<Tensor, Pending>> sums;
   sums.reserve(parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
@@ -155,8 +154,8 @@ class Exchange {
 
 Tensor wide(Tensor const& x) { return is_half(x.dtype()) ? x.to(Dtype::f32) : x; }
 
-/// `options`, which are those of the whole sequence, for attend() of the queries at positions i with the keys at j; none
-/// where no query sees a key.
+/// `options`, which are those of the whole sequence, for attend() of the queries at positions i with the keys at j;
+/// none where no query sees a key.
 std::optional<AttendOptions> placed(AttendOptions const& options, PositionRun const& i, PositionRun const& j) {
   int64_t const right = options.causal ? 0 : options.right, left = options.left;
   if (i.size() == 0 || j.size() == 0) return {};
@@ -198,10 +197,10 @@ double visible_pairs(AttendOptions const& options, PositionRun const& i, Positio
 
 /// A query run's keys of one rank, as attend() takes them.
 struct Meeting {
-  size_t run;                    // of queries
-  int64_t q_from, q_to;          // rows
-  int64_t k_from, k_to;          // rows of the other's
-  AttendOptions options;         // of this call
+  size_t run;             // of queries
+  int64_t q_from, q_to;   // rows
+  int64_t k_from, k_to;   // rows of the other's
+  AttendOptions options;  // of this call
 };
 
 /// All meetings of the runs `mine` with those of `owner`.
@@ -267,6 +266,7 @@ Attended SequenceParallel::attend(Tensor const& q_in, Tensor const& k_in, Tensor
   if (autocasts(q_in) || autocasts(k_in) || autocasts(v_in))
     return attend(autocast(q_in), autocast(k_in), autocast(v_in), given);
   check_call(q_in, k_in, v_in, given, rows(), length_);
+  for (Modification const* mod : {given.score.get(), given.weight.get(), given.sees.get()}) check_reads(mod, length_);
   AttendOptions options = given;
   options.sink = Tensor();
   if (options.scale == 0) options.scale = 1 / std::sqrt(double(std::max(q_in.size(3), int64_t{1})));
@@ -289,7 +289,8 @@ Attended SequenceParallel::attend(Tensor const& q_in, Tensor const& k_in, Tensor
         next.emplace(communicator_, packet, travelling(k, v, owner_at(step + 1)), operands_tag);
         bytes_ += packet.numel() * int64_t(size_of(packet.dtype()));
       }
-      Tensor const keys = wide(packet.slice(3, 0, k.size(3))), values = wide(packet.slice(3, k.size(3), packet.size(3)));
+      Tensor const keys = wide(packet.slice(3, 0, k.size(3))),
+                   values = wide(packet.slice(3, k.size(3), packet.size(3)));
       for (Meeting const& m : meetings(options, runs_, rank, owner_at(step), &pairs_)) {
         Attended const y = heed::attend(q.slice(2, m.q_from, m.q_to), keys.slice(2, m.k_from, m.k_to),
                                         values.slice(2, m.k_from, m.k_to), m.options);
@@ -334,13 +335,14 @@ Attended SequenceParallel::attend(Tensor const& q_in, Tensor const& k_in, Tensor
         next.emplace(communicator_, packet, travelling(k, v, owner_at(step + 1)), operands_tag);
         bytes_ += packet.numel() * int64_t(size_of(packet.dtype()));
       }
-      Tensor const keys = wide(packet.slice(3, 0, k.size(3))), values = wide(packet.slice(3, k.size(3), packet.size(3)));
+      Tensor const keys = wide(packet.slice(3, 0, k.size(3))),
+                   values = wide(packet.slice(3, k.size(3), packet.size(3)));
       of_packet = zeros(packet.shape(), q.dtype(), q.device());
       for (Meeting const& m : meetings(options, runs_, rank, owner_at(step))) {
         auto const mine = [&](Tensor const& x) { return x.defined() ? x.slice(2, m.q_from, m.q_to) : x; };
-        AttendGradients const d = attend_gradients(mine(q), keys.slice(2, m.k_from, m.k_to),
-                                                   values.slice(2, m.k_from, m.k_to), {mine(out), mine(lse)},
-                                                   {mine(dout), softmax ? mine(g[1]) : Tensor()}, m.options, wanted);
+        AttendGradients const d =
+            attend_gradients(mine(q), keys.slice(2, m.k_from, m.k_to), values.slice(2, m.k_from, m.k_to),
+                             {mine(out), mine(lse)}, {mine(dout), softmax ? mine(g[1]) : Tensor()}, m.options, wanted);
         mine(dq).add_(d.dq);
         of_packet.slice(2, m.k_from, m.k_to).slice(3, 0, k.size(3)).add_(d.dk);
         of_packet.slice(2, m.k_from, m.k_to).slice(3, k.size(3), packet.size(3)).add_(d.dv);

@@ -10,8 +10,8 @@
 namespace heed::distributed {
 
 /// The positions that a rank has, of a sequence of `length`: the pieces `rank` and 2N − 1 − `rank` of 2N nearly equal
-/// ones, neighbours joined: under a causal mask all ranks have the same work (Brandon et al., "Striped attention", 2023,
-/// balance it by single positions).
+/// ones, neighbours joined: under a causal mask all ranks have the same work (Brandon et al., "Striped attention",
+/// 2023, balance it by single positions).
 std::vector<nn::PositionRun> zigzag(int64_t length, int rank, int ranks);
 
 /// A sequence of `length` positions on the ranks of a communicator, each with O(length/N) of it.
