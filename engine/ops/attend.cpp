@@ -731,7 +731,7 @@ AttendGradients attend_gradients(Tensor const& q, Tensor const& k, Tensor const&
                                  Attended const& g, AttendOptions const& options, std::vector<bool> const& tables) {
   Tensor const gradients[] = {g.out, g.lse};
   return backward(rows_contiguous(q), rows_contiguous(k), rows_contiguous(v), rows_contiguous(all.out),
-                  options.weight ? Tensor() : all.lse.contiguous(), gradients, with_one_program(options), tables);
+                  options.weight ? Tensor() : all.lse.contiguous(), gradients, with_one_program(options), {}, tables);
 }
 
 Attended merge(Attended const& a, Attended const& b) {

@@ -491,10 +491,14 @@ TilePattern tile_pattern(RecordedMod const& mask, PatternSizes const& s) {
 
 void check_reads(Modification const* mod, int64_t length) {
   if (!mod || length == 0) return;
-  RecordedMod const& m = *recorded(mod);
+  std::vector<Tensor> here;
+  for (Tensor const& table : recorded(mod)->tables) here.push_back(table.detach().to(cpu));
+  Ref<Modification> const copy = with_tables(*recorded(mod), std::move(here));
+  RecordedMod const& m = *recorded(copy.get());
   auto const values = m.program->values();
   std::vector<Interval> first;  // coordinates at the first position
-  Bounds bounds(m);
+  MaskTables const tables(m);
+  Bounds bounds(m, tables);
   for (double const at : {0., double(length - 1)}) {
     bounds({{}, {0, 0}, {0, 0}, {at, at}, {at, at}});
     size_t n = 0;
