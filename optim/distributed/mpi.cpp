@@ -2,9 +2,13 @@
 // collectives: those cannot say which rank is missing, and they have no deadline.
 #include <heed/optim/distributed/transport.h>
 #include <mpi.h>
+#include <signal.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -89,9 +93,23 @@ class Arrivals {
   std::string prefix_;
 };
 
+/// Where a rank runs: a process number means something only on one machine, in one namespace of processes.
+struct Place {
+  uint64_t machine = 14695981039346656037u;
+  int64_t process = getpid();
+  Place() {
+    std::error_code ignored;
+    std::string text = std::filesystem::read_symlink("/proc/self/ns/pid", ignored).string(), line;
+    std::ifstream boot("/proc/sys/kernel/random/boot_id");
+    if (std::getline(boot, line)) text += line;
+    for (char const c : text) machine = (machine ^ static_cast<unsigned char>(c)) * 1099511628211u;  // FNV-1a
+  }
+};
+
 /// A communicator of its own, whose messages no other's can be taken for.
 struct Start {
   MPI_Comm communicator = MPI_COMM_NULL;
+  std::vector<Place> places;  // of all ranks
   std::string why;
 
   void operator()() {
@@ -116,19 +134,38 @@ struct Start {
       int const code = MPI_Comm_idup(MPI_COMM_WORLD, &communicator, &request);
       if (code != MPI_SUCCESS) return void(why = text_of(code));
     }
+    if (!finish(request)) return;
+    Place const here;
+    {
+      std::lock_guard const guard(mpi);
+      MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN);
+      int size = 1;
+      MPI_Comm_size(communicator, &size);
+      places.resize(size_t(size));
+      int const code =
+          MPI_Iallgather(&here, sizeof here, MPI_BYTE, places.data(), sizeof here, MPI_BYTE, communicator, &request);
+      if (code != MPI_SUCCESS) return void(why = text_of(code));
+    }
+    finish(request);
+  }
+
+ private:
+  bool finish(MPI_Request& request) {
     for (int done = 0; !done; std::this_thread::sleep_for(100us)) {
       std::lock_guard const guard(mpi);
       int const code = MPI_Test(&request, &done, MPI_STATUS_IGNORE);
-      if (code != MPI_SUCCESS) return void(why = text_of(code));
+      if (code == MPI_SUCCESS) continue;
+      why = text_of(code);
+      return false;
     }
-    std::lock_guard const guard(mpi);
-    MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN);
+    return true;
   }
 };
 
 class MpiTransport final : public Transport {
  public:
-  explicit MpiTransport(MPI_Comm communicator) : communicator_(communicator) {
+  MpiTransport(MPI_Comm communicator, std::vector<Place> places)
+      : communicator_(communicator), places_(std::move(places)) {
     std::lock_guard const guard(mpi);
     MPI_Comm_rank(communicator_, &rank_);
     MPI_Comm_size(communicator_, &size_);
@@ -169,6 +206,10 @@ class MpiTransport final : public Transport {
     return codes_[at] == MPI_SUCCESS ? State::done : State::failed;
   }
   std::string failure() const override { return failure_; }
+  bool alive(int rank) override {
+    Place const& there = places_[size_t(rank)];
+    return there.machine != places_[size_t(rank_)].machine || ::kill(pid_t(there.process), 0) == 0 || errno != ESRCH;
+  }
   bool needs_progress() const override { return true; }
 
   bool abandon() override {
@@ -203,6 +244,7 @@ class MpiTransport final : public Transport {
   }
 
   MPI_Comm const communicator_;
+  std::vector<Place> const places_;
   int rank_ = 0, size_ = 1;
   std::vector<MPI_Request> requests_;
   std::vector<int> codes_, free_;
@@ -220,7 +262,7 @@ extern "C" __attribute__((visibility("default"))) heed::distributed::Transport* 
   Arrivals const arrivals;
   auto const start = std::make_shared<Start>();
   bool const begun = in_time(std::chrono::nanoseconds(int64_t(timeout * 1e9)), [start] { (*start)(); });
-  if (begun && start->why.empty()) return new MpiTransport(start->communicator);
+  if (begun && start->why.empty()) return new MpiTransport(start->communicator, start->places);
   healthy = false;
   if (begun)
     std::snprintf(why, room, "%s", start->why.c_str());
