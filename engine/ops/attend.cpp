@@ -127,13 +127,15 @@ template <class T>
 struct Mods {
   AttendOptions const& options;
   ModTables<T> score, sees;
-  TilePattern pattern;
+  std::shared_ptr<TilePattern const> pattern;
   Tensor mask, pages;
 
-  Mods(AttendOptions const& o, Device device)
+  /// The pattern may be that of an equal call.
+  Mods(AttendOptions const& o, Device device, std::shared_ptr<TilePattern const> of_before = {})
       : options(o),
         score(tables(o.score.get())),
         sees(tables(o.sees.get())),
+        pattern(std::move(of_before)),
         mask(o.mask.defined() ? o.mask.to(device) : Tensor()),
         pages(o.pages.defined() ? o.pages.to(device).contiguous() : Tensor()) {}
   static std::vector<Tensor> tables(Modification const* mod) {
@@ -145,12 +147,15 @@ struct Mods {
     if (!options.sees) return;
     RecordedMod const& mask = *recorded(options.sees.get());
     a.sees = {mask.program.get(), sees.views.data()};
+    if (!pattern) pattern = std::make_shared<TilePattern const>(judged(mask, a));
+    a.pattern = pattern.get();
+  }
+  static TilePattern judged(RecordedMod const& mask, AttendArgs<T> const& a) {
     Tiles const tiles = a.tiles();
     PatternSizes const sizes{a.batch, a.heads, a.tq, a.tk, tiles.queries, tiles.keys, a.shift_low(), a.shift_high()};
     bool const here =
         std::all_of(mask.tables.begin(), mask.tables.end(), [](Tensor const& t) { return t.device().is_cpu(); });
-    pattern = here ? tile_pattern(mask, sizes) : tile_pattern(*recorded(on_host(mask).get()), sizes);
-    a.pattern = &pattern;
+    return here ? tile_pattern(mask, sizes) : tile_pattern(*recorded(on_host(mask).get()), sizes);
   }
 };
 
@@ -295,7 +300,8 @@ struct AttendGradients {
 };
 
 AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tensor const& out, Tensor const& lse,
-                         Tensor const* g, AttendOptions const& options, std::vector<bool> const& wanted) {
+                         Tensor const* g, AttendOptions const& options,
+                         std::shared_ptr<TilePattern const> const& pattern, std::vector<bool> const& wanted) {
   Tensor const dout = rows_contiguous(g[0].defined() ? g[0] : zeros(out.shape(), out.dtype(), out.device()));
   Tensor const dlse = lse.defined() && g[1].defined() ? g[1].contiguous() : Tensor();
   AttendGradients d{with_layout_of(q), with_layout_of(k), with_layout_of(v), {}};
@@ -303,7 +309,7 @@ AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tens
   Observed const watch("attend", {&q, &k, &v, &out, &lse, &dout, &dlse, &options.mask}, {&d.dq, &d.dk, &d.dv},
                        [&] { return 2 * visible_pairs(q, k, options) * double(3 * q.size(3) + 2 * v.size(3)); });
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-    Mods<T> mods(options, q.device());
+    Mods<T> mods(options, q.device(), pattern);
     AttendArgs<T> const a = arguments<T>(q, k, v, options, mods);
     AttendGradArgs<T> gradients{.out = out.address<T>(),
                                 .out_strides = strides_of(out),
@@ -474,6 +480,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   Tensor const q = operand(q_in, device), k = operand(k_in, device), v = operand(v_in, device);
   std::vector<Tensor> const tables = score_tables(options);
   std::vector<Tensor> outputs(2);
+  std::shared_ptr<TilePattern const> pattern;
   {
     NoGrad const off;
     outputs[0] = heads_together(q.size(0), q.size(1), q.size(2), v.size(3), q.dtype(), device);
@@ -488,6 +495,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
         .of<T>()
         .forward(arguments<T>(q, k, v, options, mods), outputs[0].address<T>(), strides_of(outputs[0]),
                  outputs[1].defined() ? outputs[1].address<T>() : nullptr);
+    pattern = mods.pattern;
   });
   if (!tracked(q, k, v) && !tracked(tables)) return {outputs[0], outputs[1]};
   check(!options.pages.defined(), "attend", [] {
@@ -495,8 +503,8 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   });
   auto gradient = [q = Saved(q), k = Saved(k), v = Saved(v), out = SavedOutput(outputs[0], 0),
                    lse = outputs[1].defined() ? SavedOutput(outputs[1], 1) : SavedOutput(), mask = Saved(options.mask),
-                   saved = std::vector<Saved>(tables.begin(), tables.end()), given,
-                   options](Tensor const* g, Node const& node) {
+                   saved = std::vector<Saved>(tables.begin(), tables.end()), given, options,
+                   pattern](Tensor const* g, Node const& node) {
     mask.get(node);
     std::vector<bool> wanted;
     for (size_t t = 0; t < saved.size(); ++t) {
@@ -516,7 +524,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
                           : twin_gradients({twin.out, twin.lse}, in, {g[0], g[1]});
     }
     auto const d = backward(q.get(node), k.get(node), v.get(node), out.get(node),
-                            given.weight ? Tensor() : lse.get(node), g, options, wanted);
+                            given.weight ? Tensor() : lse.get(node), g, options, pattern, wanted);
     std::vector<Tensor> all{d.dq, d.dk, d.dv};
     all.insert(all.end(), d.tables.begin(), d.tables.end());
     return all;

@@ -46,7 +46,7 @@ Ref<Modification> ScoreMod::keep(Recording const& recording, Symbol result) {
   Recorder& recorder = *recording.recorder();
   auto* const mod = new RecordedMod;
   Ref<Modification> const kept(mod);
-  mod->program = recorder.program({result}, mod_uniform);
+  mod->program = recorder.program({result}, mod_alike);
   mod->tables = recorder.tables();
   auto const values = mod->program->values();
   std::vector<bool> from_score(values.size());
@@ -285,16 +285,34 @@ Interval product(Interval x, Interval y) {
   return result;
 }
 
+/// The least and the largest of n numbers that follow each other; anything where one is NaN.
+Interval range_of(double const* x, int64_t n) {
+  double low[4] = {infinite, infinite, infinite, infinite}, high[4] = {-infinite, -infinite, -infinite, -infinite};
+  double odd = 0;                    // NaN where something is
+  for (int64_t i = 0; i < n; ++i) {  // in turns that do not wait for each other
+    double const v = x[i];
+    low[i % 4] = v < low[i % 4] ? v : low[i % 4];
+    high[i % 4] = v > high[i % 4] ? v : high[i % 4];
+    odd += v != v;
+  }
+  if (odd != 0) return {};
+  return {std::min({low[0], low[1], low[2], low[3]}), std::max({high[0], high[1], high[2], high[3]})};
+}
+
+/// What a mask reads, and the range of each table.
+struct MaskTables {
+  ModTables<double> tables;
+  std::vector<Interval> whole;
+  explicit MaskTables(RecordedMod const& mask) : tables(mask.tables) {
+    for (Tensor const& table : tables.tensors) whole.push_back(range_of(table.data<double>(), table.numel()));
+  }
+};
+
 /// The values that a mask's program can take while its inputs stay in intervals.
 class Bounds {
  public:
-  explicit Bounds(RecordedMod const& mask)
-      : program_(*mask.program), tables_(mask.tables), values_(program_.values().size()) {
-    for (Tensor const& table : tables_.tensors) {
-      auto const [low, high] = std::minmax_element(table.data<double>(), table.data<double>() + table.numel());
-      whole_.push_back(known({*low, *high}));
-    }
-  }
+  Bounds(RecordedMod const& mask, MaskTables const& tables)
+      : program_(*mask.program), tables_(tables.tables), whole_(tables.whole), values_(program_.values().size()) {}
 
   Interval operator()(Interval const (&inputs)[mod_inputs]) {
     auto const values = program_.values();
@@ -391,20 +409,23 @@ class Bounds {
       count *= last[axis] - first[axis] + 1;
     }
     if (count > 2048) return whole_[number];
+    int run = 2;  // the axis along which elements follow each other
+    while (run > 0 && table.stride[run] == 0) --run;
+    int64_t const length = last[run] - first[run] + 1;
+    last[run] = first[run];
     Interval result{infinite, -infinite};
     for (int64_t x = first[0]; x <= last[0]; ++x)
       for (int64_t y = first[1]; y <= last[1]; ++y)
-        for (int64_t z = first[2]; z <= last[2]; ++z) {
-          double const v = table.data[x * table.stride[0] + y * table.stride[1] + z * table.stride[2]];
-          if (std::isnan(v)) return {};
-          result = hull(result, {v, v});
-        }
+        for (int64_t z = first[2]; z <= last[2]; ++z)
+          result = hull(result,
+                        range_of(table.data + x * table.stride[0] + y * table.stride[1] + z * table.stride[2], length));
     return result;
   }
 
   Program const& program_;
-  ModTables<double> tables_;
-  std::vector<Interval> values_, whole_;
+  ModTables<double> const& tables_;
+  std::vector<Interval> const& whole_;
+  std::vector<Interval> values_;
 };
 
 }  // namespace
@@ -416,8 +437,9 @@ TilePattern tile_pattern(RecordedMod const& mask, PatternSizes const& s) {
   pattern.query_blocks = (s.tq + s.tile_queries - 1) / s.tile_queries;
   int64_t const rows = pattern.batches * pattern.heads * pattern.query_blocks;
   std::vector<std::vector<TilePattern::Tile>> found(static_cast<size_t>(rows));
+  MaskTables const tables(mask);
   parallel_for(rows, 8, [&](int64_t begin, int64_t end) {
-    Bounds bounds(mask);
+    Bounds bounds(mask, tables);
     for (int64_t row = begin; row < end; ++row) {
       double const b = double(row / pattern.query_blocks / pattern.heads);
       double const h = double(row / pattern.query_blocks % pattern.heads);
