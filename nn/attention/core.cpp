@@ -1,6 +1,8 @@
+#include <heed/engine/error.h>
 #include <heed/engine/scope.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/core.h>
+#include <heed/nn/attention/sequence.h>
 
 #include <memory>
 #include <vector>
@@ -9,6 +11,7 @@ namespace heed::nn {
 namespace {
 
 constinit thread_local bool naive_cores = false;
+constinit thread_local SequencePart* sequence_part = nullptr;
 
 struct AttendHook {
   uint64_t id;
@@ -37,6 +40,13 @@ HookHandle on_attend(std::function<void(AttentionCall&)> before, std::function<v
 }
 
 Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
+  if (sequence_part) [[unlikely]] {
+    check(attend_hooks()->list.empty(), "attention", [] {
+      return Complaint{"a hook would see the keys of a part of the sequence alone",
+                       "look at attention, and penalise it, on whole sequences"};
+    });
+    return sequence_part->attend(q, k, v, options);
+  }
   if (attend_hooks()->list.empty()) return plain(q, k, v, options);
   auto const list = attend_hooks()->list;  // a hook may set or remove hooks
   AttentionCall call{scope_path(), q, k, v, options};
@@ -67,8 +77,14 @@ std::vector<Tensor> attention_maps(std::function<void()> const& forward) {
 }
 
 Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
+  if (sequence_part) [[unlikely]]
+    return sequence_part->scan(q, k, v, options);
   return naive_cores ? naive::scan(q, k, v, options) : scan(q, k, v, options);
 }
+
+SequenceScope::SequenceScope(SequencePart* part) : before_(sequence_part) { sequence_part = part; }
+SequenceScope::~SequenceScope() { sequence_part = before_; }
+SequencePart* SequenceScope::current() noexcept { return sequence_part; }
 
 NaiveCores::NaiveCores() : before_(naive_cores) { naive_cores = true; }
 NaiveCores::~NaiveCores() { naive_cores = before_; }

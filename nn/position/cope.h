@@ -51,6 +51,7 @@ class Cope final : public Part {
     return {out, {}};
   }
   void visit(Visitor& visitor) override { visitor.parameter("weight", weight); }
+  bool spreads() const override { return false; }
   Traits traits() const override { return {.bidirectional = false, .cross = false, .equivariant = false}; }
 
   Tensor weight;  // [D, most + 1]
