@@ -89,13 +89,23 @@ std::unique_ptr<optim::Schedule> make_schedule(TrainingSettings const& t) {
                               t.warmup);
 }
 
-double validation_loss(nn::GPT const& model, optim::TokenDataset const& data) {
+double validation_loss(nn::GPT const& model, optim::TokenDataset const& data, distributed::Communicator* ranks) {
+  int const rank = ranks ? ranks->rank() : 0, size = ranks ? ranks->size() : 1;
   NoGrad const off;
+  auto const batches = data.validation_batches(32);
+  std::vector<double> sums(batches.size());
+  for (size_t i = size_t(rank); i < batches.size(); i += size_t(size))
+    sums[i] = batch_loss(model, batches[i]).item() * double(batches[i].inputs.size(0));
+  if (size > 1) {
+    Tensor all = tensor(sums, {int64_t(sums.size())});
+    ranks->all_reduce(all);
+    sums = all.to_vector<double>();
+  }
   double sum = 0;
   int64_t windows = 0;
-  for (optim::Batch const& batch : data.validation_batches(32)) {
-    sum += batch_loss(model, batch).item() * double(batch.inputs.size(0));
-    windows += batch.inputs.size(0);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    sum += sums[i];
+    windows += batches[i].inputs.size(0);
   }
   return sum / double(windows);
 }

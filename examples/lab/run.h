@@ -3,6 +3,7 @@
 
 #include <heed/nn/regularize/regularizers.h>
 #include <heed/nn/transformer.h>
+#include <heed/optim/distributed/communicator.h>
 #include <heed/optim/optim.h>
 
 #include <string>
@@ -48,8 +49,9 @@ void describe(heed::optim::Checkpoint& checkpoint, Settings const& settings,
 std::unique_ptr<heed::optim::Optimizer> make_optimizer(heed::nn::Module& model, TrainingSettings const& settings);
 std::unique_ptr<heed::optim::Schedule> make_schedule(TrainingSettings const& settings);
 
-/// Mean loss over every window of the validation part.
-double validation_loss(heed::nn::GPT const& model, heed::optim::TokenDataset const& data);
+/// Mean loss over every window of the validation part, which the ranks share; the same bits for any number of them.
+double validation_loss(heed::nn::GPT const& model, heed::optim::TokenDataset const& data,
+                       heed::distributed::Communicator* ranks = nullptr);
 
 /// The loss of one batch: mean cross-entropy of the next token, nats.
 heed::Tensor batch_loss(heed::nn::GPT const& model, heed::optim::Batch const& batch);
