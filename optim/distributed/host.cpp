@@ -647,10 +647,11 @@ class HostCommunicator final : public Communicator {
     bool const moved = sweep(message.waits, call_name(what.call));
     if (message.waits.empty()) {
       if (message.stage == Message::announced) {
-        message.number = ++received_from_[size_t(peer)];
         take_announcement(message, peer, tag);
+        if (!message.waits.empty()) return true;
       }
-      message.ended = message.waits.empty();
+      if (what.call == Call::receive) ++received_from_[size_t(peer)];
+      message.ended = true;
       return true;
     }
     if (moved) {
@@ -661,7 +662,8 @@ class HostCommunicator final : public Communicator {
       bool const lost = what.call == Call::send               ? gone->received_from_you < message.number
                         : message.stage == Message::announced ? gone->sent_to_you <= received_from_[size_t(peer)]
                                                               : false;
-      if (lost)
+      message.end = std::min(message.end, Clock::now() + 500ms);  // for what it sent before
+      if (lost || Clock::now() > message.end)
         give_up(call_name(what.call),
                 fmt::format("{}; {} waits for it in {}", how_gone(peer), list({rank_}), what.text()),
                 "see what that rank printed");
