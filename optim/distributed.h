@@ -3,4 +3,5 @@
 
 #include <heed/optim/distributed/communicator.h>
 #include <heed/optim/distributed/environment.h>
+#include <heed/optim/distributed/sequence_parallel.h>
 #include <heed/optim/distributed/threads.h>

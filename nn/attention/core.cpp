@@ -1,7 +1,9 @@
+#include <heed/engine/error.h>
 #include <heed/engine/recompute.h>
 #include <heed/engine/scope.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/core.h>
+#include <heed/nn/attention/sequence.h>
 
 #include <algorithm>
 #include <memory>
@@ -11,6 +13,7 @@ namespace heed::nn {
 namespace {
 
 constinit thread_local bool naive_cores = false;
+constinit thread_local SequencePart* sequence_part = nullptr;
 
 struct AttendHook {
   uint64_t id;
@@ -74,6 +77,13 @@ AttentionCall as_attended(AttentionCall call) {
 }
 
 Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
+  if (sequence_part) [[unlikely]] {
+    check(attend_hooks()->list.empty(), "attention", [] {
+      return Complaint{"a hook would see the keys of a part of the sequence alone",
+                       "look at attention, and penalise it, on whole sequences"};
+    });
+    return sequence_part->attend(q, k, v, options);
+  }
   if (attend_hooks()->list.empty()) return plain(q, k, v, options);
   return hooked({scope_path(), q, k, v, options},
                 [](AttentionCall& call) { call.result = plain(call.q, call.k, call.v, call.options); });
@@ -81,6 +91,10 @@ Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions c
 
 Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options, MakeWeights const& make,
               bool rows_alone) {
+  check(!sequence_part, "attention", [] {
+    return Complaint{"its weights are made from all scores of a row, and a part of the sequence has not got them",
+                     "keep sequences whole, or choose a kind whose core is attend()"};
+  });
   auto const whole = [make](Tensor const& q2, Tensor const& k2, Tensor const& v2, AttendOptions const& o) {
     return weighed(make(q2, k2, o), v2, o);
   };
@@ -136,8 +150,14 @@ std::vector<Tensor> attention_maps(std::function<void()> const& forward) {
 }
 
 Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
+  if (sequence_part) [[unlikely]]
+    return sequence_part->scan(q, k, v, options);
   return naive_cores ? naive::scan(q, k, v, options) : scan(q, k, v, options);
 }
+
+SequenceScope::SequenceScope(SequencePart* part) : before_(sequence_part) { sequence_part = part; }
+SequenceScope::~SequenceScope() { sequence_part = before_; }
+SequencePart* SequenceScope::current() noexcept { return sequence_part; }
 
 NaiveCores::NaiveCores() : before_(naive_cores) { naive_cores = true; }
 NaiveCores::~NaiveCores() { naive_cores = before_; }

@@ -32,7 +32,7 @@ AttentionCall as_attended(AttentionCall call);
 /// set. A layer that recompute() runs again calls them again (recomputing() tells).
 HookHandle on_attend(std::function<void(AttentionCall&)> before, std::function<void(AttentionCall&)> after = {});
 
-/// attend(), with its hooks.
+/// attend(), with its hooks; in a SequenceScope (sequence.h) that of the whole sequence, where a hook is an Error.
 Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
 /// The core of weights that are no function of single scores: make(q, k, options)·v after dropout, with the hooks of
 /// attend(); there is no log-sum-exp. Weights are held while a hook looks. Else those of a block of queries are where
@@ -48,7 +48,7 @@ Tensor by_query_blocks(
 Tensor for_each_head(Tensor const& x, int64_t heads);
 /// The weights [B, H, T, S] of every core of a layer while `forward` runs, in order: materialised, for looking.
 std::vector<Tensor> attention_maps(std::function<void()> const& forward);
-/// scan(); one step's T = 1 takes its loop.
+/// scan(), in a SequenceScope that of the whole sequence; one step's T = 1 takes its loop.
 Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {});
 
 /// While it lives, the cores of this thread's layers are their specifications: naive::attend and naive::scan.

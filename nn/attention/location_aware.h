@@ -48,6 +48,7 @@ class LocationAware final : public Part {
     visitor.parameter("filters", filters);
     visitor.parameter("mixing", mixing);
   }
+  bool spreads() const override { return false; }
   Traits traits() const override { return {.steps = false, .equivariant = false, .memory = Growth::quadratic}; }
 
   Tensor weight, filters, mixing;

@@ -53,6 +53,7 @@ class Cope final : public Part {
     return {by_query_blocks(o.q, o.k, o.v, o.options, block), {}};
   }
   void visit(Visitor& visitor) override { visitor.parameter("weight", weight); }
+  bool spreads() const override { return false; }
   Traits traits() const override { return {.bidirectional = false, .cross = false, .equivariant = false}; }
 
   Tensor weight;  // [D, most + 1]
