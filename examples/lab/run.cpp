@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
+#include <heed/optim/distributed/sharded.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -78,10 +79,13 @@ Tensor training_loss(nn::GPT const& model, optim::Batch batch, nn::Regularizer& 
   return regularizer.loss(cross_entropy(logits, batch.targets), logits, batch.targets);
 }
 
-std::unique_ptr<optim::Optimizer> make_optimizer(nn::Module& model, TrainingSettings const& t) {
+std::unique_ptr<optim::Optimizer> make_optimizer(nn::Module& model, TrainingSettings const& t,
+                                                 distributed::Communicator* shards) {
   std::string const text =
       t.optimizer == "adamw" ? fmt::format("adamw:beta1={},beta2={}", t.beta1, t.beta2) : t.optimizer;
-  return optim::make_optimizer(text, optim::decay_matrices_only(model, t.weight_decay), t.learning_rate);
+  auto groups = optim::decay_matrices_only(model, t.weight_decay);
+  if (shards) return distributed::make_sharded(text, std::move(groups), *shards, t.learning_rate);
+  return optim::make_optimizer(text, std::move(groups), t.learning_rate);
 }
 
 std::unique_ptr<optim::Schedule> make_schedule(TrainingSettings const& t) {

@@ -45,8 +45,9 @@ Trained load_trained(std::string const& path);
 void describe(heed::optim::Checkpoint& checkpoint, Settings const& settings,
               heed::optim::CharacterVocabulary const& vocabulary, Text const& text);
 
-/// What the settings name.
-std::unique_ptr<heed::optim::Optimizer> make_optimizer(heed::nn::Module& model, TrainingSettings const& settings);
+/// What the settings name; the optimiser's state is spread over `shards`.
+std::unique_ptr<heed::optim::Optimizer> make_optimizer(heed::nn::Module& model, TrainingSettings const& settings,
+                                                       heed::distributed::Communicator* shards = nullptr);
 std::unique_ptr<heed::optim::Schedule> make_schedule(TrainingSettings const& settings);
 
 /// Mean loss over every window of the validation part, which the ranks share; the same bits for any number of them.

@@ -25,7 +25,7 @@ using distributed::Communicator;
 
 struct TrainCommand {
   std::string preset = "quick", text, directory = "runs/lab", profile, device = "cpu";
-  bool resume = false;
+  bool resume = false, shard_optimizer = false;
   int64_t threads = 0, stop_at = 0, ranks = 1;
   Settings settings;
 };
@@ -66,11 +66,11 @@ std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
 }
 
 /// The model where it is trained, and after that what keeps tensors beside the weights.
-void place(Session& s, TrainCommand const& command) {
+void place(Session& s, TrainCommand const& command, Communicator& ranks) {
   nn::to(*s.model, parse_device(command.device));
   s.regularizers = std::make_unique<nn::Regularizers>(nn::make_regularizers(s.settings.training.regularize));
   s.regularizers->begin(*s.model);
-  s.optimizer = make_optimizer(*s.model, s.settings.training);
+  s.optimizer = make_optimizer(*s.model, s.settings.training, command.shard_optimizer ? &ranks : nullptr);
 }
 
 /// Weights, gradients and AdamW's two moments must fit in memory: a model that does not is refused before it is made.
@@ -87,7 +87,7 @@ void check_memory(nn::GPTConfig const& c) {
   });
 }
 
-Session start(TrainCommand const& command) {
+Session start(TrainCommand const& command, Communicator& ranks) {
   check(!command.text.empty(), "train", [] {
     return Complaint{"no text was given", "name a text file with --text FILE"};
   });
@@ -102,12 +102,12 @@ Session start(TrainCommand const& command) {
   heed::seed(seed);
   s.model = std::make_unique<nn::GPT>(s.settings.model);
   s.settings.model = s.model->config;
-  place(s, command);
+  place(s, command, ranks);
   s.batches = Generator(seed ^ 0x6261746368657321);
   return s;
 }
 
-Session resume(TrainCommand const& command, CLI::App const& app) {
+Session resume(TrainCommand const& command, CLI::App const& app, Communicator& ranks) {
   Trained t = load_trained(RunFiles(command.directory).checkpoint());
   auto const different = differences(app, command.settings, t.settings);
   check(different.empty(), "resume", [&] {
@@ -124,7 +124,7 @@ Session resume(TrainCommand const& command, CLI::App const& app) {
   s.vocabulary = std::move(t.vocabulary);
   s.data = make_data(s);
   s.model = std::move(t.model);
-  place(s, command);
+  place(s, command, ranks);
   t.checkpoint.get_regularizer(*s.regularizers);
   s.regularizers->evaluating(*s.model, false);
   s.state = t.checkpoint.get_training(*s.optimizer);
@@ -225,7 +225,7 @@ int run(TrainCommand command, CLI::App const& app, Communicator& ranks) {
   if (!device.is_cpu()) backend(device).use(device.index);  // found out now where it is not there
   if (command.threads > 0) set_thread_count(int(command.threads));
   RunFiles const files(command.directory);
-  Session s = command.resume ? resume(command, app) : start(command);
+  Session s = command.resume ? resume(command, app, ranks) : start(command, ranks);
   TrainingSettings const& t = s.settings.training;
   distributed::DataParallel parallel(*s.model, ranks, {.also = s.regularizers->state()});
   distributed::Rows const rows = parallel.rows(t.batch);
@@ -343,6 +343,8 @@ void add_train(CLI::App& app, int argc, char const* const* argv) {
       ->add_option("--ranks", command->ranks,
                    "Ranks as threads of this process, which share each batch; mpirun starts them as processes")
       ->capture_default_str();
+  train->add_flag("--shard-optimizer", command->shard_optimizer,
+                  "Spread the optimiser's state over the ranks: less memory for each, the same bits");
   train->add_option("--profile", command->profile,
                     "Watch steps 6 to 10 of this run: a Chrome trace into this file (open it in ui.perfetto.dev) and a "
                     "table of operations");
