@@ -14,6 +14,7 @@
 #include <heed/nn/attention/cog.h>
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cosformer.h>
+#include <heed/nn/attention/criss_cross.h>
 #include <heed/nn/attention/cross.h>
 #include <heed/nn/attention/delta.h>
 #include <heed/nn/attention/delta_product.h>
@@ -32,6 +33,7 @@
 #include <heed/nn/attention/gated_linear.h>
 #include <heed/nn/attention/gated_recurrence.h>
 #include <heed/nn/attention/gated_states.h>
+#include <heed/nn/attention/guided.h>
 #include <heed/nn/attention/h_transformer.h>
 #include <heed/nn/attention/han.h>
 #include <heed/nn/attention/hedgehog.h>
@@ -39,6 +41,7 @@
 #include <heed/nn/attention/hourglass.h>
 #include <heed/nn/attention/hybrid.h>
 #include <heed/nn/attention/infini.h>
+#include <heed/nn/attention/inverted.h>
 #include <heed/nn/attention/isab.h>
 #include <heed/nn/attention/kda.h>
 #include <heed/nn/attention/l2.h>
@@ -60,6 +63,8 @@
 #include <heed/nn/attention/neighborhood.h>
 #include <heed/nn/attention/nsa.h>
 #include <heed/nn/attention/nystrom.h>
+#include <heed/nn/attention/patches.h>
+#include <heed/nn/attention/perceiver_io.h>
 #include <heed/nn/attention/performer.h>
 #include <heed/nn/attention/persistent.h>
 #include <heed/nn/attention/pooling.h>
@@ -79,6 +84,7 @@
 #include <heed/nn/attention/sink.h>
 #include <heed/nn/attention/sinkformer.h>
 #include <heed/nn/attention/sliding.h>
+#include <heed/nn/attention/slots.h>
 #include <heed/nn/attention/soft_cap.h>
 #include <heed/nn/attention/softmax_one.h>
 #include <heed/nn/attention/spatial_reduction.h>
@@ -90,8 +96,10 @@
 #include <heed/nn/attention/talking_heads.h>
 #include <heed/nn/attention/top_k.h>
 #include <heed/nn/attention/transformer_xl.h>
+#include <heed/nn/attention/two_stage.h>
 #include <heed/nn/attention/two_streams.h>
 #include <heed/nn/attention/value_residual.h>
+#include <heed/nn/attention/variates.h>
 #include <heed/nn/position/catalogue.h>
 
 #include <algorithm>
@@ -198,6 +206,8 @@ std::vector<AttentionRow> const& attentions() {
        part_of<Sinkformer>,
        {},
        {"sinkformer:steps=1", "multi-head", 1e-12}},
+      {{"inverted", "normaliser", should, "Locatello et al., 2020", "softmax over queries, then rows to sums of 1"},
+       plain_part_of<InvertedWeights>},
       {{"qk-norm", "score", must, "Henry et al., 2020", "τ·cos(q, k), τ learned for each head"}, plain_part_of<QkNorm>},
       {{"soft-cap", "score", must, "Gemma 2, 2024", "cap·tanh(s/cap)", options_of<SoftCap::Config>},
        part_of<SoftCap>,
@@ -296,6 +306,12 @@ std::vector<AttentionRow> const& attentions() {
        {},
        {"axial:axis=rows,width=1000", "multi-head", 1e-12},
        "axial:width=3"},
+      {{"criss-cross", "blockwise", should, "Huang et al., 2019", "the row of a grid and the column",
+        options_of<CrissCross::Config>},
+       part_of<CrissCross>,
+       {},
+       {"criss-cross:width=1000", "multi-head", 1e-12},
+       "criss-cross:width=3"},
       {{"swin", "blockwise", should, "Liu et al., 2021", "squares of a grid, shifted in odd layers, with a bias",
         options_of<ShiftedWindow::Config>},
        part_of<ShiftedWindow>,
@@ -531,6 +547,12 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<InducedSet>,
        {},
        "isab:latents=3"},
+      {{"perceiver-io", "low rank", should, "Jaegle et al., 2021", "latents look at x, at each other, x at them",
+        options_of<PerceiverIo::Config>},
+       {},
+       layer_of<PerceiverIo>,
+       {"perceiver-io:latents=3,depth=0", "isab:latents=3"},
+       "perceiver-io:latents=3"},
       {{"external", "memory", should, "Guo et al., 2021", "learned keys and values alone, normalised twice",
         options_of<ExternalAttention::Config>},
        {},
@@ -581,6 +603,12 @@ std::vector<AttentionRow> const& attentions() {
       {{"gated-mil", "pooling", should, "Ilse et al., 2018", "softmax_T(w·(tanh(V·x) ⊙ σ(U·x)))·x"},
        {},
        plain_layer_of<GatedPooling>},
+      {{"slots", "pooling", should, "Locatello et al., 2020", "vectors that compete for a set, round after round",
+        options_of<SlotAttention::Config>},
+       {},
+       layer_of<SlotAttention>,
+       {},
+       "slots:slots=3"},
       {{"se", "channels", should, "Hu et al., 2018", "x ⊙ σ(W₂·relu(W₁·mean_T x))", options_of<SqueezeExcite::Config>},
        {},
        layer_of<SqueezeExcite>},
@@ -626,11 +654,28 @@ std::vector<AttentionRow> const& attentions() {
         options_of<BottleneckFusion::Config>},
        {},
        layer_of<BottleneckFusion>},
+      {{"guided", "cross-modal", should, "Yu et al., 2019", "attention to x, then of what came to the memory"},
+       {},
+       plain_layer_of<GuidedAttention>},
       {{"hybrid", "hybrid", should, "Dong et al., 2024", "α ⊙ first(x) + β ⊙ second(x)", options_of<Hybrid::Config>},
        {},
        layer_of<Hybrid>,
        {},
        "hybrid:second=sliding"},
+      // ---- series
+      {{"variates", "series", should, "Liu et al., 2024", "attention among features, each a history"},
+       {},
+       plain_layer_of<VariateAttention>},
+      {{"two-stage", "series", should, "Zhang and Yan, 2023", "over time by variate, then among variates by routers",
+        options_of<TwoStageAttention::Config>},
+       {},
+       layer_of<TwoStageAttention>},
+      {{"patches", "series", should, "Nie et al., 2023", "another kind, of runs of positions",
+        options_of<PatchedAttention::Config>},
+       {},
+       layer_of<PatchedAttention>,
+       {},
+       "patches:size=3"},
   };
   return rows;
 }
