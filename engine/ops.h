@@ -1606,6 +1606,7 @@ struct ScanOptions {
   Tensor decay = {};      // log D_t: [B, G, T], or [B, G, T, D] for the rows of S; −∞ forgets; undefined: D = 1
   Tensor a = {}, b = {};  // [B, G, T, D]: the term a_t(b_tᵀS_{t−1}), or none
   Tensor initial = {};    // S_0 [B, H, D, E]; undefined: 0
+  Tensor rates = {};      // [G, D], beside decay [B, G, T]: log D_t is decay_t·rates, which takes no memory
   double scale = 1;       // of q
   bool inclusive = true;  // o_t reads S_t, else S_{t−1}
   int64_t chunk = 0;      // steps of a chunk, and between states kept for backward; 0: by shape
@@ -1619,9 +1620,11 @@ struct Scanned {
 /// v [B, G, T, E]. b reads the state before its decay. All modes give the same, but for rounding: `loop` is the
 /// formula, and with T = 1 a step of decoding; `chunked` takes `chunk` steps by matrix products, the rank-one terms by
 /// substitution in a unit triangle. Decays between two steps are multiplied up, never divided, so that none is too
-/// strong. Gradients of all operands and of the state. Linear attention: Katharopoulos et al., 2020; RetNet (a constant
-/// per head): Sun et al., 2023; GLA (per channel): Yang et al., 2023; Mamba-2 (per head; q, k of one head): Dao and Gu,
-/// 2024; RWKV-6 (!inclusive, plus (q·(u∘k))v): Peng et al., 2024; RWKV-7 (general a, b): Peng et al., 2025.
+/// strong. Narrow states that only decay, E <= 4 as of Mamba-1, run with heads side by side where `mode` is automatic
+/// and q, k and decay have one head or all. Gradients of all operands and of the state. Linear attention: Katharopoulos
+/// et al., 2020; RetNet (a constant per head): Sun et al., 2023; GLA (per channel): Yang et al., 2023; Mamba-2 (per
+/// head; q, k of one head): Dao and Gu, 2024; RWKV-6 (!inclusive, plus (q·(u∘k))v): Peng et al., 2024; RWKV-7 (general
+/// a, b): Peng et al., 2025.
 Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {});
 /// scan() of the delta rule: S_t = (1 − β_t·k_t·k_tᵀ)(D_t∘S_{t−1}) + β_t·k_t·v_tᵀ, so that S_tᵀk_t moves towards v_t by
 /// the share β_t where |k_t| = 1: beta [B, G, T]; options without a and b (Schlag et al., 2021; gated: Yang et al.,

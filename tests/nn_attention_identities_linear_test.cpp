@@ -3,10 +3,12 @@
 #include <heed/engine/engine.h>
 #include <heed/nn/attention/based.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/attention/comba.h>
 #include <heed/nn/attention/cosformer.h>
 #include <heed/nn/attention/delta.h>
 #include <heed/nn/attention/dpfp.h>
 #include <heed/nn/attention/efficient.h>
+#include <heed/nn/attention/gdn2.h>
 #include <heed/nn/attention/hedgehog.h>
 #include <heed/nn/attention/linear_attention.h>
 #include <heed/nn/attention/mamba2.h>
@@ -258,6 +260,66 @@ TEST_CASE("delta: a query that runs back through the transitions weighs the valu
                         {.a = -(back * share), .b = back, .initial = q.t(), .inclusive = false})
                        .out;
   CHECK(difference(matmul(flip(r * share, {2}).t(), v), want) < 1e-12);
+}
+
+namespace {
+
+/// Σ_t of heads' states by a transition, S ← step(S, t), read by q: [B, H, T, E].
+template <class Step>
+Tensor looped(Tensor const& q, int64_t width, Step const& step) {
+  Tensor state = zeros({batch, heads, q.size(3), width}, Dtype::f64);
+  std::vector<Tensor> out;
+  for (int64_t t = 0; t < q.size(2); ++t) {
+    state = step(state, t);
+    out.push_back(matmul(q.select(2, t).unsqueeze(-2), state).squeeze(-2));
+  }
+  return stack(out, 2);
+}
+Tensor column(Tensor const& x, int64_t t) { return x.select(2, t).unsqueeze(-1); }
+
+}  // namespace
+
+TEST_CASE("gdn2: is its loop, and kda where both gates are one β of each head") {
+  NoGrad const off;
+  Tensor const x = numbers({batch, 13, dim}, 14);
+  nn::FeatureDecayDelta::Config const plain{.rank = 3, .around = {}};
+  nn::GatedDelta2 layer(config_of(true), plain);
+  enliven(layer);
+  auto const [q0, k0, v] = heads_of(layer, x);
+  Tensor const q = nn::unit(q0), k = nn::unit(k0);
+  Tensor const keep =
+      exp(-exp(layer.log_a) * nn::split_heads(softplus(layer.rate(layer.rate_in(x)) + layer.rate_bias), heads));
+  Tensor const b = sigmoid(nn::split_heads(layer.erase(x), heads)), w = sigmoid(nn::split_heads(layer.write(x), heads));
+  Tensor const y = looped(q, dim / heads, [&](Tensor const& state, int64_t t) {
+    Tensor const kept = column(keep, t) * state, read = matmul((column(b * k, t)).t(), kept);
+    return kept - column(k, t) * read + column(k, t) * column(w * v, t).t();
+  });
+  CHECK(difference(layer(x), layer.out_proj(nn::join_heads(y))) < 1e-11);
+
+  nn::KimiDelta kda(config_of(true), plain);
+  enliven(kda);
+  for (auto& [name, p] : nn::named_parameters(kda))
+    for (auto& [other, own] : nn::named_parameters(layer))
+      if (name == other) own.copy_(p);
+  for (nn::Linear* gate : {&layer.erase, &layer.write})
+    gate->weight.copy_(repeat_interleave(kda.beta.weight, dim / heads, 0));
+  CHECK(difference(layer(x), kda(x)) < 1e-12);
+}
+
+TEST_CASE("comba: is its loop: the error is fed back by a gain of its own, before the state decays") {
+  NoGrad const off;
+  Tensor const x = numbers({batch, 13, dim}, 15);
+  nn::Comba layer(config_of(true), {.around = {}});
+  enliven(layer);
+  auto const [q0, k0, v] = heads_of(layer, x);
+  Tensor const k = nn::unit(k0), q = nn::unit(q0) - k * layer.correction, p = sigmoid(layer.feedback) * k;
+  Tensor const beta = sigmoid(nn::by_head(layer.beta(x))).unsqueeze(-1);
+  Tensor const keep = exp(layer.step.decay(layer.step.delta(x))).unsqueeze(-1);
+  Tensor const y = looped(q, dim / heads, [&](Tensor const& state, int64_t t) {
+    Tensor const error = column(v, t).t() - matmul(column(p, t).t(), state);
+    return column(keep, t) * state + column(beta * k, t) * error;
+  });
+  CHECK(difference(layer(x), layer.out_proj(nn::join_heads(y))) < 1e-11);
 }
 
 TEST_CASE("linear kinds: gradients pass through the state, wherever a sequence is split") {

@@ -7,6 +7,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/attend.h>
 #include <heed/engine/ops/attend_half.h>
+#include <heed/engine/ops/attend_parts.h>
 #include <heed/engine/ops/attention_rows.h>
 #include <heed/engine/ops/score.h>
 #include <heed/engine/ops/widen.h>
@@ -127,13 +128,15 @@ template <class T>
 struct Mods {
   AttendOptions const& options;
   ModTables<T> score, sees;
-  TilePattern pattern;
+  std::shared_ptr<TilePattern const> pattern;
   Tensor mask, pages;
 
-  Mods(AttendOptions const& o, Device device)
+  /// The pattern may be that of an equal call.
+  Mods(AttendOptions const& o, Device device, std::shared_ptr<TilePattern const> of_before = {})
       : options(o),
         score(tables(o.score.get())),
         sees(tables(o.sees.get())),
+        pattern(std::move(of_before)),
         mask(o.mask.defined() ? o.mask.to(device) : Tensor()),
         pages(o.pages.defined() ? o.pages.to(device).contiguous() : Tensor()) {}
   static std::vector<Tensor> tables(Modification const* mod) {
@@ -145,12 +148,15 @@ struct Mods {
     if (!options.sees) return;
     RecordedMod const& mask = *recorded(options.sees.get());
     a.sees = {mask.program.get(), sees.views.data()};
+    if (!pattern) pattern = std::make_shared<TilePattern const>(judged(mask, a));
+    a.pattern = pattern.get();
+  }
+  static TilePattern judged(RecordedMod const& mask, AttendArgs<T> const& a) {
     Tiles const tiles = a.tiles();
     PatternSizes const sizes{a.batch, a.heads, a.tq, a.tk, tiles.queries, tiles.keys, a.shift_low(), a.shift_high()};
     bool const here =
         std::all_of(mask.tables.begin(), mask.tables.end(), [](Tensor const& t) { return t.device().is_cpu(); });
-    pattern = here ? tile_pattern(mask, sizes) : tile_pattern(*recorded(on_host(mask).get()), sizes);
-    a.pattern = &pattern;
+    return here ? tile_pattern(mask, sizes) : tile_pattern(*recorded(on_host(mask).get()), sizes);
   }
 };
 
@@ -234,10 +240,8 @@ AttendOptions with_one_program(AttendOptions options) {
   return options;
 }
 
-/// The tables of the score's program, which get gradients.
-std::vector<Tensor> score_tables(AttendOptions const& options) {
-  return options.score ? recorded(options.score.get())->tables : std::vector<Tensor>{};
-}
+/// The tables of a program, which get gradients.
+std::vector<Tensor> tables_of(ScoreMod const& mod) { return mod ? recorded(mod.get())->tables : std::vector<Tensor>{}; }
 
 /// The same modification of other tables.
 ScoreMod with_tables(ScoreMod const& mod, std::vector<Tensor> tables) {
@@ -249,7 +253,7 @@ template <class T>
 class TableGradients {
  public:
   TableGradients(AttendOptions const& options, Mods<T> const& mods, std::vector<bool> wanted)
-      : tables_(score_tables(options)), wanted_(std::move(wanted)), views_(mods.score.views), sums_(tables_.size()) {
+      : tables_(tables_of(options.score)), wanted_(std::move(wanted)), views_(mods.score.views), sums_(tables_.size()) {
     if (!options.score) return;
     Program const& program = *recorded(options.score.get())->program;
     slope_ = program.read_gradient(wanted_);
@@ -289,13 +293,9 @@ class TableGradients {
   std::vector<Tensor> sums_;
 };
 
-struct AttendGradients {
-  Tensor dq, dk, dv;
-  std::vector<Tensor> tables;  // undefined where none is wanted
-};
-
 AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tensor const& out, Tensor const& lse,
-                         Tensor const* g, AttendOptions const& options, std::vector<bool> const& wanted) {
+                         Tensor const* g, AttendOptions const& options,
+                         std::shared_ptr<TilePattern const> const& pattern, std::vector<bool> const& wanted) {
   Tensor const dout = rows_contiguous(g[0].defined() ? g[0] : zeros(out.shape(), out.dtype(), out.device()));
   Tensor const dlse = lse.defined() && g[1].defined() ? g[1].contiguous() : Tensor();
   AttendGradients d{with_layout_of(q), with_layout_of(k), with_layout_of(v), {}};
@@ -303,7 +303,7 @@ AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tens
   Observed const watch("attend", {&q, &k, &v, &out, &lse, &dout, &dlse, &options.mask}, {&d.dq, &d.dk, &d.dv},
                        [&] { return 2 * visible_pairs(q, k, options) * double(3 * q.size(3) + 2 * v.size(3)); });
   dispatch_floating("attend", q.dtype(), [&]<class T>(Type<T>) {
-    Mods<T> mods(options, q.device());
+    Mods<T> mods(options, q.device(), pattern);
     AttendArgs<T> const a = arguments<T>(q, k, v, options, mods);
     AttendGradArgs<T> gradients{.out = out.address<T>(),
                                 .out_strides = strides_of(out),
@@ -354,7 +354,7 @@ std::vector<Tensor> sum_backward(Tensor const& q, Tensor const& k, Tensor const&
 template <class Twin, class Gradient>
 void record_scores(char const* op, Tensor& y, Tensor const& q, Tensor const& k, AttendOptions const& options,
                    Twin const& twin, Gradient const& gradient) {
-  std::vector<Tensor> const tables = score_tables(options);
+  std::vector<Tensor> const tables = tables_of(options.score);
   if (!tracked(q, k) && !tracked(tables)) return;
   std::vector<Tensor> in{q, k};
   in.insert(in.end(), tables.begin(), tables.end());
@@ -472,8 +472,9 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   AttendOptions const options = with_one_program(given);
   Device const device = device_of("attend", q_in, k_in, v_in, options);
   Tensor const q = operand(q_in, device), k = operand(k_in, device), v = operand(v_in, device);
-  std::vector<Tensor> const tables = score_tables(options);
+  std::vector<Tensor> const tables = tables_of(options.score);
   std::vector<Tensor> outputs(2);
+  std::shared_ptr<TilePattern const> pattern;
   {
     NoGrad const off;
     outputs[0] = heads_together(q.size(0), q.size(1), q.size(2), v.size(3), q.dtype(), device);
@@ -488,6 +489,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
         .of<T>()
         .forward(arguments<T>(q, k, v, options, mods), outputs[0].address<T>(), strides_of(outputs[0]),
                  outputs[1].defined() ? outputs[1].address<T>() : nullptr);
+    pattern = mods.pattern;
   });
   if (!tracked(q, k, v) && !tracked(tables)) return {outputs[0], outputs[1]};
   check(!options.pages.defined(), "attend", [] {
@@ -495,8 +497,8 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   });
   auto gradient = [q = Saved(q), k = Saved(k), v = Saved(v), out = SavedOutput(outputs[0], 0),
                    lse = outputs[1].defined() ? SavedOutput(outputs[1], 1) : SavedOutput(), mask = Saved(options.mask),
-                   saved = std::vector<Saved>(tables.begin(), tables.end()), given,
-                   options](Tensor const* g, Node const& node) {
+                   saved = std::vector<Saved>(tables.begin(), tables.end()), given, options,
+                   pattern](Tensor const* g, Node const& node) {
     mask.get(node);
     std::vector<bool> wanted;
     for (size_t t = 0; t < saved.size(); ++t) {
@@ -508,7 +510,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
       for (Saved const& table : saved) in.push_back(table.get(node));
       in = twin_inputs(in);
       AttendOptions twin_options = given;
-      auto const middle = in.begin() + 3 + std::ptrdiff_t(score_tables(given).size());
+      auto const middle = in.begin() + 3 + std::ptrdiff_t(tables_of(given.score).size());
       twin_options.score = with_tables(given.score, {in.begin() + 3, middle});
       twin_options.weight = with_tables(given.weight, {middle, in.end()});
       auto const twin = naive::attend(in[0], in[1], in[2], twin_options);
@@ -516,7 +518,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
                           : twin_gradients({twin.out, twin.lse}, in, {g[0], g[1]});
     }
     auto const d = backward(q.get(node), k.get(node), v.get(node), out.get(node),
-                            given.weight ? Tensor() : lse.get(node), g, options, wanted);
+                            given.weight ? Tensor() : lse.get(node), g, options, pattern, wanted);
     std::vector<Tensor> all{d.dq, d.dk, d.dv};
     all.insert(all.end(), d.tables.begin(), d.tables.end());
     return all;
@@ -721,6 +723,15 @@ Tensor scores_from(Tensor const& q, Tensor const& k, AttendOptions const& option
 Tensor dense_scores(Tensor const& q, Tensor const& k, AttendOptions const& options) {
   check_operands(q, k, k, options);
   return scores_from(q, k, options, first_position(q, k));
+}
+
+std::vector<Tensor> score_tables(AttendOptions const& options) { return tables_of(with_one_program(options).score); }
+
+AttendGradients attend_gradients(Tensor const& q, Tensor const& k, Tensor const& v, Attended const& all,
+                                 Attended const& g, AttendOptions const& options, std::vector<bool> const& tables) {
+  Tensor const gradients[] = {g.out, g.lse};
+  return backward(rows_contiguous(q), rows_contiguous(k), rows_contiguous(v), rows_contiguous(all.out),
+                  options.weight ? Tensor() : all.lse.contiguous(), gradients, with_one_program(options), {}, tables);
 }
 
 Attended merge(Attended const& a, Attended const& b) {

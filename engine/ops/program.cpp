@@ -124,10 +124,10 @@ Symbol Recorder::emit(Primitive op, Symbol left, Symbol right, Symbol third) {
   return named(id_of({op, a, b, c}));
 }
 
-std::shared_ptr<Program const> Recorder::program(std::vector<Symbol> const& outputs, uint64_t uniform) {
+std::shared_ptr<Program const> Recorder::program(std::vector<Symbol> const& outputs, Alike alike) {
   std::vector<int> ids;
   for (Symbol const& output : outputs) ids.push_back(id(output));
-  return std::make_shared<Program const>(values_, inputs_, std::move(ids), uniform);
+  return std::make_shared<Program const>(values_, inputs_, std::move(ids), alike);
 }
 
 int Recorder::table(Tensor const& table) {
@@ -219,8 +219,8 @@ Symbol constant_like(Symbol, double c) { return c == 0 ? Recorder::current().zer
 
 // ---- the program ----------------------------------------------------------------------------------------------------
 
-Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> outputs, uint64_t uniform_inputs)
-    : inputs_(inputs), uniform_(uniform_inputs), outputs_(std::move(outputs)) {
+Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> outputs, Alike alike)
+    : inputs_(inputs), alike_(alike), outputs_(std::move(outputs)) {
   // Backwards: what is needed, and by whom last.
   std::vector<int> last(values.size(), -1);
   int const end = int(values.size());
@@ -230,21 +230,21 @@ Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> 
     for (int operand : {values[size_t(i)].a, values[size_t(i)].b, values[size_t(i)].c})
       if (operand >= 0) last[size_t(operand)] = std::max(last[size_t(operand)], i);
   }
-  // Forwards: names close up, constants come first, then what is uniform; other registers are reused as soon as they
-  // are free.
+  // Forwards: names close up, constants come first, then what does not vary everywhere; other registers are reused as
+  // soon as they are free.
   std::vector<int> renamed(values.size(), -1);
   std::vector<uint16_t> slot(values.size(), 0);
-  std::vector<bool> uniform(values.size(), false);
+  std::vector<uint8_t> varies(values.size(), nowhere);
   for (int i = 0; i < end; ++i) {
     ProgramValue value = values[size_t(i)];
     if (i >= inputs && last[size_t(i)] < 0) continue;
-    bool alike = i >= inputs || (uniform_inputs >> i & 1);
+    uint8_t& how = varies[size_t(i)];
+    if (i < inputs) how = uint8_t((alike.lanes >> i & 1 ? 0 : along_lanes) | (alike.rows >> i & 1 ? 0 : along_rows));
     for (int* operand : {&value.a, &value.b, &value.c})
       if (i >= inputs && *operand >= 0) {
-        alike &= uniform[size_t(*operand)];
+        how |= varies[size_t(*operand)];
         *operand = renamed[size_t(*operand)];
       }
-    uniform[size_t(i)] = alike;
     renamed[size_t(i)] = int(values_.size());
     values_.push_back(value);
     if (i < inputs) slot[size_t(i)] = uint16_t(i);
@@ -255,18 +255,18 @@ Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> 
   }
   slots_ = inputs + int(constants_.size());
   std::vector<uint16_t> free;
-  for (bool const once : {true, false}) {
+  for (Varies const now : {nowhere, along_lanes, along_rows, everywhere}) {
     int const first_register = slots_;
     for (int i = inputs; i < end; ++i) {
       ProgramValue const& value = values[size_t(i)];
-      if (last[size_t(i)] < 0 || value.op < Primitive::neg || uniform[size_t(i)] != once) continue;
+      if (last[size_t(i)] < 0 || value.op < Primitive::neg || varies[size_t(i)] != now) continue;
       auto const of = [&](int operand) { return operand >= 0 ? slot[size_t(operand)] : uint16_t{0}; };
       ProgramStep step{value.op, 0, of(value.a), of(value.b), of(value.c), uint16_t(std::max(value.table, 0))};
       // Steps read and write element by element: a result may take the place of an operand that ends here.
       int ended[3], n = 0;
       for (int operand : {value.a, value.b, value.c})
-        if (!once && operand >= 0 && last[size_t(operand)] == i && slot[size_t(operand)] >= first_register &&
-            std::find(ended, ended + n, operand) == ended + n) {
+        if (now == everywhere && operand >= 0 && last[size_t(operand)] == i &&
+            slot[size_t(operand)] >= first_register && std::find(ended, ended + n, operand) == ended + n) {
           ended[n++] = operand;
           free.push_back(slot[size_t(operand)]);
         }
@@ -275,7 +275,21 @@ Program::Program(std::vector<ProgramValue> values, int inputs, std::vector<int> 
       free.pop_back();
       steps_.push_back(step);
     }
-    if (once) uniform_steps_ = steps_.size();
+    ends_[now] = steps_.size();
+  }
+  varies_.resize(size_t(slots_), nowhere);
+  std::vector<bool> as_number(values.size(), false);
+  for (int i = inputs; i < end; ++i)
+    if (last[size_t(i)] >= 0 && varies[size_t(i)] == everywhere && values[size_t(i)].op != Primitive::load)
+      for (int operand : {values[size_t(i)].a, values[size_t(i)].b, values[size_t(i)].c})
+        if (operand >= 0) as_number[size_t(operand)] = true;
+  for (int output : outputs_) as_number[size_t(output)] = true;
+  for (int i = 0; i < end; ++i) {
+    if (last[size_t(i)] < 0 && i >= inputs) continue;
+    varies_[slot[size_t(i)]] = Varies(varies[size_t(i)]);
+    if (varies[size_t(i)] != along_rows || last[size_t(i)] < 0) continue;
+    row_slots_.push_back(slot[size_t(i)]);
+    if (as_number[size_t(i)]) row_operands_.push_back(slot[size_t(i)]);
   }
   for (int& output : outputs_) {
     output_slots_.push_back(slot[size_t(output)]);
@@ -395,7 +409,7 @@ std::shared_ptr<Program const> Program::read_gradient(std::vector<bool> const& w
     results.push_back(g * values[size_t(y)].d);
     for (int operand : {v.a, v.b, v.c}) results.push_back(operand < 0 ? Symbol(0.) : values[size_t(operand)].v);
   }
-  return recorder.program(results, uniform_);
+  return recorder.program(results, alike_);
 }
 
 // ---- running --------------------------------------------------------------------------------------------------------

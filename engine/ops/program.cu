@@ -39,7 +39,7 @@ __global__ void program_kernel(ProgramStep const* steps, int count, T const* con
 template <class T>
 void run(Program const& program, ProgramWalk const& walk, T const* const* inputs, T* const* outputs) {
   if (walk.numel == 0) return;
-  std::vector<ProgramStep> steps(program.uniform_steps().begin(), program.uniform_steps().end());
+  std::vector<ProgramStep> steps(program.steps(nowhere).begin(), program.steps(nowhere).end());
   steps.insert(steps.end(), program.steps().begin(), program.steps().end());
   std::vector<T> constants(program.constants().begin(), program.constants().end());
   std::vector<uint16_t> results(program.output_slots().begin(), program.output_slots().end());

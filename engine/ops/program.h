@@ -61,6 +61,14 @@ struct ProgramStep {
   uint16_t table;
 };
 
+/// Inputs, by bits, that hold one number along the lanes of a tile, and one number in all its rows. What follows from
+/// inputs that are alike in both is computed once for many tiles, in one of them once a row of lanes or a tile.
+struct Alike {
+  uint64_t lanes = 0, rows = 0;
+};
+/// How a value changes within a tile; bits that join.
+enum Varies : uint8_t { nowhere = 0, along_lanes = 1, along_rows = 2, everywhere = 3 };
+
 /// What a load reads: coordinates, rounded and taken to the nearest edge, address an element.
 template <class T>
 struct ProgramTableView {
@@ -70,15 +78,24 @@ struct ProgramTableView {
 
 class Program {
  public:
-  /// What `outputs` need of `values`, whose first `inputs` are the inputs. The inputs i with bit i of `uniform` hold
-  /// one number for many runs: what depends on them alone is computed once.
-  Program(std::vector<ProgramValue> values, int inputs, std::vector<int> outputs, uint64_t uniform = 0);
+  /// What `outputs` need of `values`, whose first `inputs` are the inputs.
+  Program(std::vector<ProgramValue> values, int inputs, std::vector<int> outputs, Alike alike = {});
 
   int inputs() const { return inputs_; }
   int outputs() const { return int(outputs_.size()); }
   int slots() const { return slots_; }
-  std::span<ProgramStep const> uniform_steps() const { return {steps_.data(), uniform_steps_}; }
-  std::span<ProgramStep const> steps() const { return std::span(steps_).subspan(uniform_steps_); }
+  /// Steps whose results vary so; those of `everywhere` read results of all others, which keep their slots.
+  std::span<ProgramStep const> steps(Varies how) const {
+    size_t const begin = how == nowhere ? 0 : ends_[how - 1];
+    return std::span(steps_).subspan(begin, ends_[how] - begin);
+  }
+  /// All that are not of `nowhere`, in order.
+  std::span<ProgramStep const> steps() const { return std::span(steps_).subspan(ends_[nowhere]); }
+  Varies varies(int slot) const { return varies_[size_t(slot)]; }
+  /// Slots of what varies along rows, and those among them that are read as numbers by steps of `everywhere` or are
+  /// outputs.
+  std::span<uint16_t const> row_slots() const { return row_slots_; }
+  std::span<uint16_t const> row_operands() const { return row_operands_; }
   std::span<double const> constants() const { return constants_; }
   /// The slot of each output.
   std::span<uint16_t const> output_slots() const { return output_slots_; }
@@ -100,9 +117,11 @@ class Program {
  private:
   std::vector<ProgramValue> values_;  // pruned
   int inputs_, slots_ = 0;
-  uint64_t uniform_;
-  size_t uniform_steps_ = 0;
+  Alike alike_;
   std::vector<int> outputs_;
+  size_t ends_[4] = {};  // of steps, by how they vary
+  std::vector<Varies> varies_;
+  std::vector<uint16_t> row_slots_, row_operands_;
   std::vector<ProgramStep> steps_;
   std::vector<double> constants_;
   std::vector<uint16_t> output_slots_;
@@ -155,7 +174,7 @@ class Recorder {
                              int first_table = 0, std::vector<Symbol> const& loads = {});
   Symbol named(int id) const { return Symbol(id, nullptr); }
   int id(Symbol x) { return x.id_ >= 0 ? x.id_ : id_of({.op = Primitive::constant, .constant = x.constant_}); }
-  std::shared_ptr<Program const> program(std::vector<Symbol> const& outputs, uint64_t uniform = 0);
+  std::shared_ptr<Program const> program(std::vector<Symbol> const& outputs, Alike alike = {});
 
  private:
   int id_of(ProgramValue const& value);

@@ -163,8 +163,12 @@ struct PackedProgram {
   std::vector<uint16_t> inputs;
 
   PackedProgram() = default;
-  PackedProgram(DevicePacket& packet, Program const& program, ProgramTableView<T> const* table_views,
-                uint64_t uniform) {
+  PackedProgram(DevicePacket& packet, Program const& tiled, ProgramTableView<T> const* table_views, uint64_t uniform) {
+    // A thread has few registers and few elements: what varies in one direction alone is computed again, not kept.
+    auto const recording = tiled.values();
+    auto const results = tiled.output_values();
+    Program const program({recording.begin(), recording.end()}, tiled.inputs(), {results.begin(), results.end()},
+                          {uniform, uniform});
     int const constants = int(program.constants().size());
     std::vector<int> place(size_t(program.slots()), -1);
     std::vector<T> values;
@@ -191,14 +195,14 @@ struct PackedProgram {
         all.push_back(step);
       }
     };
-    take(program.uniform_steps(), true);
+    take(program.steps(nowhere), true);
     take(program.steps(), false);
     std::vector<uint16_t> out;
     for (uint16_t slot : program.output_slots()) out.push_back(name(slot, false));
     check(locals <= program_locals, "attend", [] {
       return Complaint{"the recorded program keeps more than 40 numbers at a time", "split it into simpler ones"};
     });
-    block_steps = int(program.uniform_steps().size()), count = int(program.steps().size()), shared = int(values.size());
+    block_steps = int(program.steps(nowhere).size()), count = int(program.steps().size()), shared = int(values.size());
     steps = packet.add(all.data(), all.size());
     start = packet.add(values.data(), values.size());
     tables = packet.add(table_views, size_t(most_tables));

@@ -17,6 +17,7 @@ int64_t heads_of(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions 
   int64_t heads = 0;
   for (Tensor const* t : {&q, &k, &v, &options.decay, &options.a, &options.b, &options.initial})
     if (t->defined()) heads = std::max(heads, t->size(1));
+  if (options.rates.defined()) heads = std::max(heads, options.rates.size(0));
   return heads;
 }
 
@@ -48,7 +49,17 @@ void check_operands(char const* op, Tensor const& q, Tensor const& k, Tensor con
   look("a", options.a, 4, q.size(3));
   look("b", options.b, 4, q.size(3));
   look("initial", options.initial, 4, v.size(3));
+  Tensor const& rates = options.rates;
+  if (rates.defined()) {
+    expect(rates.rank() == 2 && rates.size(1) == q.size(3) && options.decay.defined() && options.decay.rank() == 3,
+           "rates", rates, "[G, D] beside a decay [B, G, T]");
+    expect(rates.dtype() == options.decay.dtype(), "rates", rates, "of decay's type");
+    heads = std::max(heads, rates.size(0));
+  }
   heads = std::max(heads, q.size(1));
+  if (rates.defined())
+    expect(rates.size(0) > 0 ? heads % rates.size(0) == 0 : heads == 0, "rates", rates,
+           "whose heads divide the most there are");
   auto const match = [&](char const* what, Tensor const& t) {
     if (!t.defined()) return;
     expect(t.size(2) == q.size(2), what, t, "of as many steps as q");
@@ -65,9 +76,9 @@ void check_operands(char const* op, Tensor const& q, Tensor const& k, Tensor con
   });
 }
 
-/// The kernel wants the last axis contiguous.
+/// The kernel wants the last axis of rows contiguous.
 Tensor rows_contiguous(Tensor const& x) {
-  return !x.defined() || x.size(-1) <= 1 || x.strides()[x.rank() - 1] == 1 ? x : x.contiguous();
+  return !x.defined() || x.rank() < 4 || x.size(-1) <= 1 || x.strides()[x.rank() - 1] == 1 ? x : x.contiguous();
 }
 
 template <class T>
@@ -77,13 +88,25 @@ ScanRows<T> rows_of(Tensor const& x, int64_t heads) {
   return {x.address<Element>(), x.strides()[0], x.strides()[1], x.strides()[2], heads / x.size(1)};
 }
 
-/// q, k, v, decay, a, b, initial: rows contiguous, one type, no size 0.
-using Operands = std::array<Tensor, 7>;
+/// q, k, v, decay, a, b, initial, rates: rows contiguous, one type, no size 0.
+using Operands = std::array<Tensor, 8>;
 
 struct Plan {
   int64_t heads, chunk, splits;
-  bool by_steps;
+  ScanWay way;
+  bool lanes() const { return way == ScanWay::lanes; }
 };
+
+/// A register of heads is fuller than one of columns, and the kernel knows the operands' form.
+bool by_lanes(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
+  int64_t const heads = heads_of(q, k, v, options), e = v.size(3);
+  auto const one_or_all = [&](Tensor const& t, int axis) {
+    return !t.defined() || t.size(axis) == 1 || t.size(axis) == heads;
+  };
+  return options.mode == ScanMode::automatic && !options.a.defined() && e <= ScanArgs<float>::lane_columns &&
+         heads >= 2 * e && q.size(3) * e <= 256 && v.size(1) == heads && one_or_all(q, 1) && one_or_all(k, 1) &&
+         one_or_all(options.decay, 1) && one_or_all(options.rates, 0);
+}
 
 Plan plan_of(Operands const& in, ScanOptions const& options) {
   Tensor const &q = in[0], &v = in[2];
@@ -94,21 +117,30 @@ Plan plan_of(Operands const& in, ScanOptions const& options) {
   int64_t const splits = much ? std::clamp<int64_t>(8 / all, 1, std::max<int64_t>(v.size(3) / 32, 1)) : 1;
   // Steps cost fewer multiplications than chunks; chunks read a state that outgrows the first-level cache less often.
   bool const fits = q.size(3) <= 128 || steps < 16;
-  bool const by_steps = options.mode == ScanMode::loop || (options.mode == ScanMode::automatic && fits);
+  bool const steps_in_a_row = options.mode == ScanMode::loop || (options.mode == ScanMode::automatic && fits);
+  auto const way = [](bool one_by_one) { return one_by_one ? ScanWay::steps : ScanWay::chunks; };
   if (!q.device().is_cpu()) {
     // A block has 64 columns, or 32 where there are few blocks or rows are long; chunks are how often a state is saved,
     // and steps are faster: the state stays in registers.
     int64_t const whole = (v.size(3) + 63) / 64, half = (v.size(3) + 31) / 32;
     bool const wide = q.size(3) <= 64 && all * whole >= 128;
     int64_t const saved = std::min(options.chunk > 0 ? options.chunk : 64, steps);
-    return {heads, saved, wide ? whole : half, options.mode != ScanMode::chunked};
+    return {heads, saved, wide ? whole : half, way(options.mode != ScanMode::chunked)};
   }
-  return {heads, chunk, splits, by_steps};
+  if (by_lanes(q, in[1], v, options)) {
+    // What a chunk holds stays in the caches, and the states kept between chunks are fewer than the operands.
+    int64_t const fitting = std::clamp<int64_t>(512 / (q.size(3) * v.size(3)), 16, 256);
+    int64_t const registers = (heads + ScanArgs<float>::lanes - 1) / ScanArgs<float>::lanes;
+    int64_t const each = (registers + 15) / 16;
+    return {heads, std::min(options.chunk > 0 ? options.chunk : fitting, steps), (registers + each - 1) / each,
+            ScanWay::lanes};
+  }
+  return {heads, chunk, splits, way(steps_in_a_row)};
 }
 
 template <class T>
 ScanArgs<T> arguments(Operands const& in, ScanOptions const& options, Plan const& plan) {
-  auto const& [q, k, v, decay, a, b, initial] = in;
+  auto const& [q, k, v, decay, a, b, initial, rates] = in;
   return {.batch = q.size(0),
           .heads = plan.heads,
           .steps = q.size(2),
@@ -125,7 +157,8 @@ ScanArgs<T> arguments(Operands const& in, ScanOptions const& options, Plan const
           .decay = rows_of<T const>(decay, plan.heads),
           .a = rows_of<T const>(a, plan.heads),
           .b = rows_of<T const>(b, plan.heads),
-          .initial = initial.defined() ? initial.address<T>() : nullptr};
+          .initial = initial.defined() ? initial.address<T>() : nullptr,
+          .rates = rates.defined() ? rates.address<T>() : nullptr};
 }
 
 /// Multiply-adds of one step of all heads, in units of D·E.
@@ -162,30 +195,42 @@ struct Gradient {
   }
 };
 
+/// `wanted` of q, k and decay: by lanes others are left out.
 Operands gradients(Operands const& in, Tensor const& states, Tensor const& dout, Tensor const& dstate,
-                   ScanOptions const& options, Plan const& plan) {
-  auto const& [q, k, v, decay, a, b, initial] = in;
-  Gradient const dq(q, plan.heads, plan.splits), dk(k, plan.heads, plan.splits), dv(v, plan.heads, 1),
-      dd(decay, plan.heads, plan.splits), da(a, plan.heads, plan.splits), db(b, plan.heads, plan.splits);
+                   ScanOptions const& options, Plan const& plan, std::array<bool, 4> const& wanted) {
+  auto const& [q, k, v, decay, a, b, initial, rates] = in;
+  auto const of = [&](size_t i) {
+    if (!plan.lanes()) return Gradient(in[i], plan.heads, plan.splits);
+    if (!in[i].defined() || !wanted[i]) return Gradient({}, 0, 0);
+    bool const shared = in[i].size(1) < plan.heads;
+    return Gradient(in[i], in[i].size(1), shared ? plan.splits : 1);
+  };
+  Gradient const dq = of(0), dk = of(1), dv(v, plan.heads, 1), dd = of(3), da = of(4), db = of(5);
   Tensor const dinitial({q.size(0), plan.heads, q.size(3), v.size(3)}, q.dtype(), q.device());
-  Observed const watch("scan", {&q, &k, &v, &decay, &a, &b, &states, &dout, &dstate},
-                       {&dq.parts, &dk.parts, &dv.parts, &dd.parts, &da.parts, &db.parts, &dinitial},
+  Tensor drates;
+  if (rates.defined()) drates = Tensor({q.size(0), plan.heads, q.size(3)}, q.dtype(), q.device());
+  bool const parts_of_q = !plan.lanes() || (dq.parts.defined() && q.size(1) < plan.heads);
+  Observed const watch("scan", {&q, &k, &v, &decay, &a, &b, &rates, &states, &dout, &dstate},
+                       {&dq.parts, &dk.parts, &dv.parts, &dd.parts, &da.parts, &db.parts, &dinitial, &drates},
                        [&] { return 2 * (a.defined() ? 11 : 5) * state_elements(in, plan); });
   dispatch_floating("scan", q.dtype(), [&]<class T>(Type<T>) {
     kernels<ScanKernels>(q.device(), "scan")
         .of<T>()
-        .backward(arguments<T>(in, options, plan), {.states = states.address<T>(),
-                                                    .dout = rows_of<T const>(dout, plan.heads),
-                                                    .dstate = dstate.defined() ? dstate.address<T>() : nullptr,
-                                                    .dq = dq.rows<T>(),
-                                                    .dk = dk.rows<T>(),
-                                                    .dv = dv.rows<T>(),
-                                                    .ddecay = dd.rows<T>(),
-                                                    .da = da.rows<T>(),
-                                                    .db = db.rows<T>(),
-                                                    .part = dq.part(),
-                                                    .decay_part = dd.part(),
-                                                    .dinitial = dinitial.address<T>()});
+        .backward(arguments<T>(in, options, plan),
+                  {.states = states.address<T>(),
+                   .dout = rows_of<T const>(dout, plan.heads),
+                   .dstate = dstate.defined() ? dstate.address<T>() : nullptr,
+                   .dq = dq.rows<T>(),
+                   .dk = dk.rows<T>(),
+                   .dv = dv.rows<T>(),
+                   .ddecay = dd.rows<T>(),
+                   .da = da.rows<T>(),
+                   .db = db.rows<T>(),
+                   .part = (parts_of_q ? dq : dk).part(),
+                   .decay_part = dd.part(),
+                   .dinitial = dinitial.address<T>(),
+                   .drates = drates.defined() ? drates.address<T>() : nullptr},
+                  plan.way);
   });
   return {dq.result(),
           dk.result(),
@@ -193,11 +238,12 @@ Operands gradients(Operands const& in, Tensor const& states, Tensor const& dout,
           dd.result(),
           da.result(),
           db.result(),
-          initial.defined() ? dinitial : Tensor()};
+          initial.defined() ? dinitial : Tensor(),
+          drates.defined() ? sum(drates, {0}) : drates};
 }
 
 ScanOptions widened(ScanOptions options) {
-  for (Tensor* t : {&options.decay, &options.a, &options.b, &options.initial}) *t = heed::widened(*t);
+  for (Tensor* t : {&options.decay, &options.a, &options.b, &options.initial, &options.rates}) *t = heed::widened(*t);
   return options;
 }
 
@@ -211,6 +257,11 @@ Tensor spread(Tensor const& x, int64_t heads) {
   return x.unsqueeze(2).expand(wide).reshape(shape);
 }
 
+/// rates [G, D] for each of `heads`.
+Tensor per_head(Tensor const& rates, int64_t heads) {
+  return rates.defined() ? spread(rates.unsqueeze(0), heads).squeeze(0) : rates;
+}
+
 }  // namespace
 
 Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
@@ -221,14 +272,22 @@ Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions cons
   }
   int64_t const heads = heads_of(q, k, v, options);
   if (q.numel() == 0 || v.numel() == 0) return naive::scan(q, k, v, options);
-  Operands in{q, k, v, options.decay, options.a, options.b, options.initial};
-  Device const device = common_device("scan", {&in[0], &in[1], &in[2], &in[3], &in[4], &in[5], &in[6]});
+  if (options.rates.defined() && !(q.device().is_cpu() && by_lanes(q, k, v, options))) {
+    ScanOptions with = options;
+    with.decay = spread(options.decay, heads).unsqueeze(-1) * per_head(options.rates, heads).unsqueeze(1);
+    with.rates = {};
+    return scan(q, k, v, with);
+  }
+  Operands in{q, k, v, options.decay, options.a, options.b, options.initial, per_head(options.rates, heads)};
+  Device const device = common_device("scan", {&in[0], &in[1], &in[2], &in[3], &in[4], &in[5], &in[6], &in[7]});
   for (Tensor& t : in)
     if (t.defined()) t = rows_contiguous(t.to(device));  // numbers may come from the processor
-  if (in[6].defined()) in[6] = in[6].contiguous();
+  for (size_t i : {6, 7})
+    if (in[i].defined()) in[i] = in[i].contiguous();
   Plan const plan = plan_of(in, options);
   int64_t const batch = q.size(0), steps = q.size(2), d = q.size(3), e = v.size(3);
-  bool const recorded = tracked(q, k, v, options.decay, options.a, options.b, options.initial);
+  bool const recorded = tracked(q, k, v, options.decay, options.a, options.b, options.initial, options.rates);
+  std::array<bool, 4> const wanted{tracked(q), tracked(k), true, tracked(options.decay)};
   std::array<Tensor, 2> outputs;
   Tensor states;
   {
@@ -238,34 +297,39 @@ Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions cons
                Tensor({batch, heads, d, e}, q.dtype(), device)};
     outputs[0].body()->is_view = false;
     if (recorded) states = Tensor({batch, heads, (steps + plan.chunk - 1) / plan.chunk, d, e}, q.dtype(), device);
-    Observed const watch("scan", {&in[0], &in[1], &in[2], &in[3], &in[4], &in[5], &in[6]},
+    Observed const watch("scan", {&in[0], &in[1], &in[2], &in[3], &in[4], &in[5], &in[6], &in[7]},
                          {&outputs[0], &outputs[1], &states},
                          [&] { return 2 * (in[4].defined() ? 4 : 2) * state_elements(in, plan); });
     dispatch_floating("scan", q.dtype(), [&]<class T>(Type<T>) {
       kernels<ScanKernels>(device, "scan")
           .of<T>()
           .forward(arguments<T>(in, options, plan), rows_of<T>(outputs[0], heads), outputs[1].address<T>(),
-                   recorded ? states.address<T>() : nullptr, plan.by_steps);
+                   recorded ? states.address<T>() : nullptr, plan.way);
     });
   }
   if (recorded)
     record_outputs(
-        "scan", outputs, {&in[0], &in[1], &in[2], &in[3], &in[4], &in[5], &in[6]},
+        "scan", outputs, {&in[0], &in[1], &in[2], &in[3], &in[4], &in[5], &in[6], &in[7]},
         [q = Saved(in[0]), k = Saved(in[1]), v = Saved(in[2]), decay = Saved(in[3]), a = Saved(in[4]), b = Saved(in[5]),
-         initial = Saved(in[6]), states = Saved(states), plan, scale = options.scale,
+         initial = Saved(in[6]), rates = Saved(in[7]), states = Saved(states), plan, wanted, scale = options.scale,
          inclusive = options.inclusive](Tensor const* g, Node const& node) -> Operands {
-          Operands const saved{q.get(node), k.get(node), v.get(node),      decay.get(node),
-                               a.get(node), b.get(node), initial.get(node)};
+          Operands const saved{q.get(node), k.get(node), v.get(node),       decay.get(node),
+                               a.get(node), b.get(node), initial.get(node), rates.get(node)};
           if (recording()) {
             auto const x = twin_inputs({saved.begin(), saved.end()});
-            auto const twin = naive::scan(
-                x[0], x[1], x[2],
-                {.decay = x[3], .a = x[4], .b = x[5], .initial = x[6], .scale = scale, .inclusive = inclusive});
+            auto const twin = naive::scan(x[0], x[1], x[2],
+                                          {.decay = x[3],
+                                           .a = x[4],
+                                           .b = x[5],
+                                           .initial = x[6],
+                                           .rates = x[7],
+                                           .scale = scale,
+                                           .inclusive = inclusive});
             auto const d = twin_gradients({twin.out, twin.state}, x, {g[0], g[1]});
-            return {d[0], d[1], d[2], d[3], d[4], d[5], d[6]};
+            return {d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]};
           }
           return gradients(saved, states.get(node), rows_contiguous(g[0]), g[1].defined() ? g[1].contiguous() : g[1],
-                           {.scale = scale, .inclusive = inclusive}, plan);
+                           {.scale = scale, .inclusive = inclusive}, plan, wanted);
         });
   return {outputs[0], outputs[1]};
 }
@@ -293,7 +357,9 @@ Scanned delta_scan(Tensor const& q, Tensor const& k, Tensor const& v, Tensor con
   with.a = -written;
   with.b = keys;
   if (options.decay.defined()) {
-    Tensor const decay = exp(spread(options.decay, heads));
+    Tensor decay = spread(options.decay, heads);
+    if (options.rates.defined()) decay = decay.unsqueeze(-1) * per_head(options.rates, heads).unsqueeze(1);
+    decay = exp(decay);
     with.b = keys * (decay.rank() == 3 ? decay.unsqueeze(-1) : decay);
   }
   return scan(q, written, v, with);
@@ -310,8 +376,9 @@ Scanned naive::scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptio
     auto const row = [&](Tensor const& x) { return column(x).t(); };
     Tensor const before = s;
     if (options.decay.defined()) {
-      Tensor const decay = exp(column(options.decay));
-      s = (decay.rank() == 3 ? decay.unsqueeze(-1) : decay) * s;
+      Tensor decay = column(options.decay);  // [B, H, 1] or a column
+      if (options.rates.defined()) decay = decay.unsqueeze(-1) * per_head(options.rates, heads).unsqueeze(-1);
+      s = exp(decay.rank() == 3 ? decay.unsqueeze(-1) : decay) * s;
     }
     if (options.a.defined()) s = s + column(options.a) * matmul(row(options.b), before);
     s = s + column(k) * row(v);

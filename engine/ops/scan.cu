@@ -132,8 +132,8 @@ __global__ void __launch_bounds__(128, sizeof(T) == 4 ? 4 : 2)
 }
 
 template <class T>
-void forward(ScanArgs<T> const& a, ScanRows<T> out, T* state, T* states, bool by_steps) {
-  if (!by_steps || a.d > 32 * rows) return forward_by_chunks(a, out, state, states);
+void forward(ScanArgs<T> const& a, ScanRows<T> out, T* state, T* states, ScanWay way) {
+  if (way != ScanWay::steps || a.d > 32 * rows) return forward_by_chunks(a, out, state, states);
   int across = 1;
   while (across * rows < a.d) across *= 2;
   int64_t const wide = 32 / across * columns, warps = a.e > 3 * wide ? 4 : (a.e + wide - 1) / wide;
@@ -147,12 +147,17 @@ void forward(ScanArgs<T> const& a, ScanRows<T> out, T* state, T* states, bool by
          states, across, stage, aligned);
 }
 
+template <class T>
+void backward(ScanArgs<T> const& a, ScanGradArgs<T> const& g, ScanWay) {
+  backward_by_chunks(a, g);
+}
+
 }  // namespace
 }  // namespace scans
 
 extern ScanKernels const device_scan_kernels;
-constinit ScanKernels const device_scan_kernels{{{scans::forward<float>, scans::backward_by_chunks<float>},
-                                                 {scans::forward<double>, scans::backward_by_chunks<double>}}};
+constinit ScanKernels const device_scan_kernels{{{scans::forward<float>, scans::backward<float>},
+                                                 {scans::forward<double>, scans::backward<double>}}};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

@@ -22,6 +22,8 @@ struct ScanRows {
 /// together.
 template <class T>
 struct ScanArgs {
+  static constexpr int64_t lanes = 16;        // heads of a part `by lanes` are a multiple of it, but the last's
+  static constexpr int64_t lane_columns = 4;  // the largest E by lanes
   int64_t batch, heads, steps, d, e;
   int64_t chunk;   // steps of a chunk, at most `steps`
   int64_t splits;  // parts that the columns of a state are cut into; of each, nothing but its sums meets the others
@@ -30,9 +32,17 @@ struct ScanArgs {
   bool channels;
   ScanRows<T const> q, k, v, decay, a, b;
   T const* initial;  // [B, H, D, E]; null: 0
+  // By lanes only: log D_t is decay_t·rates, [H, D]; null: decay_t.
+  T const* rates;
 };
 
-/// Gradients, overwritten. Part p of dq, dk, ddecay, da, db lies p·part elements on; the parts' sum is the gradient.
+/// How steps follow one another: as the recurrence is written, by chunks of them, or neighbouring heads side by side,
+/// which takes narrow states without a and b: v has all heads, q, k and decay all or one, and `splits` are parts of the
+/// heads.
+enum class ScanWay { steps, chunks, lanes };
+
+/// Gradients, overwritten. Part p of dq, dk, ddecay, da, db lies p·part elements on; the parts' sum is the gradient. By
+/// lanes only what heads share has parts, with one head, and null gradients are left out.
 template <class T>
 struct ScanGradArgs {
   T const* states;         // as forward wrote them
@@ -42,15 +52,16 @@ struct ScanGradArgs {
   int64_t part;
   int64_t decay_part;
   T* dinitial;  // [B, H, D, E]
+  T* drates;    // [B, H, D], if there are rates
 };
 
 /// Bits do not depend on the number of threads.
 template <class T>
 struct ScanTable {
-  /// `states` [B, H, ⌈T/chunk⌉, D, E] takes the state before each chunk, where it is not null; `by_steps` runs the
-  /// recurrence as it is written.
-  void (*forward)(ScanArgs<T> const&, ScanRows<T> out, T* state, T* states, bool by_steps);
-  void (*backward)(ScanArgs<T> const&, ScanGradArgs<T> const&);
+  /// `states` takes the state before each chunk, where it is not null: [B, H, ⌈T/chunk⌉, D, E], or by lanes as the
+  /// kernel likes. Backward is by chunks unless it is by lanes.
+  void (*forward)(ScanArgs<T> const&, ScanRows<T> out, T* state, T* states, ScanWay);
+  void (*backward)(ScanArgs<T> const&, ScanGradArgs<T> const&, ScanWay);
 };
 
 struct ScanKernels : PerType<ScanTable> {};

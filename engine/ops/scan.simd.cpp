@@ -5,6 +5,7 @@
 #include <heed/engine/lane.h>
 //
 #include <heed/engine/ops/scan_chunk.h>
+#include <heed/engine/ops/scan_lanes.h>
 #include <heed/engine/ops/scan_steps.h>
 
 namespace heed {
@@ -35,13 +36,14 @@ Workspace space_for(Chunk<T>& chunk, bool gradients) {
 }
 
 template <class T>
-void forward(ScanArgs<T> const& a, ScanRows<T> out, T* final_states, T* states, bool by_steps) {
+void forward(ScanArgs<T> const& a, ScanRows<T> out, T* final_states, T* states, ScanWay way) {
+  if (way == ScanWay::lanes) return forward_in_lanes(a, out, final_states, states);
   int64_t const size = a.d * a.e, chunks = (a.steps + a.chunk - 1) / a.chunk;
   each_task(a, [&](int64_t b, int64_t h, int64_t column, int64_t end, int64_t) {
     int64_t const head = b * a.heads + h, columns = end - column;
     T* const final_state = final_states + head * size;
     T* const saved = states ? states + head * chunks * size : nullptr;
-    if (by_steps) return forward_by_steps(a, b, h, column, end, out, final_state, saved);
+    if (way == ScanWay::steps) return forward_by_steps(a, b, h, column, end, out, final_state, saved);
     Chunk<T> chunk(a, columns);
     Workspace const space = space_for(chunk, false);
     if (a.initial)
@@ -66,7 +68,8 @@ void forward(ScanArgs<T> const& a, ScanRows<T> out, T* final_states, T* states, 
 }
 
 template <class T>
-void backward(ScanArgs<T> const& a, ScanGradArgs<T> const& g) {
+void backward(ScanArgs<T> const& a, ScanGradArgs<T> const& g, ScanWay way) {
+  if (way == ScanWay::lanes) return backward_in_lanes(a, g);
   int64_t const size = a.d * a.e, chunks = (a.steps + a.chunk - 1) / a.chunk;
   each_task(a, [&](int64_t b, int64_t h, int64_t column, int64_t end, int64_t split) {
     int64_t const head = b * a.heads + h, columns = end - column;

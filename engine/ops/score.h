@@ -12,6 +12,8 @@ namespace heed {
 /// The inputs of a modification's program.
 enum ModInput { mod_score, mod_batch, mod_head, mod_query, mod_key, mod_inputs };
 constexpr uint64_t mod_uniform = 1 << mod_batch | 1 << mod_head;
+/// In tiles with queries in lanes and a row for each key.
+constexpr Alike mod_alike{.lanes = mod_uniform | 1 << mod_key, .rows = mod_uniform | 1 << mod_query};
 
 struct RecordedMod final : Modification {
   std::shared_ptr<Program const> program;

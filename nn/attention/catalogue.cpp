@@ -12,6 +12,7 @@
 #include <heed/nn/attention/chunked.h>
 #include <heed/nn/attention/clustered.h>
 #include <heed/nn/attention/cog.h>
+#include <heed/nn/attention/comba.h>
 #include <heed/nn/attention/convolution.h>
 #include <heed/nn/attention/cosformer.h>
 #include <heed/nn/attention/criss_cross.h>
@@ -33,6 +34,7 @@
 #include <heed/nn/attention/gated_linear.h>
 #include <heed/nn/attention/gated_recurrence.h>
 #include <heed/nn/attention/gated_states.h>
+#include <heed/nn/attention/gdn2.h>
 #include <heed/nn/attention/guided.h>
 #include <heed/nn/attention/h_transformer.h>
 #include <heed/nn/attention/han.h>
@@ -458,6 +460,15 @@ std::vector<AttentionRow> const& attentions() {
        {},
        layer_of<KimiDelta>,
        {"kda", "delta:norm=true,gate=true", 1e-12, "log_a=-1000"}},
+      {{"gdn2", "linear", should, "Hatamizadeh et al., 2026", "S ← (1 − k·(b∘k)ᵀ)·Diag(α)·S + k·(w∘v)ᵀ",
+        options_of<GatedDelta2::Config>},
+       {},
+       layer_of<GatedDelta2>},
+      {{"comba", "linear", should, "Hu et al., 2025", "S ← α·S − β·k·(pᵀS) + β·k·vᵀ, p = σ(b)·k, o = Sᵀ(q − D·k)",
+        options_of<Comba::Config>},
+       {},
+       layer_of<Comba>,
+       {"comba", "delta:norm=true,gate=true", 1e-12, "step.log_a=-1000, feedback=1000, correction=0"}},
       {{"deltaproduct", "linear", should, "Siems et al., 2025", "delta, several times a position",
         options_of<DeltaProduct::Config>},
        {},

@@ -8,9 +8,8 @@
 namespace heed::nn {
 
 /// h_t = exp(−A·Δ_t)∘h_{t−1} + Δ_t·B_t·u_t for each channel and each of its N states, y_t = C_t·h_t + D·u_t; Δ, B and C
-/// depend on u (Gu and Dao, "Mamba", 2023). The decay of every state of every channel is materialised, [B, inner, T,
-/// N], and a channel's state is one column, of which a vector of the processor uses one lane: mamba2 is the faster
-/// form.
+/// depend on u (Gu and Dao, "Mamba", 2023). Every step of every channel takes N exponentials, forward and again
+/// backward: mamba2 is the faster form.
 class Mamba final : public ChannelScan {
  public:
   struct Config {
@@ -47,8 +46,8 @@ class Mamba final : public ChannelScan {
  private:
   Tensor recur(Tensor const& u, ScanOperands& o) const override {
     Tensor const delta = softplus(wide(rate(rate_in(u))) + wide(rate_bias));  // [B, T, C]
-    Tensor const decay = -(delta.transpose(1, 2).unsqueeze(-1) * exp(wide(log_a)).unsqueeze(1));
-    Tensor const y = channel_scan(o, decay, delta * wide(u), wide(b(u)).unsqueeze(1), wide(c(u)).unsqueeze(1));
+    Tensor const y = channel_scan(o, delta.transpose(1, 2), delta * wide(u), wide(b(u)).unsqueeze(1),
+                                  wide(c(u)).unsqueeze(1), -exp(wide(log_a)));
     return y + wide(skip) * wide(u);
   }
 };

@@ -27,13 +27,19 @@ Tensor grouped(Tensor const& q, Tensor const& s) {
   return matmul(q.reshape({b, g, h / g, t, q.size(3)}), s.unsqueeze(2)).reshape({b, h, t, s.size(3)});
 }
 
-/// k_t·v_tᵀ becomes β_t·k_t·v_tᵀ, and (1 − β_t·k_t·k_tᵀ) comes before the decayed state.
+/// k_t·v_tᵀ becomes β_t·k_t·v_tᵀ, and (1 − β_t·k_t·k_tᵀ) comes before the decayed state; of shares of features, 1 −
+/// k_t·(β_t∘k_t)ᵀ.
 void delta_rule(ScanOperands& o) {
-  Tensor const keys = o.k;
-  o.k = keys * o.beta.unsqueeze(-1);
+  bool const by_feature = o.beta.rank() == 4;
+  Tensor keys = o.k;
+  if (by_feature)
+    keys = keys * o.beta;
+  else
+    o.k = keys * o.beta.unsqueeze(-1);
+  if (o.feedback.defined()) keys = keys * o.feedback;
   o.scan.a = -o.k;
   o.scan.b = keys;
-  if (!o.scan.decay.defined()) return;
+  if (!o.scan.decay.defined() || o.feedback.defined()) return;
   Tensor const decay = exp(o.scan.decay);
   o.scan.b = keys * (decay.rank() == 3 ? decay.unsqueeze(-1) : decay);
 }
@@ -220,11 +226,12 @@ Tensor ChannelScan::mix(Tensor const& x, AttentionContext const& context) const 
   return training() ? dropout(y, config.dropout) : y;
 }
 
-Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k, Tensor const& q) {
+Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k, Tensor const& q,
+                    Tensor const& rates) {
   Tensor const one = k.defined() && q.defined() ? Tensor() : ones({v.size(0), 1, v.size(1), 1}, v.dtype(), v.device());
   Carried const past = carried(o);
   Scanned const y = scan_core(q.defined() ? q : one, k.defined() ? k : one, v.transpose(1, 2).unsqueeze(-1),
-                              {.decay = decay, .initial = past.before});
+                              {.decay = decay, .initial = past.before, .rates = rates});
   past.keep(y.state);
   return y.out.squeeze(-1).transpose(1, 2);
 }

@@ -27,7 +27,10 @@ struct ScanWidths {
 struct ScanOperands : HeadOperands {
   Tensor valid = {};  // bool [B, S]: what of the source is there; undefined: all
   ScanOptions scan = {};
-  Tensor beta = {};        // [B, G, T]: of the delta rule, k and v being plain; undefined: another recurrence
+  // Of the delta rule, k and v being plain: [B, G, T], how much of k·kᵀS is erased and of k·vᵀ written; [B, G, T, D],
+  // how much of k reads what is erased, all of v being written. Undefined: another recurrence.
+  Tensor beta = {};
+  Tensor feedback = {};    // [G, 1, 1]: what is erased is read by feedback·k before the state decays, not after
   bool normalize = false;  // divides by what the recurrence makes of values of 1
   Tensor extra = {};       // what finish() needs of features()
   RecurrentState* state = nullptr;
@@ -117,8 +120,9 @@ class ChannelScan : public Attention {
   Tensor mix(Tensor const& x, AttentionContext const& context) const override;
 };
 /// S_t of S ← exp(decay)∘S + k·v for every channel, read by q: decay [B, C, T] or [B, C, T, N], v [B, T, C], q and k
-/// [B, 1, T, N] or [B, C, T, N], undefined: ones. Gives [B, T, C].
-Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k = {}, Tensor const& q = {});
+/// [B, 1, T, N] or [B, C, T, N], undefined: ones; with rates [C, N] a decay [B, C, T] times them. Gives [B, T, C].
+Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k = {}, Tensor const& q = {},
+                    Tensor const& rates = {});
 
 /// Softmax of logits [B, G, T] or [B, G, T, D] over the positions up to each as a recurrence: what was is multiplied by
 /// exp(decay), the new position gets `weight`.

@@ -23,6 +23,7 @@ struct ScanVariant {
   int decay = 0;  // 0 none, 1 of heads, 2 of channels
   bool rank_one = false, initial = false;
   ScanOptions options = {};
+  bool rates = false;
 };
 
 ScanOptions options_of(ScanVariant const& v, Tensors const& x) {
@@ -31,6 +32,7 @@ ScanOptions options_of(ScanVariant const& v, Tensors const& x) {
   if (v.decay) o.decay = x[at++];
   if (v.rank_one) o.a = x[at], o.b = x[at + 1], at += 2;
   if (v.initial) o.initial = x[at++];
+  if (v.rates) o.rates = x[at++];
   return o;
 }
 
@@ -39,6 +41,7 @@ std::vector<Input> inputs_of(ScanVariant const& v) {
   if (v.decay) in.push_back(real(-2, 0));
   if (v.rank_one) in.push_back(real(-0.4, 0.4)), in.push_back(real(-0.4, 0.4));
   if (v.initial) in.push_back(real(-1, 1));
+  if (v.rates) in.push_back(real(0.5, 2));
   return in;
 }
 
@@ -50,6 +53,7 @@ Shapes shapes_of(ScanVariant const& v, int64_t batch, int64_t heads, int64_t t, 
   if (v.decay == 2) s.push_back({batch, g, t, d});
   if (v.rank_one) s.push_back({batch, g, t, d}), s.push_back({batch, heads, t, d});
   if (v.initial) s.push_back({batch, heads, d, e});
+  if (v.rates) s.push_back({heads, d});
   return s;
 }
 
@@ -96,6 +100,38 @@ void scan_cases() {
     c.gradcheck.tolerance = 1e-6, c.gradcheck.full_up_to = 30, c.gradcheck.directions = 2;
     list().push_back(c);
   }
+  // Narrow states, heads side by side.
+  ScanVariant const narrow[] = {
+      {"narrow", 0, false, true, {.scale = 0.5}},
+      {"narrow decay", 1, false, true, {.chunk = 7}},
+      {"narrow channels", 2, false, true, {.chunk = 16}},
+      {"narrow rates", 1, false, true, {.scale = 0.7, .chunk = 5}, true},
+      {"narrow read before", 2, false, false, {.inclusive = false, .chunk = 3}},
+      {"narrow rates read before", 1, false, false, {.inclusive = false}, true},
+  };
+  for (ScanVariant const& v : narrow) {
+    OpCase c{.name = "scan " + v.name,
+             .covers = "scan",
+             .inputs = inputs_of(v),
+             .shapes = {shapes_of(v, 1, 2, 3, 2, 1), shapes_of(v, 1, 2, 3, 2, 1, 1), shapes_of(v, 2, 3, 4, 1, 1),
+                        shapes_of(v, 1, 5, 19, 3, 2, 1), shapes_of(v, 2, 35, 9, 2, 1), shapes_of(v, 1, 35, 11, 3, 1, 1),
+                        shapes_of(v, 1, 17, 6, 2, 4, 1), shapes_of(v, 1, 9, 7, 2, 3), shapes_of(v, 1, 6, 5, 2, 1, 2),
+                        shapes_of(v, 1, 4, 1, 3, 1, 1), shapes_of(v, 0, 2, 3, 2, 1), shapes_of(v, 1, 4, 0, 2, 1, 1)},
+             .op =
+                 [=](Tensors const& x) {
+                   auto const y = scan(x[0], x[1], x[2], options_of(v, x));
+                   return Tensors{y.out, y.state};
+                 },
+             .twin =
+                 [=](Tensors const& x) {
+                   auto const y = naive::scan(x[0], x[1], x[2], options_of(v, x));
+                   return Tensors{y.out, y.state};
+                 },
+             .large = shapes_of(v, 2, 300, 400, 8, 1, 1)};
+    c.f32 = 2e-5, c.f64 = 1e-12, c.gradient_f32 = 2e-4;
+    c.gradcheck.tolerance = 1e-6, c.gradcheck.full_up_to = 30, c.gradcheck.directions = 2;
+    list().push_back(c);
+  }
   Tensor const q = ones({1, 2, 3, 4}), v = ones({1, 2, 3, 5});
   list().back().bad = {{[=] {
                           scan(ones({2, 3}), q, v);
@@ -125,6 +161,14 @@ void scan_cases() {
                         {"scan", "decay", "[1, 2, 2]"}},
                        {[=] { scan(q, q, v, {.decay = ones({3})}); }, {"scan", "decay", "[3]"}},
                        {[=] { scan(q, q, v, {.a = q}); }, {"scan", "a and b"}},
+                       {[=] {
+                          scan(q, q, v, {.rates = ones({2, 4})});
+                        },
+                        {"scan", "rates", "decay [B, G, T]"}},
+                       {[=] {
+                          scan(q, q, v, {.decay = ones({1, 2, 3}), .rates = ones({2, 3})});
+                        },
+                        {"scan", "rates", "[2, 3]"}},
                        {[=] {
                           scan(q, q, v, {.a = q, .b = ones({1, 2, 3, 3})});
                         },
@@ -279,7 +323,7 @@ struct Call {
   /// The operands that are there.
   Tensors operands() const {
     Tensors all;
-    for (Tensor const& t : {q, k, v, options.decay, options.a, options.b, options.initial})
+    for (Tensor const& t : {q, k, v, options.decay, options.a, options.b, options.initial, options.rates})
       if (t.defined()) all.push_back(t);
     return all;
   }
@@ -354,6 +398,112 @@ TEST_CASE("scan: loop and chunks of every size are one function, for every lengt
         }
       }
   });
+}
+
+namespace {
+
+/// Calls of narrow states: q and k of one head or all, every form of the decay.
+std::vector<Call> narrow_calls(int64_t heads, int64_t t, int64_t d, int64_t e, Dtype dtype = Dtype::f64) {
+  std::vector<Call> all;
+  for (bool inclusive : {true, false})
+    for (int decay : {0, 1, 2, 3})
+      for (int64_t few : {int64_t{1}, heads}) {
+        Call c{
+            "narrow, decay " + std::to_string(decay) + (few == 1 ? " shared" : "") + (inclusive ? "" : " read before"),
+            tracked_numbers({2, few, t, d}, 1, dtype), tracked_numbers({2, few, t, d}, 2, dtype),
+            tracked_numbers({2, heads, t, e}, 3, dtype), ScanOptions{.inclusive = inclusive}};
+        if (decay == 1 || decay == 3) c.options.decay = tracked_numbers({2, heads, t}, 4, dtype, 0.5, -0.6);
+        if (decay == 2) c.options.decay = tracked_numbers({2, few, t, d}, 4, dtype, 0.5, -0.6);
+        if (decay == 3) c.options.rates = tracked_numbers({heads, d}, 5, dtype, 0.3, 1);
+        c.options.initial = tracked_numbers({2, heads, d, e}, 7, dtype);
+        all.push_back(c);
+      }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("scan: heads side by side are the loop's, for every length, on every level, split anywhere, in any layout") {
+  if (bench_filter()) return;
+  on_every_isa([&](Isa level) {
+    for (int64_t e : {1, 3})
+      for (int64_t t : {1, 2, 33})
+        for (Call const& c : narrow_calls(19, t, 3, e)) {
+          INFO(std::string(name(level)), " ", c.name, " T ", t, " E ", e);
+          Tensors const want = values_and_gradients(c, run(c, ScanMode::loop, 0));
+          for (int64_t chunk : {0, 1, 8})
+            check_same(values_and_gradients(c, run(c, ScanMode::automatic, chunk)), want, 1e-11);
+          // Heads as the last axis, as layers have them.
+          Call turned = c;
+          for (Tensor* x : {&turned.q, &turned.k, &turned.v, &turned.options.decay})
+            if (x->defined()) *x = x->transpose(1, 2).clone().transpose(1, 2);
+          check_same(values_and_gradients(c, run(turned, ScanMode::automatic, 0)), want, 1e-11);
+          int64_t const at = t / 2;
+          if (at == 0) continue;
+          ScanOptions first = part_of(c.options, 0, at), second = part_of(c.options, at, t);
+          Scanned const a = scan(c.q.slice(2, 0, at), c.k.slice(2, 0, at), c.v.slice(2, 0, at), first);
+          second.initial = a.state;
+          Scanned const b = scan(c.q.slice(2, at, t), c.k.slice(2, at, t), c.v.slice(2, at, t), second);
+          check_same(values_and_gradients(c, {cat({a.out, b.out}, 2), b.state}), want, 1e-11);
+        }
+  });
+}
+
+TEST_CASE("scan: heads side by side keep their NaN to themselves") {
+  if (bench_filter()) return;
+  constexpr int64_t t = 20, at = 11, heads = 19, sick = 17;
+  for (double bad : {nan_, inf})
+    for (Call const& clean : narrow_calls(heads, t, 3, 1)) {
+      INFO(clean.name, " ", bad);
+      Call c = clean;
+      Tensor v = c.v.detach().clone();
+      v.select(2, at).select(1, sick).fill_(bad);
+      c.v = v.requires_grad_();
+      auto const of = [](Call const& x) { return values_and_gradients(x, run(x, ScanMode::automatic, 8)); };
+      Tensors const got = of(c), want = of(clean);
+      CHECK(same_bits(got[0].slice(1, 0, sick), want[0].slice(1, 0, sick)));
+      CHECK(same_bits(got[0].slice(1, sick + 1, heads), want[0].slice(1, sick + 1, heads)));
+      CHECK(same_bits(got[0].slice(2, 0, at), want[0].slice(2, 0, at)));
+      CHECK(!std::isfinite(got[1].select(1, sick).select(0, 0).to_vector<double>()[0]));
+      CHECK(same_bits(got[4].slice(1, 0, sick), want[4].slice(1, 0, sick)));  // dv
+    }
+}
+
+TEST_CASE("scan: heads side by side have decays of any strength") {
+  if (bench_filter()) return;
+  for (double strong : {-50., -1e4, -inf})
+    for (Call c : narrow_calls(19, 40, 3, 1)) {
+      if (!c.options.decay.defined() || c.options.rates.defined()) continue;
+      INFO(c.name, " ", strong);
+      Tensor logs = c.options.decay.detach().clone();
+      for (int64_t t : {0, 5, 16, 39}) logs.select(2, t).fill_(strong);
+      c.options.decay = logs.requires_grad_();
+      check_same(values_and_gradients(c, run(c, ScanMode::automatic, 0)),
+                 values_and_gradients(c, run(c, ScanMode::loop, 0)), 1e-12);
+    }
+}
+
+TEST_CASE("scan: of heads side by side only what is asked for gets a gradient, and memory is that of operands") {
+  if (bench_filter()) return;
+  Tensor const one = ones({1, 1, 64, 4}, Dtype::f64), v = tracked_numbers({1, 6, 64, 1}, 1, Dtype::f64);
+  Tensor const rates = tracked_numbers({6, 4}, 2, Dtype::f64, 0.1, 1);
+  auto const slopes = [&](ScanMode mode) {
+    Scanned const y = scan(one, one, v, {.decay = full({1, 6, 64}, -0.1, Dtype::f64), .rates = rates, .mode = mode});
+    return grad({y.out}, {v, rates}, {numbers(y.out.shape(), 3)});
+  };
+  check_same(slopes(ScanMode::automatic), slopes(ScanMode::loop), 1e-12);
+
+  auto const peak = [](int64_t t) {
+    Tensor x = ones({1, t, 64}).requires_grad_(), q = ones({1, 1, t, 16}).requires_grad_();
+    Tensor const r = full({64, 16}, -1.).requires_grad_();
+    size_t const before = memory_statistics().in_use;
+    reset_peak_memory();
+    Tensor const heads = x.transpose(1, 2);
+    sum(scan(q, q, heads.unsqueeze(-1), {.decay = heads, .rates = r}).out).backward();
+    return double(memory_statistics().peak - before) / double(t);
+  };
+  CHECK(peak(4096) < 1.1 * peak(512));
+  CHECK(peak(4096) < 8 * 4 * 64);  // of f32: less than half a state for each step
 }
 
 TEST_CASE("scan: a sequence split anywhere, the state handed on, is the whole one, in values and gradients") {

@@ -1,0 +1,34 @@
+#include <heed/engine/error.h>
+#include <heed/optim/distributed/pending.h>
+
+#include <exception>
+#include <utility>
+
+namespace heed::distributed {
+
+Pending::Pending() = default;
+Pending::Pending(std::unique_ptr<Work> work) : work_(std::move(work)) {}
+Pending::Pending(Pending&& other) noexcept = default;
+Pending& Pending::operator=(Pending&& other) noexcept = default;
+Pending::~Pending() = default;
+
+Tensor Pending::wait() {
+  check(bool(work_), "Pending::wait", [] { return Complaint{"nothing is under way", "assign what start_… returns"}; });
+  return work_->wait();
+}
+
+bool Pending::done() const { return !work_ || work_->done(); }
+
+void run(Communicator& communicator, std::function<void(Communicator&)> const& f) {
+  try {
+    f(communicator);
+  } catch (std::exception const& error) {
+    communicator.stop(error.what());
+    throw;
+  } catch (...) {
+    communicator.stop("an exception of an unknown type");
+    throw;
+  }
+}
+
+}  // namespace heed::distributed
