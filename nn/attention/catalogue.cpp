@@ -5,15 +5,19 @@
 #include <heed/nn/attention/agent.h>
 #include <heed/nn/attention/attention_on_attention.h>
 #include <heed/nn/attention/axial.h>
+#include <heed/nn/attention/bam.h>
 #include <heed/nn/attention/based.h>
 #include <heed/nn/attention/big_bird.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/attention/cbam.h>
 #include <heed/nn/attention/channel.h>
 #include <heed/nn/attention/chunked.h>
 #include <heed/nn/attention/clustered.h>
 #include <heed/nn/attention/cog.h>
 #include <heed/nn/attention/comba.h>
+#include <heed/nn/attention/conformer.h>
 #include <heed/nn/attention/convolution.h>
+#include <heed/nn/attention/coordinate.h>
 #include <heed/nn/attention/cosformer.h>
 #include <heed/nn/attention/criss_cross.h>
 #include <heed/nn/attention/cross.h>
@@ -22,6 +26,7 @@
 #include <heed/nn/attention/differential.h>
 #include <heed/nn/attention/dilated.h>
 #include <heed/nn/attention/dpfp.h>
+#include <heed/nn/attention/dynamic_convolution.h>
 #include <heed/nn/attention/efficient.h>
 #include <heed/nn/attention/entmax.h>
 #include <heed/nn/attention/external.h>
@@ -34,7 +39,11 @@
 #include <heed/nn/attention/gated_linear.h>
 #include <heed/nn/attention/gated_recurrence.h>
 #include <heed/nn/attention/gated_states.h>
+#include <heed/nn/attention/gather_excite.h>
 #include <heed/nn/attention/gdn2.h>
+#include <heed/nn/attention/global_context.h>
+#include <heed/nn/attention/global_filter.h>
+#include <heed/nn/attention/gmlp.h>
 #include <heed/nn/attention/guided.h>
 #include <heed/nn/attention/h_transformer.h>
 #include <heed/nn/attention/han.h>
@@ -42,6 +51,7 @@
 #include <heed/nn/attention/hopfield.h>
 #include <heed/nn/attention/hourglass.h>
 #include <heed/nn/attention/hybrid.h>
+#include <heed/nn/attention/hyena.h>
 #include <heed/nn/attention/infini.h>
 #include <heed/nn/attention/inverted.h>
 #include <heed/nn/attention/isab.h>
@@ -58,6 +68,7 @@
 #include <heed/nn/attention/mamba.h>
 #include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/memorizing.h>
+#include <heed/nn/attention/mixer.h>
 #include <heed/nn/attention/mla.h>
 #include <heed/nn/attention/mlstm.h>
 #include <heed/nn/attention/moba.h>
@@ -82,6 +93,7 @@
 #include <heed/nn/attention/rwkv.h>
 #include <heed/nn/attention/s4d.h>
 #include <heed/nn/attention/scalable_softmax.h>
+#include <heed/nn/attention/selective_kernel.h>
 #include <heed/nn/attention/sigmoid.h>
 #include <heed/nn/attention/sink.h>
 #include <heed/nn/attention/sinkformer.h>
@@ -630,6 +642,38 @@ std::vector<AttentionRow> const& attentions() {
       {{"xca", "channels", should, "El-Nouby et al., 2021", "softmax(τ·q̂ᵀk̂) [D, D] of features over features"},
        {},
        plain_layer_of<CrossCovariance>},
+      {{"gc", "channels", should, "Cao et al., 2019", "x + W₂·relu(norm(W₁·Σ softmax_T(w·x)·x))",
+        options_of<GlobalContext::Config>},
+       {},
+       layer_of<GlobalContext>},
+      {{"cbam", "channels", should, "Woo et al., 2018", "gates of channels, then of places",
+        options_of<ConvolutionalBlockAttention::Config>},
+       {},
+       layer_of<ConvolutionalBlockAttention>,
+       {},
+       "cbam:kernel=3,width=4"},
+      {{"bam", "channels", should, "Park et al., 2018", "x + x ⊙ σ(channels + places)",
+        options_of<BottleneckGate::Config>},
+       {},
+       layer_of<BottleneckGate>,
+       {},
+       "bam:dilation=2,width=4"},
+      {{"coordinate", "channels", should, "Hou et al., 2021", "gates of channels by row and by column",
+        options_of<CoordinateGate::Config>},
+       {},
+       layer_of<CoordinateGate>,
+       {},
+       "coordinate:width=4"},
+      {{"gather-excite", "channels", should, "Hu et al., 2018", "x ⊙ σ(mean of its run)",
+        options_of<GatherExcite::Config>},
+       {},
+       layer_of<GatherExcite>,
+       {},
+       "gather-excite:extent=3"},
+      {{"sk", "channels", should, "Li et al., 2019", "every channel chooses among kernels",
+        options_of<SelectiveKernel::Config>},
+       {},
+       layer_of<SelectiveKernel>},
       {{"fnet", "convolution", should, "Lee-Thorp et al., 2022", "Re F_T(F_dim(x))"},
        {},
        plain_layer_of<FourierMixing>},
@@ -645,6 +689,36 @@ std::vector<AttentionRow> const& attentions() {
         options_of<LongConvolution::Config>},
        {},
        layer_of<LongConvolution>},
+      {{"dynamic", "convolution", should, "Wu et al., 2019", "causal convolution, each position chooses its taps",
+        options_of<DynamicConvolution::Config>},
+       {},
+       layer_of<DynamicConvolution>,
+       {},
+       "dynamic:kernel=3"},
+      {{"conformer", "convolution", should, "Gulati et al., 2020", "W·silu(norm(depthwise(glu(W·x))))",
+        options_of<ConformerConvolution::Config>},
+       {},
+       layer_of<ConformerConvolution>,
+       {},
+       "conformer:kernel=5"},
+      {{"hyena", "convolution", should, "Poli et al., 2023", "x₁ ⊙ (h ∗ (x₂ ⊙ v)), h from a network of positions",
+        options_of<Hyena::Config>},
+       {},
+       layer_of<Hyena>},
+      {{"gfnet", "convolution", should, "Rao et al., 2021", "F⁻¹(K ⊙ F(x)), a circular filter as large as the grid",
+        options_of<GlobalFilter::Config>},
+       {},
+       layer_of<GlobalFilter>,
+       {},
+       "gfnet:width=4"},
+      {{"gmlp", "convolution", should, "Liu et al., 2021", "z₁ ⊙ (W·z₂ + b), one map W over positions",
+        options_of<SpatialGating::Config>},
+       {},
+       layer_of<SpatialGating>},
+      {{"mixer", "convolution", should, "Tolstikhin et al., 2021", "one MLP over positions for all features",
+        options_of<TokenMixing::Config>},
+       {},
+       layer_of<TokenMixing>},
       // ---- cross-modal and hybrid
       {{"cross", "cross-modal", must, "Vaswani et al., 2017", "keys and values from a memory"},
        plain_part_of<CrossAttention>,
