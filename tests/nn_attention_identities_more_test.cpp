@@ -84,7 +84,7 @@ TEST_CASE("slots: one slot takes the mean; equal slots stay equal") {
 }
 
 TEST_CASE("guided: without the first look it is cross-attention") {
-  nn::GuidedAttention layer(config());
+  nn::GuidedLayers layer(config());
   prepare(layer);
   nn::init::constant_(layer.self.out_proj.weight, 0);
   Tensor const x = numbers({2, 5, dim}, 1), memory = numbers({2, 3, dim}, 2);

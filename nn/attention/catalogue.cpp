@@ -741,7 +741,7 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<BottleneckFusion>},
       {{"guided", "cross-modal", should, "Yu et al., 2019", "attention to x, then of what came to the memory"},
        {},
-       plain_layer_of<GuidedAttention>},
+       plain_layer_of<GuidedLayers>},
       {{"hybrid", "hybrid", should, "Dong et al., 2024", "α ⊙ first(x) + β ⊙ second(x)", options_of<Hybrid::Config>},
        {},
        layer_of<Hybrid>,
