@@ -37,7 +37,7 @@ h1{font-size:1.6rem;margin-bottom:.2rem;line-height:1.25;overflow-wrap:anywhere}
 h3{font-size:.95rem;margin:1.2rem 0 .4rem;color:var(--soft)}p,figcaption,.legend,li.soft,.soft{color:var(--soft)}
 svg{width:100%;height:auto;display:block}.chart{overflow-x:auto}.chart svg{min-width:520px}svg text{font-size:12px;fill:var(--soft)}.grid{stroke:var(--line)}
 polyline{fill:none;stroke-width:2;stroke-linejoin:round}.band{stroke:none;opacity:.14}
-.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;margin:.3rem 0}svg.key{display:inline-block;width:34px;height:10px;margin-right:.5em;vertical-align:0}
+.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;margin:.3rem 0}svg.key{display:inline-block;width:34px;height:10px;margin-right:.5em;vertical-align:0}td.name:has(.key){min-width:9.5rem}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}
 polyline[class]{stroke:var(--c)}polygon[class],circle[class],path[class]{fill:var(--c)}
 .wide{overflow-x:auto}.wide td{white-space:nowrap}.wide td.name{white-space:normal}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.88rem}
