@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
-#include <heed/engine/recompute.h>
 #include <heed/nn/attention/part.h>
 
 #include <algorithm>
@@ -151,29 +150,6 @@ Tensor key_counts(HeadOperands const& o) {
   Tensor const i = arange(0, keys, 1, dtype, device).unsqueeze(0);
   Tensor const to = minimum(i + double(std::min(right, keys)), last);
   return clamp_min(to - clamp_min(i - double(std::min(left, keys)), 0) + 1., 1);
-}
-
-Tensor by_query_blocks(HeadOperands const& o, std::function<Tensor(HeadOperands const&)> const& step) {
-  constexpr int64_t block = 64;
-  int64_t const queries = o.q.size(2), shift = o.k.size(2) - queries;
-  if (!o.options.causal || queries <= block) return step(o);
-  std::vector<Tensor> parts;
-  for (int64_t from = 0; from < queries; from += block) {
-    int64_t const to = std::min(from + block, queries);
-    parts.push_back(recompute(
-        [o, step](std::vector<Tensor> const& in) {
-          HeadOperands own = o;
-          own.q = in[0], own.k = in[1], own.v = in[2];
-          own.options.draw.offset += uint64_t(in[1].size(2));
-          return std::vector<Tensor>{step(own)};
-        },
-        {o.q.slice(2, from, to), o.k.slice(2, 0, to + shift), o.v.slice(2, 0, to + shift)})[0]);
-  }
-  return cat(parts, 2);
-}
-
-Tensor for_each_head(Tensor const& x, int64_t heads) {
-  return x.size(1) == heads ? x : repeat_interleave(x, heads / x.size(1), 1);
 }
 
 }  // namespace heed::nn

@@ -113,10 +113,5 @@ void expect_softmax(std::string_view part, AttendOptions const& options);
 /// How many keys a query sees by causality, windows and lengths: a table [B or 1, positions or 1] to be read at
 /// {b, o.position(i)}.
 Tensor key_counts(HeadOperands const& o);
-/// `step` of blocks of queries, each with the keys up to its end, made again for backward: what has to hold scores
-/// holds those of a block alone. For causal layers; others take all queries as one.
-Tensor by_query_blocks(HeadOperands const& o, std::function<Tensor(HeadOperands const&)> const& step);
-/// x [B, G, ..] of key heads for each of `heads` query heads.
-Tensor for_each_head(Tensor const& x, int64_t heads);
 
 }  // namespace heed::nn
