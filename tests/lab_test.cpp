@@ -143,6 +143,23 @@ TEST_CASE("regularisers by name: a run with their state resumes with the same bi
   CHECK(read_file(folder / "plain/checkpoint.safetensors") != checkpoint);
 }
 
+TEST_CASE("what regularisers do to layers in evaluation too is there where a checkpoint is used") {
+  Folder const folder;
+  auto const loss = [](std::string const& text) {
+    size_t const at = text.find("validation loss ");
+    return at == text.npos ? text : text.substr(at + 16, 6);
+  };
+  for (std::string const regularizer :
+       {"sigma-reparam", "weight-norm", "weight-standardization", "logit-soft-cap:cap=0.1"}) {
+    Outcome const run =
+        shell(folder, "lab train --preset tiny --steps 20 --text text.txt --out run --regularize " + regularizer);
+    REQUIRE_MESSAGE(run.status == 0, run.err);
+    Outcome const used = shell(folder, "lab inspect run && lab generate run --tokens 10 && rm -r run");
+    REQUIRE_MESSAGE(used.status == 0, used.err);
+    CHECK_MESSAGE(loss(used.out) == loss(run.out), regularizer);
+  }
+}
+
 TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing written") {
   Folder const folder;
   REQUIRE(shell(folder,

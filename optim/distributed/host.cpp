@@ -546,7 +546,7 @@ class HostCommunicator final : public Communicator {
                 fmt::format("{}; {} waits for it in {}", how_gone(wait.peer), list({rank_}), place(what)),
                 "see what that rank printed");
     }
-    if (Clock::now() > end || called_at_ == what.sequence) call_roll(waits, what, roll_call);
+    if (Clock::now() > end || called_at_ >= what.sequence) call_roll(waits, what, roll_call);
   }
 
   std::string place(Signature const& what) const {
@@ -555,22 +555,22 @@ class HostCommunicator final : public Communicator {
                                       : fmt::format("{} #{} ({})", call_name(what.call), what.sequence, what.operand());
   }
 
-  /// Who is to blame. In the midst of a collective a rank may stand still because another does: all say that they are
-  /// there, and those that do not are.
+  /// Who is to blame. A rank may stand still because another does: all that wait say that they are there, and those
+  /// that do not are.
   [[noreturn]] void call_roll(std::vector<Wait> const& waits, Signature const& what, bool arriving) {
-    if (!arriving) tell({}, Notice::roll_call);
+    tell({}, Notice::roll_call);
     std::vector<int> missing, here;
     for (int peer = 0; peer < size_; ++peer) {
       bool const waited = std::any_of(waits.begin(), waits.end(), [&](Wait const& wait) { return wait.peer == peer; });
-      bool const there = peer == rank_ || (arriving ? !waited : bool(present_[size_t(peer)]));
-      (there ? here : missing).push_back(peer);
+      if (!waited) here.push_back(peer);
+      if (peer != rank_ && !present_[size_t(peer)] && (waited || !arriving)) missing.push_back(peer);
     }
-    if (arriving)
-      late(call_name(what.call), fmt::format("{} did not arrive at {} within {} s; {} did", list(missing), place(what),
-                                             timeout_, list(here)));
     if (missing.empty())
       late(call_name(what.call),
            fmt::format("nothing moved for {} s in the midst of {}, though every rank is there", timeout_, place(what)));
+    if (arriving)
+      late(call_name(what.call), fmt::format("{} did not arrive at {} within {} s; {} did", list(missing), place(what),
+                                             timeout_, list(here)));
     late(call_name(what.call),
          fmt::format("{} stood still for {} s in the midst of {}", list(missing), timeout_, place(what)));
   }
