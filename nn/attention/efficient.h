@@ -18,6 +18,7 @@ class EfficientAttention final : public ScanAttention {
     void visit(ConfigVisitor& v) { around.visit(v); }
   };
   EfficientAttention(AttentionConfig const& given, Config const& own) : ScanAttention(given, own.around) {}
+  bool spreads() const override { return false; }
 
  private:
   Traits kind_traits() const override { return any_way(); }
