@@ -101,6 +101,33 @@ TEST_CASE("reproduce: what was measured is not measured again, and disagreement 
   CHECK(shell(folder, "lab reproduce nothing").status == 2);
 }
 
+TEST_CASE("ranks: the bits of one process that accumulates, spread state, and checkpoints for any number of them") {
+  Folder const folder;
+  std::string const train = "lab train --preset tiny --text text.txt ";
+  Outcome const runs = shell(
+      folder, train + "--batch 2 --accumulate 2 --out one && " + train + "--ranks 2 --out two && " + train +
+                  "--ranks 2 --shard-optimizer --dropout 0.1 --out spread && " + train +
+                  "--ranks 2 --dropout 0.1 --stop-at 31 --out stopped && "
+                  "lab train --resume --ranks 2 --shard-optimizer --out stopped && " +
+                  train + "--ranks 3 --shard-optimizer --stop-at 31 --out three && lab train --resume --out three");
+  CHECK_MESSAGE(runs.status == 0, runs.err);
+  auto const same = [&](char const* a, char const* b) {
+    auto const x = heed::load_safetensors(folder / a), y = heed::load_safetensors(folder / b);
+    REQUIRE(x.tensors.size() == y.tensors.size());
+    for (auto const& [name, tensor] : x.tensors) {
+      auto const* const other = y.find(name);
+      REQUIRE(other != nullptr);
+      CHECK_MESSAGE(tensor.to_vector<float>() == other->to_vector<float>(), name);
+    }
+  };
+  same("one/checkpoint.safetensors", "two/checkpoint.safetensors");
+  same("spread/checkpoint.safetensors", "stopped/checkpoint.safetensors");
+  Outcome const many = shell(folder, train + "--ranks 5 --out none");
+  CHECK(many.status == 2);
+  CHECK(many.err.find("a batch of 4 rows does not give each of 5 ranks one") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder / "none"));
+}
+
 TEST_CASE("resumed, interrupted and uninterrupted runs end with the same bits, for any number of threads") {
   Folder const folder;
   std::string const train = "lab train --preset tiny --dropout 0.1 --text text.txt --out ";
@@ -359,9 +386,8 @@ TEST_CASE("compare under mpirun: ranks share the runs, one that dies leaves what
       "compare --task mqar:pairs=2,length=8,vocabulary=8 --attention multi-head,sliding:window=1,gated --layers 1 "
       "--heads 2 --dim 16 --steps 20 --batch 8 --evaluation 32 --learning-rates 1e-2,3e-2 --seeds 2 --threads 1 "
       "--symptoms loss,sink --json --out ";
-  std::string const ranks =
-      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout -s KILL 60 " HEED_MPIEXEC
-      " --oversubscribe --bind-to none -n 2 ";
+  std::string const ranks = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout -s KILL 60 " HEED_MPIEXEC
+                            " --oversubscribe --bind-to none -n 2 ";
   auto const comparisons = [](std::string const& out) {
     return nlohmann::json::parse(out.substr(out.find("{\n"))).at("comparisons");
   };
