@@ -58,7 +58,7 @@ struct Lanes {
       for (int64_t j = 0; j < columns; ++j, panel += width) {
         T const* const x = from + t * row + j;
         if (head == 1) {
-          V::load_first(x, count).store(panel);
+          (count == width ? V::load(x) : V::load_first(x, count)).store(panel);
         } else {
           for (int i = 0; i < count; ++i) panel[i] = x[i * head];
           for (int i = count; i < width; ++i) panel[i] = 0;
@@ -70,7 +70,7 @@ struct Lanes {
       for (int64_t j = 0; j < columns; ++j, panel += width) {
         T* const x = to + t * row + j;
         if (head == 1)
-          V::load(panel).store_first(x, count);
+          count == width ? V::load(panel).store(x) : V::load(panel).store_first(x, count);
         else
           for (int i = 0; i < count; ++i) x[i * head] = panel[i];
       }
