@@ -137,8 +137,9 @@ void run(InspectCommand const& c) {
   } else {
     fmt::print("validation loss {:.4f} over {} characters\n\n", loss, data.validation_tokens());
     if (diagnosis.layers.empty())
-      fmt::print("No layer weighs keys by the softmax core ({}): there are no maps to measure.\n",
-                 t.settings.model.attention);
+      fmt::print(
+          "No layer weighs positions by the softmax core or by a recurrence ({}): there are no maps to measure.\n",
+          t.settings.model.attention);
     else
       print_diagnosis(diagnosis, c.all, batch.inputs.size(0));
   }
@@ -156,7 +157,7 @@ void run(InspectCommand const& c) {
                            text.content.size(), t.vocabulary.size())}};
   std::filesystem::path const path(c.checkpoint);
   read_log(RunFiles(std::filesystem::is_directory(path) ? c.checkpoint : path.parent_path().string()).log(), report);
-  for (Tensor const& w : nn::attention_maps([&] { (*t.model)(batch.inputs); }))
+  for (Tensor const& w : nn::attention_maps([&] { (*t.model)(batch.inputs); }, true))
     report.layers.push_back({nn::measure_over_dependence(w), w.select(0, 0)});
   report.window = t.vocabulary.decode(batch.inputs.select(0, 0).to_vector<int64_t>());
   Generator generator(1);
