@@ -12,6 +12,9 @@
 #include <heed/optim/rules/adopt.h>
 #include <heed/optim/rules/asgd.h>
 #include <heed/optim/rules/cautious.h>
+#include <heed/optim/rules/cautious_decay.h>
+#include <heed/optim/rules/ftrl.h>
+#include <heed/optim/rules/galore.h>
 #include <heed/optim/rules/lamb.h>
 #include <heed/optim/rules/laprop.h>
 #include <heed/optim/rules/lars.h>
@@ -23,13 +26,17 @@
 #include <heed/optim/rules/muon.h>
 #include <heed/optim/rules/nadam.h>
 #include <heed/optim/rules/novograd.h>
+#include <heed/optim/rules/prodigy.h>
+#include <heed/optim/rules/psgd_kron.h>
 #include <heed/optim/rules/radam.h>
 #include <heed/optim/rules/rmsprop.h>
 #include <heed/optim/rules/rprop.h>
 #include <heed/optim/rules/sam.h>
 #include <heed/optim/rules/schedule_free.h>
 #include <heed/optim/rules/sgd.h>
+#include <heed/optim/rules/shampoo.h>
 #include <heed/optim/rules/soap.h>
+#include <heed/optim/rules/sophia.h>
 #include <heed/optim/rules/yogi.h>
 
 namespace heed::optim {
@@ -113,6 +120,20 @@ std::vector<OptimizerRow> const& optimizers() {
                             "θ ← θ − η·polar(momentum) of hidden matrices, AdamW of the rest"),
       own<Soap, SoapConfig>("soap", "matrix", Rank::should, "Vyas et al., 2024",
                             "AdamW in the eigenbases of ggᵀ and gᵀg"),
+      own<Shampoo, ShampooConfig>("shampoo", "matrix", Rank::should, "Gupta et al., 2018",
+                                  "θ ← θ − η·L^(−¼)·m̂·R^(−¼), as long as Adam's step"),
+      own<PsgdKron, PsgdKronConfig>("psgd-kron", "matrix", Rank::should, "Li, 2018",
+                                    "θ ← θ − η·P·m̂, P = QᵀQ of two learnt triangles that whiten gradients"),
+      own<Galore, GaloreConfig>("galore", "matrix", Rank::should, "Zhao et al., 2024",
+                                "Adam of the gradient's leading directions: moments of rank·C numbers"),
+      own<Sophia, SophiaConfig>("sophia", "curvature", Rank::should, "Liu et al., 2023",
+                                "θ ← θ − η·clip(m/γh), h the Hessian's diagonal, looked at every k steps"),
+      own<Prodigy, ProdigyConfig>("prodigy", "adaptive", Rank::should, "Mishchenko and Defazio, 2023",
+                                  "Adam whose rate is the distance that it estimates: leave it at 1"),
+      own<DAdaptation, ProdigyConfig>("d-adaptation", "adaptive", Rank::should, "Defazio and Mishchenko, 2023",
+                                      "the same by another estimate, more careful"),
+      pointwise<FtrlRule>("adaptive", Rank::should, "McMahan et al., 2013",
+                          "Adagrad's solution of the sums so far, with L1: zeros stay zeros"),
       own<ScheduleFree, ScheduleFreeConfig>("schedule-free", "averaging", Rank::must, "Defazio et al., 2024",
                                             "AdamW at y = (1 − β)z + βx, judged at the mean x: no schedule"),
       own<LBFGS, LBFGSConfig>("lbfgs", "curvature", Rank::must, "Liu and Nocedal, 1989",
@@ -122,6 +143,8 @@ std::vector<OptimizerRow> const& optimizers() {
       wrapper<SAM, SAMConfig>("sam", Rank::must, "Foret et al., 2021", "steps by the gradient at θ + ρ·g/‖g‖"),
       wrapper<Cautious, CautiousConfig>("cautious", Rank::should, "Liang et al., 2024",
                                         "keeps only changes that agree with the gradient"),
+      wrapper<CautiousDecay, CautiousDecayConfig>("cautious-decay", Rank::should, "Chen et al., 2025",
+                                                  "decays only where the change goes towards 0 as well"),
   };
   return rows;
 }

@@ -34,6 +34,31 @@ void Wrapper::take_decay() {
   for (ParameterGroup& group : inner_->groups_) group.weight_decay = 0;
 }
 
+std::vector<Tensor> ChangeWrapper::begin() const {
+  std::vector<Tensor> before;
+  for_each([&](Tensor const& p, Tensor const&, size_t, auto const&) { before.push_back(wide_copy(p)); });
+  return before;
+}
+
+void ChangeWrapper::apply(double gradient_scale) {
+  auto const before = begin();
+  Wrapper::apply(gradient_scale);
+  end(before);
+}
+
+Evaluation ChangeWrapper::search(Closure const& closure) {
+  auto const before = begin();
+  Evaluation const first = Wrapper::search(closure);
+  end(before);
+  return first;
+}
+
+void ChangeWrapper::end(std::vector<Tensor> const& before) {
+  for_each([&](Tensor const& p, Tensor const& g, size_t i, ParameterGroup const& group) {
+    if (g.defined()) follow(p, before[i], g.detach(), learning_rate() * group.rate_scale * group.weight_decay);
+  });
+}
+
 Tensor Wrapper::wide_copy(Tensor const& tensor) {
   return is_half(tensor.dtype()) ? tensor.to(Dtype::f32) : tensor.clone();
 }

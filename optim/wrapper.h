@@ -36,4 +36,18 @@ class Wrapper : public Optimizer {
   std::unique_ptr<Optimizer> inner_;
 };
 
+/// A wrapper that looks at what the inner rule, without decay, has changed.
+class ChangeWrapper : public Wrapper {
+ protected:
+  explicit ChangeWrapper(std::unique_ptr<Optimizer> inner) : Wrapper(std::move(inner)) { take_decay(); }
+  /// Each p with a gradient g, once it is no longer `old`; decay is ηλ.
+  virtual void follow(Tensor p, Tensor const& old, Tensor const& g, double decay) = 0;
+
+ private:
+  void apply(double gradient_scale) override;
+  Evaluation search(Closure const& closure) override;
+  std::vector<Tensor> begin() const;
+  void end(std::vector<Tensor> const& before);
+};
+
 }  // namespace heed::optim

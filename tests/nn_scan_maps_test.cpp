@@ -5,6 +5,7 @@
 #include <heed/nn/attention/delta.h>
 #include <heed/nn/attention/linear_attention.h>
 #include <heed/nn/attention/mamba.h>
+#include <heed/nn/attention/scan_map.h>
 #include <heed/nn/diagnose/diagnose.h>
 #include <heed/nn/diagnose/map_measures.h>
 #include <heed/nn/diagnose/over_dependence.h>

@@ -270,7 +270,8 @@ TEST_CASE("trainer: every rule of the catalogue lowers the loss of a small model
   for (OptimizerRow const& row : optimizers()) {
     CAPTURE(row.name);
     Run run(row.name, 0);
-    run.optimizer->set_learning_rate(std::min(row.learning_rate, row.name == "adadelta" ? 1. : 0.1));
+    run.optimizer->set_learning_rate(
+        std::min(row.learning_rate, row.learning_rate == 1 && row.name != "lars" ? 1. : 0.1));
     auto const losses = run.train({.steps = row.name == "lbfgs" ? 3 : 25, .clip = row.name == "lbfgs" ? 0. : 1.}, 16);
     CHECK_MESSAGE(losses.back() < losses.front(), losses.front(), " ", losses.back());
   }

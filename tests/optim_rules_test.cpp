@@ -476,6 +476,275 @@ TEST_CASE("identities: L-BFGS solves a quadratic in as many directions as it has
   }
 }
 
+TEST_CASE("identities: FTRL without its penalties is Adagrad; with L1 weights are exactly 0") {
+  CHECK(apart("ftrl", "adagrad:eps=1", 0.1, 0.3) < 1e-13);
+  CHECK(apart("ftrl:l2=1", "adagrad:eps=1", 0, 0.3) > 1e-3);
+  {  // a rate that changes
+    Toy const x, y;
+    auto const a = make_optimizer("ftrl", x.groups(), 0.3), b = make_optimizer("adagrad:eps=1", y.groups(), 0.3);
+    for (int step = 0; step < 6; ++step) {
+      for (auto const* optimizer : {&a, &b}) (*optimizer)->set_learning_rate(0.3 / (1 + step));
+      x.steps(*a, step, step + 1);
+      y.steps(*b, step, step + 1);
+    }
+    CHECK(largest_difference(x.w, y.w) < 1e-13);
+  }
+  // The solution of the sums: 0 where |z| <= l1.
+  Toy const toy;
+  auto const ftrl = make_optimizer("ftrl:l1=3,l2=0.5", toy.groups(), 0.5);
+  toy.steps(*ftrl, 0, 10);
+  std::map<std::string, Tensor> state;
+  for (auto const& [name, tensor] : ftrl->state()) state[name] = tensor;
+  Tensor const z = state["z.w"], h = (sqrt(state["sum.w"]) + 1.) / 0.5;
+  CHECK(largest_difference(toy.w, -sign(z) * clamp_min(abs(z) - 3., 0.) / (h + 0.5)) < 1e-13);
+  CHECK(any((toy.w.detach() == 0.)).item<bool>());
+  CHECK(!all((toy.w.detach() == 0.)).item<bool>());
+}
+
+TEST_CASE("identities: Prodigy and D-Adaptation are their formulas; the distance grows to what was right") {
+  for (bool const prodigy : {true, false}) {
+    CAPTURE(prodigy);
+    double const beta1 = 0.9, beta2 = 0.99, beta3 = std::sqrt(beta2), eps = 1e-8, decay = 0.1, rate = 0.7, scale = 0.5;
+    Toy const toy;
+    auto const optimizer =
+        make_optimizer(prodigy ? "prodigy:beta2=0.99,first=0.01" : "d-adaptation:beta2=0.99,first=0.01",
+                       {{.parameters = {{"w", toy.w}, {"b", toy.b}}, .weight_decay = decay}}, rate);
+    NoGrad const off;
+    struct Twin {
+      Tensor x, x0, m, v, s;
+    };
+    std::vector<Twin> twins;
+    for (Tensor const& p : {toy.w, toy.b}) {
+      Tensor const zero = zeros(p.shape(), Dtype::f64), x = p.detach().clone();
+      twins.push_back({x, x, zero, zero, zero});
+    }
+    double d = 0.01, r = 0;
+    for (uint64_t step = 0; step < 12; ++step) {
+      toy.gradients(step % 3);  // that agree, so that the distance is seen
+      std::vector<Tensor> const g{toy.w.grad() * scale, toy.b.grad() * scale};
+      optimizer->step(scale);
+      double length = 0, before = d;
+      r *= beta3;
+      for (size_t i = 0; i < 2; ++i) {
+        auto& [x, x0, m, v, s] = twins[i];
+        if (prodigy) {
+          r += (1 - beta3) * rate * d * d * sum(g[i] * (x0 - x)).item();
+          m = m * beta1 + g[i] * ((1 - beta1) * d);
+          v = v * beta2 + square(g[i]) * ((1 - beta2) * d * d);
+          s = s * beta3 + g[i] * ((1 - beta3) * rate * d * d);
+          x = x * (1 - rate * d * decay) - m / (sqrt(v) + d * eps) * (rate * d);
+        } else {
+          v = v * beta2 + square(g[i]) * (1 - beta2);
+          r += (1 - beta3) * rate * d * sum(g[i] * s / (sqrt(v) + eps)).item();
+          s = s * beta3 + g[i] * ((1 - beta3) * rate * d);
+          m = m * beta1 + g[i] * ((1 - beta1) * rate * d);
+          x = x * (1 - rate * d * decay) - m / (sqrt(v) + eps);
+        }
+        length += sum(abs(s)).item();
+      }
+      d = std::max(d, r / length / (prodigy ? 1 : 1 - beta3));
+      CHECK(d >= before);
+      CHECK(largest_difference(toy.w, twins[0].x) < 1e-12);
+      CHECK(largest_difference(toy.b, twins[1].x) < 1e-12);
+    }
+    CHECK(d > 0.011);
+    // |x| to x = 3 from 0: the distance comes near to 3, from whatever guess, and never beyond.
+    for (double const first : {1e-6, 1e-3}) {
+      Tensor x = zeros({1}, Dtype::f64).requires_grad_();
+      auto const learns = make_optimizer(fmt::format("{}:first={}", prodigy ? "prodigy" : "d-adaptation", first),
+                                         {{.parameters = {{"x", x}}}});
+      for (int i = 0; i < 400; ++i) {
+        x.set_grad(sign(x.detach() - 3.));
+        learns->step();
+      }
+      double const found = learns->state().back().tensor.data<double>()[0];
+      // D-Adaptation's bound is one for an Adam whose mean square is corrected for its start.
+      CHECK_MESSAGE((found > 0.3 && found < (prodigy ? 3.5 : 10)), first, " ", found);
+      CHECK(std::abs(x.item() - 3) < 3);
+    }
+  }
+}
+
+TEST_CASE("identities: Sophia finds the diagonal of a quadratic, and steps by it within the rate") {
+  Tensor const a = linspace(0.5, 4, 35, Dtype::f64).reshape({7, 5});
+  Toy const toy;
+  std::vector<ParameterGroup> groups{{.parameters = {{"w", toy.w}}, .weight_decay = 0.1}};
+  auto const sophia = make_optimizer("sophia:beta1=0.9,beta2=0.5,gamma=0.8,every=3", std::move(groups), 0.2);
+  Tensor x = toy.w.detach().clone(), m = zeros({7, 5}, Dtype::f64), h = m;
+  int evaluations = 0;
+  for (int step = 0; step < 7; ++step) {
+    sophia->step([&] {
+      ++evaluations;
+      toy.w.set_grad(toy.w.detach() * a);
+      return Evaluation{1};
+    });
+    NoGrad const off;
+    if (step % 3 == 0) h = h * 0.5 + a * 0.5;
+    m = m * 0.9 + x * a * 0.1;
+    x = x * (1 - 0.2 * 0.1) - clamp(m / (h * 0.8), -1, 1) * 0.2;
+    CHECK(largest_difference(toy.w, x) < 1e-11);
+  }
+  CHECK(evaluations == 7 + 3);
+  Toy const other;
+  other.gradients(1);
+  CHECK(contains(error_of([&] { make_optimizer("sophia", other.groups())->step(); }), "closure"));
+  CHECK(contains(error_of([&] { make_optimizer("sophia:every=0", other.groups()); }), "every"));
+}
+
+TEST_CASE("identities: Shampoo's first step is the polar factor; as long as Adam's; of vectors it is AdamW") {
+  for (Shape const& shape : {Shape{7, 5}, Shape{5, 7}, Shape{6, 6}, Shape{4, 3, 2}}) {
+    Toy const toy(Dtype::f64, 5, shape);
+    Tensor const before = toy.w.detach().clone();
+    toy.gradients(0);
+    make_optimizer("shampoo:graft=false,root_eps=0", toy.groups(), 0.1)->step();
+    Tensor const step = (before - toy.w.detach()).reshape({shape[0], -1}) * 10.;
+    CHECK(largest_difference(step, polar_factor(toy.w.grad().reshape({shape[0], -1}), 0)) < 1e-6);
+    // Grafted: the first step of Adam is the sign of the gradient.
+    Toy const longer(Dtype::f64, 5, shape);
+    longer.gradients(0);
+    make_optimizer("shampoo:eps=0,root_eps=0", longer.groups(), 0.1)->step();
+    CHECK(largest_difference((before - longer.w.detach()) * (10 / std::sqrt(double(before.numel()))),
+                             step.reshape(shape) / norm(step)) < 1e-6);
+  }
+  // One long side: L^(−½)·g alone, which is the polar factor too.
+  Toy const toy;
+  Tensor const before = toy.w.detach().clone();
+  toy.gradients(0);
+  make_optimizer("shampoo:graft=false,root_eps=0,largest=5", toy.groups(), 0.1)->step();
+  CHECK(largest_difference((before - toy.w.detach()) * 10., polar_factor(toy.w.grad(), 0)) < 1e-6);
+  CHECK(apart("shampoo:largest=4", "adamw:beta2=0.99", 0.1) == 0);
+  CHECK(contains(error_of([&] { make_optimizer("shampoo:every=0", toy.groups()); }), "every"));
+  // Later steps: the moving means, by their eigenvalues.
+  Toy const many;
+  auto const shampoo = make_optimizer("shampoo:every=1,graft=false,root_eps=0,beta1=0,beta3=0.5", many.groups(), 0.1);
+  Tensor l = zeros({7, 7}, Dtype::f64), r = zeros({5, 5}, Dtype::f64);
+  for (int step = 1; step < 5; ++step) {
+    Tensor const was = many.w.detach().clone();
+    many.steps(*shampoo, step, step + 1);
+    NoGrad const off;
+    Tensor const g = many.w.grad();
+    l = l * 0.5 + matmul(g, g.t()) * 0.5, r = r * 0.5 + matmul(g.t(), g) * 0.5;
+    auto const root = [&](Tensor const& x) {
+      auto const [values, vectors] = eigh(x * (1 / (1 - std::pow(0.5, step))));
+      return matmul(vectors * pow(clamp_min(values, 1e-30), -0.25), vectors.t());
+    };
+    CHECK(largest_difference((was - many.w.detach()) * 10., matmul(root(l), matmul(g, root(r)))) < 1e-7);
+  }
+}
+
+TEST_CASE(
+    "identities: PSGD-Kron whitens: a weight alone steps by the sign, a matrix of any scale by its inverse roots") {
+  // One weight: P·|g| = 1.
+  Tensor x = zeros({1}, Dtype::f64).requires_grad_();
+  auto const one = make_optimizer("psgd-kron:beta1=0,first=400", {{.parameters = {{"x", x}}}}, 1);
+  double total = 0;
+  for (int i = 0; i < 400; ++i) {
+    double const before = x.item();
+    x.set_grad(full({1}, 7., Dtype::f64));
+    one->step();
+    if (i >= 200) total += (before - x.item()) / 200;
+  }
+  CHECK(std::abs(total - 1) < 1e-3);
+  // G = S·Z with Z ~ N(0, 1): QᵀQ is the inverse root of S·Sᵀ, and makes of G what has rows of equal size, at a right
+  // angle.
+  Generator generator(6);
+  Tensor const s = matmul(randn({6, 6}, Dtype::f64, generator), eye(6, 6, Dtype::f64)) + eye(6, 6, Dtype::f64) * 2.;
+  Tensor w = zeros({6, 8}, Dtype::f64).requires_grad_();
+  auto const kron = make_optimizer("psgd-kron:beta1=0,first=3000,step=0.02", {{.parameters = {{"w", w}}}}, 0.01);
+  for (int i = 0; i < 3000; ++i) {
+    w.set_grad(matmul(s, randn({6, 8}, Dtype::f64, generator)));
+    kron->step();
+  }
+  std::map<std::string, Tensor> state;
+  for (auto const& [name, tensor] : kron->state()) state[name] = tensor;
+  Tensor const q = state["rows.w"];
+  CHECK(largest_difference(q, triu(q)) == 0);
+  Tensor white = matmul(q.t(), matmul(q, s));
+  white = matmul(white, white.t());
+  white = white / mean(diagonal(white));
+  CHECK(largest_difference(white, eye(6, 6, Dtype::f64)) < 0.35);
+  Tensor const plain = matmul(s, s.t());
+  CHECK(largest_difference(plain / mean(diagonal(plain)), eye(6, 6, Dtype::f64)) > 0.6);
+  // The scale of gradients does not matter, nor which side is long.
+  Toy const a, b;
+  auto const first = make_optimizer("psgd-kron:largest=5", a.groups(), 0.01),
+             second = make_optimizer("psgd-kron:largest=5", b.groups(), 0.01);
+  for (uint64_t step = 0; step < 5; ++step) {
+    a.gradients(step), b.gradients(step);
+    first->step();
+    second->step(1000);
+  }
+  CHECK(largest_difference(a.w, b.w) < 1e-12);
+  CHECK(largest_difference(a.b, b.b) < 1e-12);
+  CHECK(contains(error_of([&] { make_optimizer("psgd-kron:every=0", a.groups()); }), "every"));
+}
+
+TEST_CASE("identities: GaLore is Adam in the gradient's leading directions, and AdamW where all are taken") {
+  CHECK(apart("galore:rank=5", "adamw", 0.1) == 0);
+  for (Shape const& shape : {Shape{4, 6}, Shape{6, 4}}) {
+    Toy const toy(Dtype::f64, 5, shape);
+    auto const galore = make_optimizer("galore:rank=2,every=3,scale=0.5", toy.groups(), 0.1);
+    Tensor x = toy.w.detach().clone(), m = zeros({2, 6}, Dtype::f64), v = m, basis;
+    for (int step = 0; step < 7; ++step) {
+      toy.steps(*galore, step, step + 1);
+      NoGrad const off;
+      Tensor const g = shape[0] > shape[1] ? toy.w.grad().t() : toy.w.grad();
+      if (step % 3 == 0) {
+        Tensor const u = svd(g, false).u;  // of any sign and order: the step is the same, if moments begin anew
+        basis = flip(u.slice(1, 0, 2), {1});
+        for (auto const& [name, tensor] : galore->state())
+          if (name == "directions.w") {
+            CHECK(largest_difference(matmul(tensor, tensor.t()), matmul(basis, basis.t())) < 1e-12);
+            basis = tensor.clone();
+          }
+      }
+      Tensor const low = matmul(basis.t(), g);
+      m = m * 0.9 + low * 0.1, v = v * 0.999 + square(low) * 0.001;
+      Tensor const step_of =
+          matmul(basis, m / (1 - std::pow(0.9, step + 1)) / (sqrt(v / (1 - std::pow(0.999, step + 1))) + 1e-8));
+      x = x - (shape[0] > shape[1] ? step_of.t() : step_of) * 0.05;
+      CHECK(largest_difference(toy.w, x) < 1e-12);
+    }
+  }
+  Toy const toy;
+  CHECK(contains(error_of([&] { make_optimizer("galore:rank=0", toy.groups()); }), "rank"));
+}
+
+TEST_CASE("identities: cautious decay decays where the step goes towards 0 alone") {
+  CHECK(apart("cautious-decay+adamw", "adamw", 0) == 0);
+  Toy const x, y;
+  auto const plain = make_optimizer("adamw", y.groups(), 0.1),
+             decays = make_optimizer("cautious-decay", x.groups(0.5), 0.1);
+  Tensor const old = x.w.detach().clone();
+  x.gradients(1), y.gradients(1);
+  plain->step(), decays->step();
+  NoGrad const off;
+  Tensor const step = y.w - old;
+  CHECK(largest_difference(x.w, where(step * old <= 0., y.w - old * 0.05, y.w)) < 1e-15);
+  CHECK(apart("cautious-decay", "adamw", 0.1) > 1e-4);
+  CHECK(apart("cautious-decay+adam", "cautious-decay+adamw", 0.1) < 1e-15);
+}
+
+TEST_CASE("identities: GSAM takes off what the gradient has at a right angle to the one far off") {
+  Toy const toy, far;
+  auto const gsam = make_optimizer("sam:radius=0.3,gap=0.4+sgd", toy.groups(), 0.1);
+  std::vector<std::pair<Tensor, Tensor>> seen;
+  gsam->step([&] {
+    auto const now = toy.loss();
+    seen.emplace_back(toy.w.grad(), toy.b.grad());
+    return now;
+  });
+  REQUIRE(seen.size() == 2);
+  NoGrad const off;
+  auto const dot = [&](auto const& a, auto const& b) {
+    return (sum(a.first * b.first) + sum(a.second * b.second)).item();
+  };
+  double const along = dot(seen[0], seen[1]) / dot(seen[1], seen[1]);
+  Tensor const aside = seen[0].first - seen[1].first * along;
+  CHECK(largest_difference(toy.w, far.w - (seen[1].first - aside * 0.4) * 0.1) < 1e-14);
+  CHECK(apart("sam:radius=0.1,gap=0+sgd", "sam:radius=0.1+sgd") == 0);
+}
+
 TEST_CASE("kernels of AdamW and SGD are their formulas") {
   test::on_every_isa([](Isa) {
     for (Dtype const dtype : {Dtype::f32, Dtype::f64}) {

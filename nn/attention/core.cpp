@@ -1,7 +1,10 @@
-#include <heed/engine/backward.h>
+#include <heed/engine/error.h>
+#include <heed/engine/recompute.h>
 #include <heed/engine/scope.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/core.h>
+#include <heed/nn/attention/scan_map.h>
+#include <heed/nn/attention/sequence.h>
 
 #include <algorithm>
 #include <memory>
@@ -11,6 +14,7 @@ namespace heed::nn {
 namespace {
 
 constinit thread_local bool naive_cores = false;
+constinit thread_local SequencePart* sequence_part = nullptr;
 
 struct AttendHook {
   uint64_t id;
@@ -22,19 +26,6 @@ struct AttendHooks {
 };
 std::shared_ptr<AttendHooks> const& attend_hooks() {
   thread_local auto const mine = std::make_shared<AttendHooks>();
-  return mine;
-}
-
-struct ScanHook {
-  uint64_t id;
-  std::function<void(ScanCall const&)> seen;
-};
-struct ScanHooks {
-  std::vector<ScanHook> list;
-  uint64_t last = 0;
-};
-std::shared_ptr<ScanHooks> const& scan_hooks() {
-  thread_local auto const mine = std::make_shared<ScanHooks>();
   return mine;
 }
 
@@ -51,102 +42,94 @@ HookHandle on_attend(std::function<void(AttentionCall&)> before, std::function<v
   return HookHandle([mine, id] { std::erase_if(mine->list, [id](AttendHook const& h) { return h.id == id; }); });
 }
 
-Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
-  if (attend_hooks()->list.empty()) return plain(q, k, v, options);
+namespace {
+
+/// The call with its hooks around `run`, which sets its result.
+template <class Run>
+Attended hooked(AttentionCall call, Run const& run) {
   auto const list = attend_hooks()->list;  // a hook may set or remove hooks
-  AttentionCall call{scope_path(), q, k, v, options};
   for (AttendHook const& hook : list)
     if (hook.before) hook.before(call);
-  call.result = plain(call.q, call.k, call.v, call.options);
+  run(call);
   for (AttendHook const& hook : list)
     if (hook.after) hook.after(call);
   return call.result;
 }
 
-int64_t ScanCall::channels() const {
-  int64_t most = std::max(q.size(1), k.size(1));
-  for (Tensor const* t : {&options.decay, &options.a, &options.b, &out})
-    if (t->defined()) most = std::max(most, t->size(1));
-  return options.rates.defined() ? std::max(most, options.rates.size(0)) : most;
+Tensor weighed(Tensor p, Tensor const& v, AttendOptions const& options) {
+  if (options.dropout > 0) p = dropout(p, options.dropout, options.draw);
+  return matmul(p, for_each_head(v, p.size(1)));
 }
 
-HookHandle on_scan(std::function<void(ScanCall const&)> seen) {
-  auto const mine = scan_hooks();
-  uint64_t const id = ++mine->last;
-  mine->list.push_back({id, std::move(seen)});
-  return HookHandle([mine, id] { std::erase_if(mine->list, [id](ScanHook const& h) { return h.id == id; }); });
-}
-
-bool scans_are_seen() { return !scan_hooks()->list.empty(); }
-
-void tell_scan(ScanCall call) {
-  call.path = scope_path();
-  for (auto const list = scan_hooks()->list; ScanHook const& hook : list) hook.seen(call);
-}
-
-namespace {
-
-/// Rows [from, to) of channels [c, c + count) of sequence b: [1, count, to − from, S].
-Tensor rows_of_channels(ScanCall const& call, int64_t b, int64_t c, int64_t count, int64_t from, int64_t to) {
-  int64_t const all = call.channels(), n = call.steps, last = call.everything ? call.k.size(2) : to * n;
-  auto const own = [&](Tensor const& x) {  // of these channels, steps up to the last
-    if (!x.defined()) return x;
-    Tensor const sequence = x.detach().slice(0, b, b + 1).slice(2, 0, std::min(last, x.size(2)));
-    return sequence.size(1) == all ? sequence.slice(1, c, c + count) : sequence;
-  };
-  Tensor const q = own(call.q), k = own(call.k);
-  // Which step each row reads after.
-  Tensor const read = (arange(last).unsqueeze(1) == arange(from, to) * n + (n - 1)).to(q.dtype()).to(q.device());
-  Tensor a;
-  if (call.everything) {
-    int64_t const share = count / k.size(1);
-    Tensor const keys = share == 1 ? k : repeat_interleave(k, share, 1);
-    a = matmul(q.slice(2, from, to), keys.t()) * call.options.scale;
-  } else {
-    ScanOptions options = call.options;
-    options.initial = {};
-    for (Tensor* t : {&options.decay, &options.a, &options.b}) *t = own(*t);
-    if (options.rates.defined()) {
-      options.rates = options.rates.detach();
-      if (options.rates.size(0) == all) options.rates = options.rates.slice(0, c, c + count);
-    }
-    EnableGrad const on;
-    Tensor const v = zeros({1, count, last, to - from}, q.dtype(), q.device()).requires_grad_();
-    Tensor const out = scan(q, k, v, options).out;
-    a = grad({out}, {v}, {read.expand(out.shape()).contiguous()})[0].t();
-  }
-  if (call.weight.defined()) a = a * own(call.weight).unsqueeze(2);
-  auto const row = [&](Tensor const& x) {
-    return x.detach().slice(0, b, b + 1).slice(1, c, c + count).slice(2, from, to).unsqueeze(3);
-  };
-  if (call.gain.defined()) a = a * row(call.gain);
-  if (call.own.defined()) a = a + read.t() * row(call.own);
-  if (n > 1) a = sum(abs(a).reshape({1, count, to - from, last / n, n}), {4});
-  int64_t const missing = call.k.size(2) / n - a.size(3);
-  return missing == 0 ? a : cat({a, zeros({1, count, to - from, missing}, a.dtype(), a.device())}, 3);
+AttentionCall reading(AttentionCall call, Tensor const& p) {
+  double const shift = double(call.k.size(2) - call.q.size(2));
+  call.options.score = {};
+  call.options.weight = [&](auto, auto at) { return read(p, {at.b, at.h, at.i - shift, at.j}); };
+  call.weights = {};
+  return call;
 }
 
 }  // namespace
 
-Tensor scan_map_rows(ScanCall const& call, int64_t from, int64_t to, bool shares) {
-  NoGrad const off;
-  int64_t const heads = call.out.size(1), channels = call.channels(), each = channels / heads;
-  std::vector<Tensor> sequences;
-  for (int64_t b = 0; b < call.out.size(0); ++b) {
-    std::vector<Tensor> list;
-    // Many channels a head are taken head by head, for memory.
-    for (int64_t c = 0, some = each == 1 ? channels : each; c < channels; c += some) {
-      Tensor a = rows_of_channels(call, b, c, some, from, to);
-      if (shares) {
-        a = abs(a);
-        Tensor const mass = sum(a, {3}, true);
-        a = where(mass > 0.0, a / where(mass > 0.0, mass, 1.0), 0.0);
-      }
-      list.push_back(each == 1 ? a : mean(a, {1}, true));
-    }
-    sequences.push_back(list.size() == 1 ? list[0] : cat(list, 1));
+AttentionCall as_attended(AttentionCall call) {
+  if (!call.weights) return call;
+  Tensor const p = call.weights(call.q, call.k, call.options);
+  return reading(std::move(call), p);
+}
+
+Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
+  if (sequence_part) [[unlikely]] {
+    check(attend_hooks()->list.empty(), "attention", [] {
+      return Complaint{"a hook would see the keys of a part of the sequence alone",
+                       "look at attention, and penalise it, on whole sequences"};
+    });
+    return sequence_part->attend(q, k, v, options);
   }
-  return sequences.size() == 1 ? sequences[0] : cat(sequences, 0);
+  if (attend_hooks()->list.empty()) return plain(q, k, v, options);
+  return hooked({scope_path(), q, k, v, options},
+                [](AttentionCall& call) { call.result = plain(call.q, call.k, call.v, call.options); });
+}
+
+Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options, MakeWeights const& make,
+              bool rows_alone) {
+  check(!sequence_part, "attention", [] {
+    return Complaint{"its weights are made from all scores of a row, and a part of the sequence has not got them",
+                     "keep sequences whole, or choose a kind whose core is attend()"};
+  });
+  auto const whole = [make](Tensor const& q2, Tensor const& k2, Tensor const& v2, AttendOptions const& o) {
+    return weighed(make(q2, k2, o), v2, o);
+  };
+  if (attend_hooks()->list.empty())
+    return {rows_alone ? by_query_blocks(q, k, v, options, whole) : whole(q, k, v, options), {}};
+  return hooked({scope_path(), q, k, v, options, {}, make}, [](AttentionCall& call) {
+    Tensor const p = call.weights(call.q, call.k, call.options);
+    call.result = {weighed(p, call.v, call.options), {}};
+    call = reading(std::move(call), p);
+  });
+}
+
+Tensor by_query_blocks(
+    Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options,
+    std::function<Tensor(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const&)> const& step) {
+  constexpr int64_t block = 64;
+  int64_t const queries = q.size(2), shift = k.size(2) - queries;
+  if (!options.causal || queries <= block) return step(q, k, v, options);
+  std::vector<Tensor> parts;
+  for (int64_t from = 0; from < queries; from += block) {
+    int64_t const to = std::min(from + block, queries), keys = to + shift;
+    AttendOptions own = options;
+    own.draw.offset += uint64_t(keys);
+    if (own.mask.defined() && own.mask.rank() >= 1 && own.mask.size(-1) > 1) own.mask = own.mask.slice(-1, 0, keys);
+    if (own.mask.defined() && own.mask.rank() >= 2 && own.mask.size(-2) > 1) own.mask = own.mask.slice(-2, from, to);
+    parts.push_back(
+        recompute([own, step](std::vector<Tensor> const& in) { return std::vector{step(in[0], in[1], in[2], own)}; },
+                  {q.slice(2, from, to), k.slice(2, 0, keys), v.slice(2, 0, keys)})[0]);
+  }
+  return cat(parts, 2);
+}
+
+Tensor for_each_head(Tensor const& x, int64_t heads) {
+  return x.size(1) == heads ? x : repeat_interleave(x, heads / x.size(1), 1);
 }
 
 std::vector<Tensor> attention_maps(std::function<void()> const& forward, bool shares) {
@@ -157,12 +140,13 @@ std::vector<Tensor> attention_maps(std::function<void()> const& forward, bool sh
       attend.remove();
       scan.remove();
     }
-  } const watches{on_attend([&](AttentionCall& call) {
-                    NoGrad const off;
-                    AttendOptions options = call.options;
-                    options.dropout = 0;
-                    maps.push_back(attention_weights(call.q, call.k, options));
-                  }),
+  } const watches{on_attend({},
+                            [&](AttentionCall& call) {
+                              NoGrad const off;
+                              AttendOptions options = call.options;
+                              options.dropout = 0;
+                              maps.push_back(attention_weights(call.q, call.k, options));
+                            }),
                   on_scan([&](ScanCall const& call) {
                     std::vector<Tensor> rows;
                     for (int64_t t = call.out.size(2), at = 0; at < t; at += 32)
@@ -174,8 +158,14 @@ std::vector<Tensor> attention_maps(std::function<void()> const& forward, bool sh
 }
 
 Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
+  if (sequence_part) [[unlikely]]
+    return sequence_part->scan(q, k, v, options);
   return naive_cores ? naive::scan(q, k, v, options) : scan(q, k, v, options);
 }
+
+SequenceScope::SequenceScope(SequencePart* part) : before_(sequence_part) { sequence_part = part; }
+SequenceScope::~SequenceScope() { sequence_part = before_; }
+SequencePart* SequenceScope::current() noexcept { return sequence_part; }
 
 NaiveCores::NaiveCores() : before_(naive_cores) { naive_cores = true; }
 NaiveCores::~NaiveCores() { naive_cores = before_; }

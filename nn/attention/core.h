@@ -11,13 +11,20 @@
 
 namespace heed::nn {
 
-/// One call of attend() by a layer.
+/// Weights [B, H, T, S] from q, k and options, of which dense_scores() makes scores.
+using MakeWeights = std::function<Tensor(Tensor const& q, Tensor const& k, AttendOptions const& options)>;
+
+/// One call of attend() by a layer, or of a core that makes its weights itself.
 struct AttentionCall {
   std::string_view path;  // of the layer, "blocks.3.attn"
   Tensor q, k, v;         // [B, H, T, D], [B, G, S, D], [B, G, S, E], as attend() takes them
   AttendOptions options;
-  Attended result = {};  // nothing before
+  Attended result = {};      // nothing before
+  MakeWeights weights = {};  // of a core that makes them itself; nothing after: options.weight reads what it made
 };
+/// The call as attend(), attention_weights() and the probes understand it: where the core makes its weights itself they
+/// are made, and options.weight reads them, with their gradient.
+AttentionCall as_attended(AttentionCall call);
 
 /// Calls `before` with the operands of every attend() by a layer of this thread, and `after` with its result as well;
 /// both may change what they see: more options, a mask, another output. Everything is recorded, so that what is
@@ -25,40 +32,25 @@ struct AttentionCall {
 /// set. A layer that recompute() runs again calls them again (recomputing() tells).
 HookHandle on_attend(std::function<void(AttentionCall&)> before, std::function<void(AttentionCall&)> after = {});
 
-/// attend(), with its hooks.
+/// attend(), with its hooks; in a SequenceScope (sequence.h) that of the whole sequence, where a hook is an Error.
 Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {});
-/// scan(); one step's T = 1 takes its loop.
-Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {});
-
-/// What a layer has made of one recurrence: o_t = gain_t·Σ_s A_ts·weight_s·v_s + own_t·v_t. A scan is linear in its
-/// values, so it has a map as attention has, A_ts = ∂o_t/∂v_s (Ali, Zimerman and Wolf, "The hidden attention of Mamba
-/// models", 2024); its numbers have any sign and its rows any sum.
-struct ScanCall {
-  std::string_view path = {};
-  Tensor q = {}, k = {};       // [B, G, T·steps, D], as scan() takes them
-  ScanOptions options = {};    // what an initial state adds is not in the map
-  Tensor weight = {};          // [B, C, T·steps], C the heads of the scan; undefined: 1
-  Tensor gain = {}, own = {};  // [B, C, T]; undefined: 1 and 0
-  int64_t steps = 1;           // of the scan a position, which reads after the last of them
-  bool everything = false;     // a sum over all positions, with nothing hidden, in place of the scan
-  Tensor v = {};               // [B, G, T·steps, E]
-  Tensor out = {};             // [B, H, T, E]; C/H channels of the scan are a head
-  int64_t channels() const;    // C
-};
-/// Calls `seen` with every recurrence by a layer of this thread. It cannot change what it sees.
-HookHandle on_scan(std::function<void(ScanCall const&)> seen);
-/// Whether anybody looks; a layer then tells what it did.
-bool scans_are_seen();
-void tell_scan(ScanCall call);
-
-/// Rows [from, to) of the map, [B, H, to − from, S]: one scan, backwards, of to − from columns a head. Of several
-/// channels a head their mean, of several steps a position Σ|A| over them. `shares`: |A|/Σ_s|A| of each channel, which
-/// can be measured as weights of a softmax can; a row of zeros stays one.
-Tensor scan_map_rows(ScanCall const& call, int64_t from, int64_t to, bool shares);
-
-/// The map [B, H, T, S] of every attend() and every scan by a layer while `forward` runs, in order: materialised, for
-/// looking. Scans' are as they are, or their shares.
+/// The core of weights that are no function of single scores: make(q, k, options)·v after dropout, with the hooks of
+/// attend(); there is no log-sum-exp. Weights are held while a hook looks. Else those of a block of queries are where
+/// the call is causal and `rows_alone`, so that a row of weights needs no other.
+Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options, MakeWeights const& make,
+              bool rows_alone);
+/// `step` of blocks of queries, each with the keys up to its end, made again for backward: what has to hold scores
+/// holds those of a block alone. For causal calls; others take all queries as one.
+Tensor by_query_blocks(
+    Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options,
+    std::function<Tensor(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const&)> const& step);
+/// x [B, G, ..] of key heads for each of `heads` query heads.
+Tensor for_each_head(Tensor const& x, int64_t heads);
+/// The weights [B, H, T, S] of every core of a layer while `forward` runs, in order: materialised, for looking. Of a
+/// recurrence its map (scan_map.h), as it is or by its shares.
 std::vector<Tensor> attention_maps(std::function<void()> const& forward, bool shares = false);
+/// scan(), in a SequenceScope that of the whole sequence; one step's T = 1 takes its loop.
+Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {});
 
 /// While it lives, the cores of this thread's layers are their specifications: naive::attend and naive::scan.
 class NaiveCores {

@@ -1,8 +1,8 @@
 // Linear and recurrent attention: layers around scan().
 #pragma once
 
-#include <heed/nn/attention/core.h>
 #include <heed/nn/attention/part.h>
+#include <heed/nn/attention/scan_map.h>
 #include <heed/nn/linear.h>
 
 #include <memory>

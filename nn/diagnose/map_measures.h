@@ -2,6 +2,7 @@
 #pragma once
 
 #include <heed/nn/attention/core.h>
+#include <heed/nn/attention/scan_map.h>
 
 #include <vector>
 

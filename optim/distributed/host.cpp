@@ -19,6 +19,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 namespace heed::distributed {
 namespace {
@@ -81,15 +82,17 @@ class Backoff {
  public:
   void reset() { idle_ = 0; }
   void pause() {
-    if (++idle_ < 200)
+    if (++idle_ < spins)
       std::this_thread::yield();
     else
       std::this_thread::sleep_for(50us);
   }
   /// Now and then, for what is too costly to look at each time.
-  bool seldom() const { return idle_ % 32 == 31 || idle_ >= 200; }
+  bool sleeps() const { return idle_ >= spins; }
+  bool seldom() const { return idle_ % 32 == 31 || sleeps(); }
 
  private:
+  static constexpr int spins = 200;
   int idle_ = 0;
 };
 
@@ -397,7 +400,7 @@ class HostCommunicator final : public Communicator {
     std::vector<int> requests;
     said_.resize(size_t(size_));
     for (int peer = 0; peer < size_; ++peer) {
-      if (peer == rank_) continue;
+      if (peer == rank_ || peer == dead_ || gone_[size_t(peer)]) continue;
       Notice& notice = said_[size_t(peer)];
       notice.sequence = completed_;
       notice.sent_to_you = sent_to_[size_t(peer)];
@@ -450,6 +453,21 @@ class HostCommunicator final : public Communicator {
     return fmt::format("rank {} ended after {} collectives", peer, notice.sequence);
   }
 
+  /// Now and then: an Error where the process of `one` (-1: of any rank) is gone. It may have sent what we wait for
+  /// before, so only the second look counts.
+  void check_alive(Signature const& what, int one = -1) {
+    auto const now = Clock::now();
+    if (now < next_look_) return;
+    next_look_ = now + 50ms;
+    for (int peer = 0; peer < size_; ++peer) {
+      if (peer == rank_ || (one >= 0 && peer != one) || gone_[size_t(peer)] || transport_->alive(peer)) continue;
+      if (std::exchange(dead_, peer) != peer) return;
+      give_up(call_name(what.call),
+              fmt::format("rank {} died; {} waits for it in {}", peer, list({rank_}), place(what)),
+              "see what that rank and its machine say");
+    }
+  }
+
   /// What any thread that drives looks at besides its own waiting.
   void look_around() {
     listen();
@@ -498,6 +516,7 @@ class HostCommunicator final : public Communicator {
       }
       if (waits.empty()) return;
       if (backoff.seldom()) check_present(waits, what, end, roll_call);
+      if (backoff.sleeps()) check_alive(what);
       poll(backoff);  // after the check: what a rank sent before it went is swept first
     }
   }
@@ -515,6 +534,7 @@ class HostCommunicator final : public Communicator {
   }
 
   std::string place(Signature const& what) const {
+    if (what.call == Call::send || what.call == Call::receive) return what.text();
     return what.call == Call::barrier ? fmt::format("barrier #{}", what.sequence)
                                       : fmt::format("{} #{} ({})", call_name(what.call), what.sequence, what.operand());
   }
@@ -625,6 +645,7 @@ class HostCommunicator final : public Communicator {
                 fmt::format("{}; {} waits for it in {}", how_gone(peer), list({rank_}), what.text()),
                 "see what that rank printed");
     }
+    if (Clock::now() > message.end - timeout() + 50ms) check_alive(what, peer);
     if (Clock::now() > message.end)
       late(call_name(what.call), what.call == Call::send
                                      ? fmt::format("rank {} did not receive {} of rank {} (tag {}) within {} s", peer,
@@ -849,6 +870,8 @@ class HostCommunicator final : public Communicator {
   std::vector<int> listening_;
   std::vector<Notice> notices_, said_;
   std::vector<std::optional<Notice>> gone_;
+  Clock::time_point next_look_{};  // check_alive()
+  int dead_ = -1;
 };
 
 }  // namespace

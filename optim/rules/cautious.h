@@ -13,15 +13,12 @@ struct CautiousConfig {
 
 /// Δ the inner rule's change without decay; θ ← θ(1 − ηλ) + Δ·[Δg < 0]/max(mean [Δg < 0], floor), the mean over each
 /// tensor (Liang et al., 2024). Decay is apart from the gradient, whatever it is in the inner rule.
-class Cautious final : public Wrapper {
+class Cautious final : public ChangeWrapper {
  public:
   explicit Cautious(std::unique_ptr<Optimizer> inner, CautiousConfig const& config = {});
 
  private:
-  void apply(double gradient_scale) override;
-  Evaluation search(Closure const& closure) override;
-  std::vector<Tensor> begin() const;
-  void mask(std::vector<Tensor> const& before);
+  void follow(Tensor p, Tensor const& old, Tensor const& g, double decay) override;
   CautiousConfig config_;
 };
 

@@ -1,35 +1,22 @@
 // The rules of matrices, which call operations on whole tensors.
 #include <fmt/format.h>
 #include <heed/engine/error.h>
-#include <heed/engine/ops.h>
 #include <heed/optim/rules/adafactor.h>
-#include <heed/optim/rules/lbfgs.h>
+#include <heed/optim/rules/matrices.h>
 #include <heed/optim/rules/muon.h>
 #include <heed/optim/rules/novograd.h>
-#include <heed/optim/rules/soap.h>
 
 #include <limits>
 
 namespace heed::optim {
-namespace {
 
-Dtype wide(Tensor const& p) { return is_half(p.dtype()) ? Dtype::f32 : p.dtype(); }
-Tensor zeros_for(Tensor const& p, Shape const& shape) { return zeros(shape, wide(p), p.device()); }
-Tensor like(Tensor const& p) { return zeros_for(p, p.shape()); }
-/// [R, C], later axes joined.
-Shape matrix_of(Tensor const& p) { return {p.size(0), p.numel() / std::max<int64_t>(p.size(0), 1)}; }
-
-Tensor mean_into(Tensor& to, Tensor const& x, double share) { return to.copy_(heed::lerp(to, x, share)); }
-
-/// AdamW of one tensor.
-void adamw(Tensor const& p, Tensor const& g, Tensor const& m, Tensor const& v, double rate, double decay, double scale,
-           int64_t t, double beta1, double beta2, double epsilon) {
+void adamw(Tensor const& p, Tensor const& g, Tensor const& m, Tensor const& v, TensorStep const& step,
+           AdamSettings const& settings) {
   void* states[] = {m.address(), v.address()};
-  Element const e{.p = 0., .g = 0., .state = {}, .norm = {}, .rate = rate, .decay = decay, .t = t};
-  adamw_kernel({p.device(), p.dtype(), p.address(), g.address(), states, p.numel(), scale}, e, beta1, beta2, epsilon);
+  Element const e{.p = 0., .g = 0., .state = {}, .norm = {}, .rate = step.rate, .decay = step.decay, .t = step.t};
+  adamw_kernel({p.device(), p.dtype(), p.address(), g.address(), states, p.numel(), step.scale}, e, settings.beta1,
+               settings.beta2, settings.epsilon);
 }
-
-}  // namespace
 
 Adafactor::Adafactor(std::vector<ParameterGroup>&& groups, AdafactorConfig const& config)
     : Optimizer(std::move(groups), config.learning_rate), config_(config) {
@@ -112,8 +99,8 @@ void Muon::update(ParameterGroup const& group, std::vector<Item> const& items, d
     Tensor p = parameter;
     Tensor& buffer = moment(0, index);
     if (!buffer.defined()) {
-      adamw(p, gradient, moment(1, index), moment(2, index), rate, group.weight_decay, scale, steps(), config_.beta1,
-            config_.beta2, config_.eps);
+      adamw(p, gradient, moment(1, index), moment(2, index), {rate, group.weight_decay, scale, steps()},
+            {config_.beta1, config_.beta2, config_.eps});
       continue;
     }
     Tensor const g = scale == 1 ? gradient : gradient * scale;
@@ -125,61 +112,6 @@ void Muon::update(ParameterGroup const& group, std::vector<Item> const& items, d
                                                  : std::sqrt(std::max(1., rows / columns));
     if (group.weight_decay != 0) p.mul_(1 - rate * group.weight_decay);
     p.sub_((polar_factor(step.reshape(shape), config_.iterations) * (rate * length)).reshape(p.shape()));
-  }
-}
-
-Soap::Soap(std::vector<ParameterGroup>&& groups, SoapConfig const& config)
-    : Optimizer(std::move(groups), config.learning_rate), config_(config) {
-  check_settings("soap", config_);
-  add_slot("exp_avg");
-  add_slot("exp_avg_sq");
-  for (int const side : {0, 1}) {
-    auto const square_of = [&, side](Tensor const& p) -> int64_t {
-      int64_t const n = p.rank() < 2 ? 0 : matrix_of(p)[side];
-      return config_.every > 0 && n <= config_.largest ? n : 0;
-    };
-    add_slot(side ? "columns" : "rows", [&](Tensor const& p) {
-      int64_t const n = square_of(p);
-      return n ? zeros_for(p, {n, n}) : Tensor();
-    });
-    add_slot(side ? "columns_basis" : "rows_basis", [&](Tensor const& p) {
-      int64_t const n = square_of(p);
-      return n ? eye(n, n, wide(p)).to(p.device()) : Tensor();
-    });
-  }
-}
-
-void Soap::update(ParameterGroup const& group, std::vector<Item> const& items, double rate, double scale) {
-  for (auto const& [parameter, gradient, index] : items) {
-    Tensor p = parameter, &m = moment(0, index), &v = moment(1, index);
-    Tensor &rows = moment(2, index), &left = moment(3, index), &columns = moment(4, index), &right = moment(5, index);
-    if (!rows.defined() && !columns.defined()) {
-      adamw(p, gradient, m, v, rate, group.weight_decay, scale, steps(), config_.beta1, config_.beta2, config_.eps);
-      continue;
-    }
-    Shape const shape = matrix_of(p);
-    Tensor const g = (scale == 1 ? gradient : gradient * scale).reshape(shape);
-    auto const turn = [&](Tensor x, bool back) {
-      if (rows.defined()) x = matmul(back ? left : left.t(), x);
-      if (columns.defined()) x = matmul(x, back ? right.t() : right);
-      return x;
-    };
-    mean_into(m, g.reshape(p.shape()), 1 - config_.beta1);
-    v.copy_(v * config_.beta2 + heed::square(turn(g, false)).reshape(p.shape()) * (1 - config_.beta2));
-    double const fix1 = correction(config_.beta1, steps()), fix2 = std::sqrt(correction(config_.beta2, steps()));
-    Tensor const step = turn(m.reshape(shape), false) / (sqrt(v).reshape(shape) * (1 / fix2) + config_.eps);
-    if (group.weight_decay != 0) p.mul_(1 - rate * group.weight_decay);
-    p.sub_((turn(step, true) * (rate / fix1)).reshape(p.shape()));
-    auto const follow = [&](Tensor& covariance, Tensor& basis, Tensor const& now) {
-      if (!covariance.defined()) return;
-      mean_into(covariance, now, 1 - config_.beta3);
-      if (steps() == 1)
-        basis.copy_(eigh(covariance).vectors);
-      else if (steps() % config_.every == 0)
-        basis.copy_(qr(matmul(covariance, basis)).q);
-    };
-    follow(rows, left, matmul(g, g.t()));
-    follow(columns, right, matmul(g.t(), g));
   }
 }
 
@@ -234,132 +166,6 @@ void AdamMini::update(ParameterGroup const& group, std::vector<Item> const& item
     p.copy_(next_p);
     m.copy_(next_m);
   }
-}
-
-LBFGS::LBFGS(std::vector<ParameterGroup>&& groups, LBFGSConfig const& config)
-    : Optimizer(std::move(groups), config.learning_rate), config_(config) {
-  check_settings("lbfgs", config_);
-  check(config.iterations >= 1 && config.history >= 1, "lbfgs", [&] {
-    return Complaint{
-        fmt::format("expected iterations and history of 1 or more, got {} and {}", config.iterations, config.history),
-        "use 20 and 10"};
-  });
-  int64_t n = 0;
-  Tensor first;
-  for (ParameterGroup const& group : this->groups())
-    for (auto const& [name, p] : group.parameters) {
-      if (!first.defined()) first = p;
-      check(wide(p) == wide(first) && p.device() == first.device(), "lbfgs", [&] {
-        return Complaint{fmt::format("'{}' is of another type or device than the first parameter", name),
-                         "train parameters of one kind"};
-      });
-      n += p.numel();
-    }
-  s_ = add_tensor("history_s", zeros_for(first, {config.history, n}));
-  y_ = add_tensor("history_y", zeros_for(first, {config.history, n}));
-  previous_ = add_tensor("previous_gradient", zeros_for(first, {n}));
-  direction_ = add_tensor("direction", zeros_for(first, {n}));
-  numbers_ = add_tensor("progress", zeros({4}, Dtype::f64)).data<double>();
-}
-
-void LBFGS::apply(double) {
-  fail("lbfgs", {"it evaluates the loss several times a step, but was given no closure",
-                 "call step(closure), which evaluates the loss and its gradients"});
-}
-
-/// A group's rate scale s stands for parameters θ/√s, in which its gradient is √s·g and its step d is √s·d of θ.
-LBFGS::Point LBFGS::evaluate(Closure const& closure, Evaluation* seen) {
-  Evaluation const now = closure();
-  if (seen) *seen = now;
-  Point point{now.loss, {}};
-  std::vector<Tensor> flat;
-  for (ParameterGroup const& group : groups())
-    for (auto const& parameter : group.parameters) {
-      Tensor const p = parameter.tensor.detach().to(s_.dtype());
-      Tensor g = parameter.tensor.grad();
-      g = g.defined() ? g.detach().to(s_.dtype()) * now.gradient_scale : zeros_like(p);
-      if (group.weight_decay != 0) {
-        g = g + p * group.weight_decay;
-        point.loss += 0.5 * group.weight_decay * sum(heed::square(p)).item();
-      }
-      flat.push_back(g.flatten() * std::sqrt(group.rate_scale));
-    }
-  point.gradient = cat(flat);
-  return point;
-}
-
-void LBFGS::move(Tensor const& direction, double length) {
-  int64_t at = 0;
-  for (ParameterGroup const& group : groups())
-    for (auto const& parameter : group.parameters) {
-      Tensor p = parameter.tensor.detach();
-      Tensor const step = direction.slice(0, at, at + p.numel()).reshape(p.shape());
-      p.copy_(p.to(s_.dtype()) + step * (length * std::sqrt(group.rate_scale)));
-      at += p.numel();
-    }
-}
-
-/// −H·g
-Tensor LBFGS::direction(Tensor const& gradient) {
-  int64_t const kept = int64_t(numbers_[1]);
-  std::vector<double> alpha(static_cast<size_t>(kept)), rho(alpha);
-  Tensor q = -gradient;
-  for (int64_t i = kept; i-- > 0;) {
-    rho[size_t(i)] = 1 / dot(y_.at(i), s_.at(i)).item();
-    alpha[size_t(i)] = dot(s_.at(i), q).item() * rho[size_t(i)];
-    q = q - y_.at(i) * alpha[size_t(i)];
-  }
-  q = q * numbers_[3];
-  for (int64_t i = 0; i < kept; ++i) q = q + s_.at(i) * (alpha[size_t(i)] - dot(y_.at(i), q).item() * rho[size_t(i)]);
-  return q;
-}
-
-Evaluation LBFGS::search(Closure const& closure) {
-  Evaluation first;
-  Point now = evaluate(closure, &first);
-  double &count = numbers_[0], &kept = numbers_[1], &length = numbers_[2], &scale = numbers_[3];
-  auto const largest = [](Tensor const& x) { return max(abs(x)).item(); };
-  int64_t evaluations = 1;
-  int64_t const most = config_.iterations * 5 / 4;
-  for (int64_t n = 1; n <= config_.iterations && largest(now.gradient) > config_.gradient_tolerance; ++n) {
-    if (++count == 1) {
-      scale = 1;
-    } else {
-      Tensor const y = now.gradient - previous_, s = direction_ * length;
-      double const ys = dot(y, s).item();
-      if (ys > 1e-10) {
-        if (kept == double(config_.history)) {
-          s_.copy_(cat({s_.slice(0, 1, config_.history), s_.slice(0, 0, 1)}));
-          y_.copy_(cat({y_.slice(0, 1, config_.history), y_.slice(0, 0, 1)}));
-          --kept;
-        }
-        s_.at(int64_t(kept)).copy_(s);
-        y_.at(int64_t(kept)).copy_(y);
-        ++kept;
-        scale = ys / dot(y, y).item();
-      }
-    }
-    direction_.copy_(direction(now.gradient));
-    previous_.copy_(now.gradient);
-    length = count == 1 ? std::min(1., 1 / sum(abs(now.gradient)).item()) * learning_rate() : learning_rate();
-    double const slope = dot(now.gradient, direction_).item(), before = now.loss;
-    if (slope > -config_.change_tolerance) break;
-    move(direction_, length);
-    if (n == config_.iterations && !config_.line_search) break;  // nothing is asked of the gradient there
-    now = evaluate(closure, nullptr);
-    ++evaluations;
-    for (int halvings = 0; config_.line_search && halvings < 20 && !(now.loss <= before + 1e-4 * length * slope);
-         ++halvings) {
-      move(direction_, -0.5 * length);
-      length *= 0.5;
-      now = evaluate(closure, nullptr);
-      ++evaluations;
-    }
-    if (evaluations >= most || largest(direction_) * length <= config_.change_tolerance ||
-        std::abs(now.loss - before) < config_.change_tolerance)
-      break;
-  }
-  return first;
 }
 
 }  // namespace heed::optim

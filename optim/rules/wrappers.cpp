@@ -1,6 +1,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/optim/rules/cautious.h>
+#include <heed/optim/rules/cautious_decay.h>
 #include <heed/optim/rules/lookahead.h>
 #include <heed/optim/rules/sam.h>
 
@@ -54,46 +55,48 @@ Evaluation SAM::search(Closure const& closure) {
     Tensor const e = g.detach() * (config_.radius / length);
     p.copy_(p + (config_.adaptive ? heed::square(p) * e : e));
   });
+  std::vector<Tensor> here;
+  if (config_.gap > 0) for_each([&](Tensor const&, Tensor const& g, size_t, auto const&) { here.push_back(g); });
   Evaluation const second = closure();
   for_each([&](Tensor p, Tensor const&, size_t i, auto const&) { p.copy_(before[i]); });
+  if (config_.gap > 0) close_gap(here);
   Wrapper::apply(second.gradient_scale);
   return first;
 }
 
-Cautious::Cautious(std::unique_ptr<Optimizer> inner, CautiousConfig const& config)
-    : Wrapper(std::move(inner)), config_(config) {
-  check_settings("cautious", config_);
-  take_decay();
-}
-
-std::vector<Tensor> Cautious::begin() const {
-  std::vector<Tensor> before;
-  for_each([&](Tensor const& p, Tensor const&, size_t, auto const&) { before.push_back(wide_copy(p)); });
-  return before;
-}
-
-void Cautious::apply(double gradient_scale) {
-  auto const before = begin();
-  Wrapper::apply(gradient_scale);
-  mask(before);
-}
-
-Evaluation Cautious::search(Closure const& closure) {
-  auto const before = begin();
-  Evaluation const first = Wrapper::search(closure);
-  mask(before);
-  return first;
-}
-
-void Cautious::mask(std::vector<Tensor> const& before) {
-  for_each([&](Tensor p, Tensor const& g, size_t i, ParameterGroup const& group) {
-    if (!g.defined()) return;
-    Tensor const& old = before[i];
-    Tensor const change = p.to(old.dtype()) - old;
-    Tensor const agrees = (change * g.detach().to(old.dtype()) < 0.).to(old.dtype());
-    double const kept = 1 - learning_rate() * group.rate_scale * group.weight_decay;
-    p.copy_(old * kept + change * agrees / clamp_min(mean(agrees), config_.floor));
+/// The gradients at the far point, less what those `here` have at a right angle to them.
+void SAM::close_gap(std::vector<Tensor> const& here) {
+  double along = 0, size = 0;
+  auto const product = [](Tensor const& a, Tensor const& b) { return sum(a.detach() * b.detach()).item(); };
+  for_each([&](Tensor const&, Tensor const& g, size_t i, auto const&) {
+    if (!g.defined() || !here[i].defined()) return;
+    along += product(g, here[i]);
+    size += product(g, g);
   });
+  size_t index = 0;
+  for (ParameterGroup const& group : groups())
+    for (auto const& [name, parameter] : group.parameters) {
+      Tensor const g = parameter.grad(), own = here[index++];
+      if (!g.defined() || !own.defined() || size == 0) continue;
+      parameter.set_grad(g.detach() - (own.detach() - g.detach() * (along / size)) * config_.gap);
+    }
+}
+
+Cautious::Cautious(std::unique_ptr<Optimizer> inner, CautiousConfig const& config)
+    : ChangeWrapper(std::move(inner)), config_(config) {
+  check_settings("cautious", config_);
+}
+
+void Cautious::follow(Tensor p, Tensor const& old, Tensor const& g, double decay) {
+  Tensor const change = p.to(old.dtype()) - old;
+  Tensor const agrees = (change * g.to(old.dtype()) < 0.).to(old.dtype());
+  p.copy_(old * (1 - decay) + change * agrees / clamp_min(mean(agrees), config_.floor));
+}
+
+void CautiousDecay::follow(Tensor p, Tensor const& old, Tensor const&, double decay) {
+  if (decay == 0) return;
+  Tensor const now = p.to(old.dtype());
+  p.copy_(where((now - old) * old <= 0., now - old * decay, now));
 }
 
 }  // namespace heed::optim

@@ -2,11 +2,13 @@
 
 #include <heed/engine/engine.h>
 #include <heed/nn/nn.h>
+#include <heed/optim/catalogue.h>
 #include <heed/optim/optim.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <stdexcept>
 
@@ -218,6 +220,40 @@ Work mlp_step() {
           .bytes = element * weights * 8};
 }
 
+/// What the products of a step of this matrix rule need, of one matrix [rows, columns].
+double products_of(std::string_view rule, double rows, double columns) {
+  double const least = std::min(rows, columns), most = std::max(rows, columns),
+               sides = 2 * rows * columns * (rows + columns), cubes = std::pow(rows, 3) + std::pow(columns, 3);
+  if (rule == "muon") return 5 * (4 * least * least * most + 2 * std::pow(least, 3));
+  // Both covariances, two turns there and one back; every tenth step Q of covariance·basis.
+  if (rule == "soap") return 4 * sides + (2 + 4. / 3 * 2) * cubes / 10;
+  // Both covariances, both roots on the step; every tenth step the eigenvectors (some 9·n³) and the root.
+  if (rule == "shampoo") return 2 * sides + (9 + 2) * cubes / 10;
+  if (rule == "psgd-kron") return 2 * sides + (2 * sides + (4 + 1. / 3) * cubes) / 10;
+  if (rule == "galore") return 4 * std::min(32., least) * rows * columns;
+  return 0;
+}
+
+/// One step of a rule on nanoGPT's weights. Weights and gradients move once, and what the rule keeps twice.
+Work rule_step(std::string const& rule) {
+  seed(1);
+  auto const model = std::make_shared<nn::GPT>(small_gpt);
+  std::shared_ptr<optim::Optimizer> const optimizer =
+      optim::make_optimizer(rule, optim::decay_matrices_only(*model, 0.1), 1e-6);
+  Work work;
+  for (Tensor const& p : nn::parameters(*model)) {
+    p.set_grad(randn_like(p.detach()));
+    work.bytes += element * 3 * double(p.numel());
+    if (p.rank() >= 2 && p.size(0) >= 128)
+      work.flop += products_of(rule, double(p.size(0)), count(p.shape()) / double(p.size(0)));
+  }
+  for (auto const& state : optimizer->state())
+    work.bytes += 2 * double(state.tensor.numel()) * double(size_of(state.tensor.dtype()));
+  work.run = [model, optimizer] { optimizer->step([] { return optim::Evaluation{1}; }); };
+  for (int i = 0; i < 101 && rule == "psgd-kron"; ++i) work.run();  // its first steps are others
+  return work;
+}
+
 /// A 4096×14336 layer with weights of 8 bits, `rows` inputs at once.
 Work int8_linear(int64_t rows) {
   Int8Weight const weight = quantize_int8(randn({14336, 4096}));
@@ -310,6 +346,10 @@ std::vector<NamedWork> list() {
   add("gpt/d128", [] { return gpt_step(small_gpt, 12); });
   add("gpt/d384", [] { return gpt_step(large_gpt, 12); });
   add("mlp/784-512-512-10", mlp_step);
+  for (auto const& row : optim::optimizers())
+    if (row.name != "lbfgs")
+      add("step/" + std::string(row.name), [rule = std::string(row.name)] { return rule_step(rule); });
+  add("step/sgd:momentum=0.9", [] { return rule_step("sgd:momentum=0.9"); });
   add("op/add", recorded_chain);
   add("decode/d128", decoding);
   add("conv3x3/3to64", [] { return convolution(3, 64); });

@@ -75,8 +75,11 @@ ROWS = [
     Row("max_pool/2", 0.9),
     Row("batch_norm/64", 0.9),
 ]
-# Shown without a floor, and only when asked for: --filter kernel.
-EXTRA = [Row(f"kernel/{name}", 0) for name in ("gather", "rfft_pair", "cummax", "sum_i64", "eigh", "svd", "depthwise")]
+# Shown without a floor, and only when asked for: --filter kernel, --filter step.
+STEPS = ["sgd", "sgd:momentum=0.9", "asgd", "rprop", "adagrad", "rmsprop", "adadelta", "adam", "amsgrad", "adamw", "nadam", "radam",
+         "adamax", "adafactor", "muon"]
+EXTRA = [Row(f"step/{name}", 0) for name in STEPS]
+EXTRA += [Row(f"kernel/{name}", 0) for name in ("gather", "rfft_pair", "cummax", "sum_i64", "eigh", "svd", "depthwise")]
 BESIDE_BUSY = Row("gpt/d128", 0.4)
 MEMORY = ["attention/4096", "attention_causal/4096", "gpt/d128", "gpt/d384"]
 

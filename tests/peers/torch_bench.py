@@ -223,6 +223,29 @@ def mlp():
     return {"eager, fused Adam": lambda: make(False), "compiled, fused Adam": lambda: make(True)}
 
 
+def rule_step(make, ways):
+    """A step of the rule on nanoGPT's weights; ways are torch.optim's own: for each tensor, foreach, fused."""
+    def start(way):
+        model = GPT(dim=128, layers=4, heads=4, kv_heads=4, vocabulary=65, block=64)
+        parameters = [p for p in model.parameters() if p.dim() >= 2 or make is not torch.optim.Muon]
+        for p in parameters:
+            p.grad = torch.randn_like(p)
+        return make(parameters, lr=1e-6, weight_decay=0.1, **({way: True} if way else {})).step
+    return {way or "eager": lambda way=way: start(way) for way in ways}
+
+
+FOREACH, FUSED = ("foreach",), ("foreach", "fused")
+RULES = {
+    "sgd": (torch.optim.SGD, FUSED), "adagrad": (torch.optim.Adagrad, FUSED), "adam": (torch.optim.Adam, FUSED),
+    "adamw": (torch.optim.AdamW, FUSED), "rmsprop": (torch.optim.RMSprop, FOREACH), "adadelta": (torch.optim.Adadelta, FOREACH),
+    "nadam": (torch.optim.NAdam, FOREACH), "radam": (torch.optim.RAdam, FOREACH), "adamax": (torch.optim.Adamax, FOREACH),
+    "asgd": (torch.optim.ASGD, FOREACH), "adafactor": (torch.optim.Adafactor, FOREACH), "muon": (torch.optim.Muon, ("",)),
+    "sgd:momentum=0.9": (lambda p, **o: torch.optim.SGD(p, momentum=0.9, **o), FUSED),
+    "amsgrad": (lambda p, **o: torch.optim.Adam(p, amsgrad=True, **o), FUSED),
+    "rprop": (lambda p, weight_decay, **o: torch.optim.Rprop(p, **o), FOREACH),
+}
+
+
 def recorded_chain():
     x, other = torch.ones(1, requires_grad=True), torch.ones(1)
 
@@ -262,6 +285,7 @@ KERNELS = {
 }
 
 WORKS = {f"kernel/{name}": make for name, make in KERNELS.items()}
+WORKS |= {f"step/{name}": lambda rule=rule: rule_step(*rule) for name, rule in RULES.items()}
 WORKS |= {f"gemm/{n}": lambda n=n: product(n, n, n) for n in (512, 1024, 2048)}
 WORKS |= {f"gemm_small/{n}": lambda n=n: product(n, n, n) for n in (8, 16, 32, 64, 96)}
 WORKS |= {f"attention/{t}": lambda t=t: attention(t, False) for t in (256, 1024, 4096)}
