@@ -85,8 +85,8 @@ void print_diagnosis(nn::Diagnosis const& diagnosis, bool all, int64_t windows) 
   fmt::print(
       "\nMeans over queries of {} windows: entropy in nats, its share of a uniform head's, 1/sum(a^2) keys, largest "
       "weight,\ndistance in characters, largest mean weight that one key gets, what the first key gets, overlap with "
-      "other heads.\n{:.0f} % of heads have the first key for a sink. heed-lab list diagnosis explains them and the "
-      "rest (--all).\n",
+      "other heads.\n{:.0f} % of heads have the first key for a sink. Of a recurrence a is |A|/sum |A|, A = do/dv its "
+      "map.\nheed-lab list diagnosis explains them and the rest (--all).\n",
       windows, 100 * diagnosis.sink_rate());
 }
 
