@@ -238,8 +238,8 @@ TEST_CASE("reparametrisations: gradients of weights, gains that learn, folding, 
   // weight-norm: scaling a row's weights changes nothing; its length is the gain.
   Model model;
   Tensor const x = numbers({3, 5}, 9), plain = model.run(x).detach();
-  nn::WeightNormReparam r({.learning_rate = 0.05});
-  r.begin(model);
+  auto r = std::make_unique<nn::WeightNormReparam>(nn::WeightNormReparam::Config{.learning_rate = 0.05});
+  r->begin(model);
   CHECK(test::differs(model.run(x).detach(), plain, 1e-14) == "");
   model.one.weight.detach().copy_(model.one.weight.detach() * 3.0);
   CHECK(test::differs(model.run(x).detach(), plain, 1e-14) == "");
@@ -248,26 +248,27 @@ TEST_CASE("reparametrisations: gradients of weights, gains that learn, folding, 
     Tensor const loss = sum(square(model.run(x) - 1.0));
     loss.backward();
     nn::zero_grad(model);  // the model's weights stay: the gains learn alone
-    r.stepped(model, step);
+    r->stepped(model, step);
     (step == 1 ? first : last) = loss.item();
   }
   CHECK(last < 0.8 * first);
   Tensor const learnt = model.run(x).detach();
   // State: by name, into the same tensors.
   std::set<std::string> names;
-  for (auto const& s : r.state()) names.insert(s.name);
+  for (auto const& s : r->state()) names.insert(s.name);
   CHECK(names.size() == 1 + 4 * 3);
   CHECK(names.count("two.weight.gain") == 1);
-  {
-    nn::WeightNormReparam other({.learning_rate = 0.05});
-    other.begin(model);
-    NoGrad const off;
-    auto const from = r.state(), to = other.state();
-    for (size_t i = 0; i < from.size(); ++i) Tensor(to[i].tensor).copy_(from[i].tensor);
-    for (size_t i = 0; i < from.size(); ++i) CHECK(same_bits(to[i].tensor.detach(), from[i].tensor.detach()));
-  }
-  r.fold(model);
-  CHECK(test::differs(model.run(x).detach(), learnt, 1e-13) == "");
+  // Where the model is used, another begins with that state.
+  std::vector<Tensor> kept;
+  for (auto const& s : r->state()) kept.push_back(s.tensor.detach().clone());
+  r.reset();
+  CHECK(test::differs(model.run(x).detach(), learnt, 1e-3) != "");
+  nn::WeightNormReparam other({.learning_rate = 0.05});
+  other.begin(model);
+  NoGrad const off;
+  auto const to = other.state();
+  for (size_t i = 0; i < kept.size(); ++i) Tensor(to[i].tensor).copy_(kept[i]);
+  CHECK(same_bits(model.run(x).detach(), learnt));
 }
 
 TEST_CASE("dropconnect and weight noise: the mean is the plain output, evaluation is it bit for bit") {

@@ -5,6 +5,7 @@
 #include <heed/nn/attention/core.h>
 #include <heed/nn/attention/scan_map.h>
 #include <heed/nn/attention/sequence.h>
+#include <heed/nn/hook_list.h>
 
 #include <algorithm>
 #include <memory>
@@ -17,17 +18,9 @@ constinit thread_local bool naive_cores = false;
 constinit thread_local SequencePart* sequence_part = nullptr;
 
 struct AttendHook {
-  uint64_t id;
   std::function<void(AttentionCall&)> before, after;
 };
-struct AttendHooks {
-  std::vector<AttendHook> list;
-  uint64_t last = 0;
-};
-std::shared_ptr<AttendHooks> const& attend_hooks() {
-  thread_local auto const mine = std::make_shared<AttendHooks>();
-  return mine;
-}
+using Hooks = HookList<AttendHook>;
 
 Attended plain(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
   return naive_cores ? naive::attend(q, k, v, options) : attend(q, k, v, options);
@@ -36,10 +29,7 @@ Attended plain(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions 
 }  // namespace
 
 HookHandle on_attend(std::function<void(AttentionCall&)> before, std::function<void(AttentionCall&)> after) {
-  auto const mine = attend_hooks();
-  uint64_t const id = ++mine->last;
-  mine->list.push_back({id, std::move(before), std::move(after)});
-  return HookHandle([mine, id] { std::erase_if(mine->list, [id](AttendHook const& h) { return h.id == id; }); });
+  return Hooks::add({std::move(before), std::move(after)});
 }
 
 namespace {
@@ -47,11 +37,11 @@ namespace {
 /// The call with its hooks around `run`, which sets its result.
 template <class Run>
 Attended hooked(AttentionCall call, Run const& run) {
-  auto const list = attend_hooks()->list;  // a hook may set or remove hooks
-  for (AttendHook const& hook : list)
+  auto const hooks = Hooks::mine()->now();
+  for (auto const& [id, hook] : hooks)
     if (hook.before) hook.before(call);
   run(call);
-  for (AttendHook const& hook : list)
+  for (auto const& [id, hook] : hooks)
     if (hook.after) hook.after(call);
   return call.result;
 }
@@ -79,13 +69,13 @@ AttentionCall as_attended(AttentionCall call) {
 
 Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options) {
   if (sequence_part) [[unlikely]] {
-    check(attend_hooks()->list.empty(), "attention", [] {
+    check(Hooks::mine()->empty(), "attention", [] {
       return Complaint{"a hook would see the keys of a part of the sequence alone",
                        "look at attention, and penalise it, on whole sequences"};
     });
     return sequence_part->attend(q, k, v, options);
   }
-  if (attend_hooks()->list.empty()) return plain(q, k, v, options);
+  if (Hooks::mine()->empty()) return plain(q, k, v, options);
   return hooked({scope_path(), q, k, v, options},
                 [](AttentionCall& call) { call.result = plain(call.q, call.k, call.v, call.options); });
 }
@@ -99,7 +89,7 @@ Attended core(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions c
   auto const whole = [make](Tensor const& q2, Tensor const& k2, Tensor const& v2, AttendOptions const& o) {
     return weighed(make(q2, k2, o), v2, o);
   };
-  if (attend_hooks()->list.empty())
+  if (Hooks::mine()->empty())
     return {rows_alone ? by_query_blocks(q, k, v, options, whole) : whole(q, k, v, options), {}};
   return hooked({scope_path(), q, k, v, options, {}, make}, [](AttentionCall& call) {
     Tensor const p = call.weights(call.q, call.k, call.options);

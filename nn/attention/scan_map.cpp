@@ -4,26 +4,16 @@
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/scan_map.h>
 #include <heed/nn/attention/sequence.h>
+#include <heed/nn/hook_list.h>
 
 #include <algorithm>
-#include <memory>
+#include <utility>
 #include <vector>
 
 namespace heed::nn {
 namespace {
 
-struct ScanHook {
-  uint64_t id;
-  std::function<void(ScanCall const&)> seen;
-};
-struct ScanHooks {
-  std::vector<ScanHook> list;
-  uint64_t last = 0;
-};
-std::shared_ptr<ScanHooks> const& scan_hooks() {
-  thread_local auto const mine = std::make_shared<ScanHooks>();
-  return mine;
-}
+using ScanHooks = HookList<std::function<void(ScanCall const&)>>;
 
 }  // namespace
 
@@ -34,21 +24,16 @@ int64_t ScanCall::channels() const {
   return options.rates.defined() ? std::max(most, options.rates.size(0)) : most;
 }
 
-HookHandle on_scan(std::function<void(ScanCall const&)> seen) {
-  auto const mine = scan_hooks();
-  uint64_t const id = ++mine->last;
-  mine->list.push_back({id, std::move(seen)});
-  return HookHandle([mine, id] { std::erase_if(mine->list, [id](ScanHook const& h) { return h.id == id; }); });
-}
+HookHandle on_scan(std::function<void(ScanCall const&)> seen) { return ScanHooks::add(std::move(seen)); }
 
-bool scans_are_seen() { return !scan_hooks()->list.empty(); }
+bool scans_are_seen() { return !ScanHooks::mine()->empty(); }
 
 void tell_scan(ScanCall call) {
   check(!SequenceScope::current(), "attention", [] {
     return Complaint{"a hook would see a part of the sequence alone", "look at recurrences on whole sequences"};
   });
   call.path = scope_path();
-  for (auto const list = scan_hooks()->list; ScanHook const& hook : list) hook.seen(call);
+  for (auto const& [id, seen] : ScanHooks::mine()->now()) seen(call);
 }
 
 namespace {

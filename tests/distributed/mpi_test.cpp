@@ -67,4 +67,35 @@ TEST_CASE("ranks under mpirun get the bits that threads get, also in small messa
     }
   }
 }
+
+TEST_CASE("a rank that fails is named by the others, in time") {
+  if (!has_mpi()) return;
+  std::string const quick = "HEED_DISTRIBUTED_TIMEOUT=1";
+  Outcome const threw = mpirun(3, "fail all_reduce throw 200", quick);
+  INFO(threw.said);
+  CHECK(threw.status != 0);
+  CHECK(has(threw, "the disk is full"));
+  Outcome const late = mpirun(2, "fail all_gather late 200", quick);
+  INFO(late.said);
+  CHECK(late.status != 0);
+  CHECK(has(late, "rank 1 did not arrive at all_gather #"));
+  Outcome const never = mpirun(2, "fail connect late 200", quick);
+  INFO(never.said);
+  CHECK(never.status != 0);
+  CHECK(has(never, "not every rank came to connect() within 1 s: rank 1 did not"));
+}
+
+TEST_CASE("the environment and MPI must agree") {
+  if (!has_mpi()) return;
+  // As under a launcher whose MPI is another one: every process is alone.
+  std::string const command =
+      "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=4 timeout -s KILL 60 " HEED_RANKS " bench 2>&1";
+  FILE* const pipe = popen(command.c_str(), "r");
+  std::array<char, 4096> part{};
+  size_t const n = fread(part.data(), 1, part.size() - 1, pipe);
+  CHECK(pclose(pipe) != 0);
+  std::string const said(part.data(), n);
+  INFO(said);
+  CHECK(said.find("OMPI_COMM_WORLD_RANK says rank 1 of 4, MPI says rank 0 of 1") != std::string::npos);
+}
 #endif
