@@ -82,18 +82,22 @@ class Backoff {
  public:
   void reset() { idle_ = 0; }
   void pause() {
-    if (++idle_ < spins)
-      std::this_thread::yield();
-    else
+    auto const now = Clock::now();
+    if (idle_++ == 0) since_ = now;
+    sleeps_ = idle_ > 200 || now - since_ > 500us;  // where others want the processor, one yield may take milliseconds
+    if (sleeps_)
       std::this_thread::sleep_for(50us);
+    else
+      std::this_thread::yield();
   }
+  bool sleeps() const { return idle_ > 0 && sleeps_; }
   /// Now and then, for what is too costly to look at each time.
-  bool sleeps() const { return idle_ >= spins; }
   bool seldom() const { return idle_ % 32 == 31 || sleeps(); }
 
  private:
-  static constexpr int spins = 200;
   int idle_ = 0;
+  bool sleeps_ = false;
+  Clock::time_point since_;
 };
 
 class HostCommunicator final : public Communicator {
@@ -414,7 +418,7 @@ class HostCommunicator final : public Communicator {
       requests.push_back(transport_->send(peer, control, &notice, sizeof notice));
     }
     Backoff backoff;
-    auto const end = Clock::now() + (kind == Notice::ended ? timeout() : 300ms);
+    auto const end = Clock::now() + (kind == Notice::ended ? timeout() : kind == Notice::stopped ? 300ms : 500ms);
     while (!requests.empty() && Clock::now() < end) {
       std::erase_if(requests, [&](int request) { return transport_->test(request) != Transport::State::pending; });
       listen();
@@ -438,8 +442,8 @@ class HostCommunicator final : public Communicator {
       Notice& notice = notices_[size_t(peer)];
       notice.text[sizeof notice.text - 1] = 0;
       if (state != Transport::State::done) continue;
-      present_[size_t(peer)] = true;
       if (notice.kind == Notice::roll_call) {
+        present_[size_t(peer)] = true;
         called_at_ = notice.sequence + 1;
         request = transport_->receive(peer, control, &notice, sizeof notice);
       } else {
@@ -468,6 +472,11 @@ class HostCommunicator final : public Communicator {
     Notice const& notice = *gone_[size_t(peer)];
     if (notice.kind == Notice::stopped) return fmt::format("rank {} stopped: {}", peer, notice.text);
     return fmt::format("rank {} ended after {} collectives", peer, notice.sequence);
+  }
+
+  [[noreturn]] void give_up_gone(int peer, Signature const& what) const {
+    give_up(call_name(what.call), fmt::format("{}; {} waits for it in {}", how_gone(peer), list({rank_}), place(what)),
+            "see what that rank printed");
   }
 
   /// Now and then: an Error where the process of `one` (-1: of any rank) is gone. It may have sent what we wait for
@@ -541,10 +550,7 @@ class HostCommunicator final : public Communicator {
   void check_present(std::vector<Wait> const& waits, Signature const& what, Clock::time_point end, bool roll_call) {
     for (Wait const& wait : waits) {
       auto const& gone = gone_[size_t(wait.peer)];
-      if (gone && gone->sequence < what.sequence)
-        give_up(call_name(what.call),
-                fmt::format("{}; {} waits for it in {}", how_gone(wait.peer), list({rank_}), place(what)),
-                "see what that rank printed");
+      if (gone && gone->sequence < what.sequence) give_up_gone(wait.peer, what);
     }
     if (Clock::now() > end || called_at_ >= what.sequence) call_roll(waits, what, roll_call);
   }
@@ -565,6 +571,8 @@ class HostCommunicator final : public Communicator {
       if (!waited) here.push_back(peer);
       if (peer != rank_ && !present_[size_t(peer)] && (waited || !arriving)) missing.push_back(peer);
     }
+    for (int peer : missing)
+      if (gone_[size_t(peer)]) give_up_gone(peer, what);
     if (missing.empty())
       late(call_name(what.call),
            fmt::format("nothing moved for {} s in the midst of {}, though every rank is there", timeout_, place(what)));
@@ -576,7 +584,7 @@ class HostCommunicator final : public Communicator {
   }
   bool all_present() const {
     for (int peer = 0; peer < size_; ++peer)
-      if (peer != rank_ && !present_[size_t(peer)]) return false;
+      if (peer != rank_ && !present_[size_t(peer)] && !gone_[size_t(peer)]) return false;
     return true;
   }
 
@@ -663,10 +671,7 @@ class HostCommunicator final : public Communicator {
                         : message.stage == Message::announced ? gone->sent_to_you <= received_from_[size_t(peer)]
                                                               : false;
       message.end = std::min(message.end, Clock::now() + 500ms);  // for what it sent before
-      if (lost || Clock::now() > message.end)
-        give_up(call_name(what.call),
-                fmt::format("{}; {} waits for it in {}", how_gone(peer), list({rank_}), what.text()),
-                "see what that rank printed");
+      if (lost || Clock::now() > message.end) give_up_gone(peer, what);
     }
     if (Clock::now() > message.end - timeout() + 50ms) check_alive(what, peer);
     if (Clock::now() > message.end)
