@@ -148,14 +148,8 @@ std::vector<Tensor> attention_maps(std::function<void()> const& forward, bool sh
 }
 
 Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
-  if (sequence_part) [[unlikely]] {
-    ScanOptions whole = options;
-    if (options.rates.defined()) {
-      whole.decay = options.decay.unsqueeze(-1) * options.rates.unsqueeze(1);
-      whole.rates = {};
-    }
-    return sequence_part->scan(q, k, v, whole);
-  }
+  if (sequence_part) [[unlikely]]
+    return sequence_part->scan(q, k, v, options);
   return naive_cores ? naive::scan(q, k, v, options) : scan(q, k, v, options);
 }
 
