@@ -6,4 +6,5 @@
 #include <heed/optim/distributed/environment.h>
 #include <heed/optim/distributed/nccl.h>
 #include <heed/optim/distributed/sequence_parallel.h>
+#include <heed/optim/distributed/sharded.h>
 #include <heed/optim/distributed/threads.h>
