@@ -52,7 +52,8 @@ constexpr ProgramKernel<T> steps[] = {nullptr, nullptr, nullptr,
 /// Registers of the block in turn go through every step: a step's operands are still in the first cache.
 template <class T>
 void run(Program const& program, T const* const* inputs, int64_t const* strides, T* const* outputs, int64_t n) {
-  int64_t const length = n < block ? (n + 15) / 16 * 16 : block;
+  constexpr int64_t most = 2048 / int64_t(sizeof(T));  // so that some twenty registers stay in the first cache
+  int64_t const length = n < most ? (n + 15) / 16 * 16 : most;
   ProgramRunner<T> runner(program, steps<T>, nullptr, length);
   for (int i = 0; i < program.inputs(); ++i)
     if (strides[i] == 0) runner.fill(i, *inputs[i]);

@@ -31,6 +31,16 @@ ResidualScale layer_scale(ResidualConfig const& config, Spec const& spec) {
   return {.scale = full({config.dim}, configured<LayerScaleConfig>(spec).init).requires_grad_()};
 }
 
+ResidualScale admin(ResidualConfig const& config, Spec const& spec) {
+  expect_no_options(spec);
+  check(config.placement == "post", "admin", [&] {
+    return Complaint{
+        fmt::format("it weighs the stream before a norm of the sum, but norms stand '{}'", config.placement),
+        "set placement=post"};
+  });
+  return {.weight = full({config.dim}, 1.0).requires_grad_()};
+}
+
 ResidualScale rezero(ResidualConfig const&, Spec const& spec) {
   expect_no_options(spec);
   return {.scale = zeros({}).requires_grad_()};
@@ -78,6 +88,8 @@ std::vector<ResidualRow> const& residuals() {
        deepnorm},
       {{"layer-scale", "residual", must, "Touvron et al., 2021", "x + γ∘f(x), γ small", options_of<LayerScaleConfig>},
        layer_scale},
+      {{"admin", "residual", should, "Liu et al., 2020", "norm(ω∘x + f(x)), ω learnt, with init=admin; placement post"},
+       admin},
       {{"rezero", "residual", must, "Bachlechner et al., 2021", "x + α·f(x), α = 0 at the start"}, rezero},
   };
   return rows;
@@ -105,6 +117,7 @@ Residual::Residual(ResidualConfig const& config) {
 Tensor Residual::after(Tensor const& x, Tensor const& branch) const {
   Tensor y = output_norm ? (*output_norm)(branch) : branch;
   if (scale.scale.defined()) y = y * scale.scale;
+  if (scale.weight.defined()) return sum_norm ? (*sum_norm)(x * scale.weight + y) : x * scale.weight + y;
   y = (scale.stream == 1 ? x : x * scale.stream) + y;
   return sum_norm ? (*sum_norm)(y) : y;
 }
@@ -114,6 +127,7 @@ void Residual::visit(Visitor& visitor, int number) {
   if (output_norm) visitor.child(fmt::format("norm{}_out", number), *output_norm);
   if (sum_norm) visitor.child(fmt::format("norm{}_sum", number), *sum_norm);
   if (scale.scale.defined()) visitor.parameter(fmt::format("scale{}", number), scale.scale);
+  if (scale.weight.defined()) visitor.parameter(fmt::format("stream{}", number), scale.weight);
 }
 
 }  // namespace heed::nn

@@ -24,10 +24,11 @@ struct PlacementRow : Entry {
 };
 std::vector<PlacementRow> const& placements();
 
-/// x·stream + branch·scale
+/// x·stream·weight + branch·scale
 struct ResidualScale {
   double stream = 1;
-  Tensor scale = {};  // undefined: 1
+  Tensor scale = {};   // undefined: 1
+  Tensor weight = {};  // of the stream's features; undefined: 1
 };
 struct ResidualRow : Entry {
   ResidualScale (*make)(ResidualConfig const& config, Spec const& spec);
@@ -41,7 +42,7 @@ class Residual {
   explicit Residual(ResidualConfig const& config);
   Tensor before(Tensor const& x) const { return input_norm ? (*input_norm)(x) : x; }
   Tensor after(Tensor const& x, Tensor const& branch) const;
-  /// "norm<number>", "norm<number>_out", "norm<number>_sum", "scale<number>", those that there are.
+  /// "norm<number>", "norm<number>_out", "norm<number>_sum", "scale<number>", "stream<number>", those that there are.
   void visit(Visitor& visitor, int number);
 
   std::unique_ptr<Norm> input_norm, output_norm, sum_norm;
