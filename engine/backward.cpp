@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <unordered_map>
 
 namespace heed {
 namespace {
@@ -55,6 +56,7 @@ class Walk {
 
   void start(Tensor const& output, Tensor gradient) {
     Edge root(output);
+    expect(root);
     find(root);
     roots_.push_back({std::move(root), std::move(gradient)});
   }
@@ -149,6 +151,7 @@ class Walk {
         if (!edge) continue;
         bool const target = mode_.only_targets && is_target(edge);
         node.needed_ |= target || (edge.leaf && !mode_.only_targets);
+        expect(edge);
         if (edge.leaf || (target && mode_.stop_at_targets) || is_older(edge)) continue;
         if (++enter(*edge.node) == 1)
           stack.push_back({edge.node.get(), 0});
@@ -156,6 +159,11 @@ class Walk {
           node.needed_ |= edge.node->needed_;
       }
     }
+  }
+
+  /// A leaf with hooks, or with a gradient of an earlier walk, gets the sum of this walk at once.
+  void expect(Edge const& edge) {
+    if (edge.leaf && !mode_.only_targets && (edge.leaf->hooks || edge.leaf->grad)) ++awaited_[edge.leaf.get()].pending;
   }
 
   uint32_t& enter(Node& node) {
@@ -209,11 +217,7 @@ class Walk {
           stop = mode_.stop_at_targets;
         }
     if (edge.leaf) {
-      if (mode_.only_targets || !gradient.defined()) return;
-      if (edge.leaf->hooks) [[unlikely]]
-        keep_for_hooks(edge.leaf, std::move(gradient));
-      else
-        accumulate_leaf(*edge.leaf, std::move(gradient));
+      if (!mode_.only_targets) deliver_to_leaf(edge.leaf, std::move(gradient));
       return;
     }
     Node& node = *edge.node;
@@ -238,10 +242,8 @@ class Walk {
       }
   }
 
-  /// Of leaves, and of targets that the walk did not pass: their gradients are complete at its end.
+  /// Of targets that the walk did not pass: their gradients are complete at its end.
   void run_last_hooks() {
-    for (auto& [leaf, gradient] : hooked_leaves_)
-      accumulate_leaf(*leaf, detail::run_hooks(*leaf->hooks, 0, std::move(gradient)));
     if (mode_.stop_at_targets) return;
     for (size_t i = 0; i < targets_.size(); ++i) {
       Edge const& edge = targets_[i];
@@ -256,13 +258,20 @@ class Walk {
     }
   }
 
-  void keep_for_hooks(Ref<TensorBody> const& leaf, Tensor gradient) {
-    auto const found = std::find_if(hooked_leaves_.begin(), hooked_leaves_.end(),
-                                    [&](HookedLeaf const& hooked) { return hooked.leaf == leaf; });
-    if (found == hooked_leaves_.end())
-      hooked_leaves_.push_back({leaf, std::move(gradient)});
-    else
-      accumulate(found->gradient, std::move(gradient), true);
+  void deliver_to_leaf(Ref<TensorBody> const& leaf, Tensor gradient) {
+    auto const found = awaited_.empty() ? awaited_.end() : awaited_.find(leaf.get());
+    if (found == awaited_.end()) {
+      if (gradient.defined()) accumulate_leaf(*leaf, std::move(gradient));
+      return;
+    }
+    Awaited& awaited = found->second;
+    if (gradient.defined()) accumulate(awaited.gradient, std::move(gradient), mode_.create);
+    if (--awaited.pending > 0 || !awaited.gradient.defined()) return;
+    Tensor whole = std::move(awaited.gradient);
+    Ref<HookList> const hooks = leaf->hooks;
+    if (hooks) whole = detail::run_hooks(*hooks, 0, std::move(whole));
+    accumulate_leaf(*leaf, std::move(whole));
+    if (hooks) detail::run_hooks(*hooks, detail::accumulated_slot, {});
   }
 
   void accumulate_leaf(TensorBody& leaf, Tensor gradient) {
@@ -278,15 +287,15 @@ class Walk {
     Edge edge;
     Tensor gradient;
   };
-  struct HookedLeaf {
-    Ref<TensorBody> leaf;
-    Tensor gradient;
+  struct Awaited {
+    uint32_t pending = 0;  // uses that have not delivered
+    Tensor gradient = {};
   };
   Mode mode_;
   std::vector<Edge> targets_;
   std::vector<Tensor> results_;
-  std::vector<bool> hooked_;  // results that hooks have seen
-  std::vector<HookedLeaf> hooked_leaves_;
+  std::vector<bool> hooked_;                          // results that hooks have seen
+  std::unordered_map<TensorBody*, Awaited> awaited_;  // leaves that wait for all of their uses
   std::vector<Root> roots_;
   std::vector<Ref<Node>> ready_;
   uint64_t id_;

@@ -23,6 +23,19 @@ struct Hooks final : HookList {
 
 Ref<HookList>& hooks_of(Tensor const& x) { return x.body()->node ? x.body()->node->hooks_ : x.body()->hooks; }
 
+namespace {
+
+HookHandle add_hook(Tensor const& x, int slot, std::function<Tensor(Tensor const&)> f) {
+  Ref<HookList>& kept = hooks_of(x);
+  if (!kept) kept = Ref<HookList>(new Hooks);
+  Ref<Hooks> const hooks(static_cast<Hooks*>(kept.get()));
+  uint64_t const id = ++hooks->last;
+  hooks->list.push_back({id, slot, std::move(f)});
+  return HookHandle([hooks, id] { std::erase_if(hooks->list, [id](Hooks::Entry const& e) { return e.id == id; }); });
+}
+
+}  // namespace
+
 HookHandle hook(Tensor const& x, std::function<Tensor(Tensor const&)> f) {
   check_defined("hook", x);
   check(x.requires_grad(), "hook", [&] {
@@ -30,12 +43,19 @@ HookHandle hook(Tensor const& x, std::function<Tensor(Tensor const&)> f) {
                                  to_string(x.shape())),
                      "mark it with requires_grad_(), or set the hook while recording"};
   });
-  Ref<HookList>& kept = hooks_of(x);
-  if (!kept) kept = Ref<HookList>(new Hooks);
-  Ref<Hooks> const hooks(static_cast<Hooks*>(kept.get()));
-  uint64_t const id = ++hooks->last;
-  hooks->list.push_back({id, x.body()->node ? x.body()->slot : 0, std::move(f)});
-  return HookHandle([hooks, id] { std::erase_if(hooks->list, [id](Hooks::Entry const& e) { return e.id == id; }); });
+  return add_hook(x, x.body()->node ? x.body()->slot : 0, std::move(f));
+}
+
+HookHandle on_accumulated(Tensor const& leaf, std::function<void()> f) {
+  check_defined("on_accumulated", leaf);
+  check(leaf.is_leaf() && leaf.requires_grad(), "on_accumulated", [&] {
+    return Complaint{fmt::format("a tensor of shape {} is no leaf that requires a gradient", to_string(leaf.shape())),
+                     "pass a parameter, or use hook() for what an operation gave"};
+  });
+  return add_hook(leaf, detail::accumulated_slot, [f = std::move(f)](Tensor const&) {
+    f();
+    return Tensor();
+  });
 }
 
 Tensor detail::run_hooks(HookList const& hooks, int slot, Tensor gradient) {

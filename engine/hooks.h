@@ -27,7 +27,12 @@ class HookHandle {
 /// Error unless x requires a gradient. A hook belongs to the value x has now: an in-place change begins another.
 HookHandle hook(Tensor const& x, std::function<Tensor(Tensor const& gradient)> f);
 
+/// Calls `f` each time that a walk of backward() has added all that it gives to the grad() of `leaf`, while the walk
+/// goes on: what sends gradients elsewhere begins there. An Error unless leaf is one that requires a gradient.
+HookHandle on_accumulated(Tensor const& leaf, std::function<void()> f);
+
 namespace detail {
+constexpr int accumulated_slot = -1;
 /// `gradient` after the hooks of output `slot` (0 for a leaf).
 Tensor run_hooks(HookList const& hooks, int slot, Tensor gradient);
 }  // namespace detail

@@ -1,8 +1,7 @@
+#include <heed/nn/hook_list.h>
 #include <heed/nn/hooks.h>
 #include <heed/nn/module.h>
 
-#include <algorithm>
-#include <memory>
 #include <string>
 
 namespace heed::nn {
@@ -13,36 +12,15 @@ constinit thread_local bool detail::weight_hooks_set = false;
 namespace {
 
 struct Entry {
-  uint64_t id;
   std::string pattern;
   std::function<Tensor(ModuleCall const&)> forward;
   std::function<Tensor(std::string_view, Tensor const&)> backward, weight = nullptr;
 };
-struct Registry {
-  std::vector<Entry> list;
-  uint64_t last = 0;
-};
-
-std::shared_ptr<Registry> const& registry() {
-  thread_local auto const mine = std::make_shared<Registry>();
-  return mine;
-}
+using Hooks = HookList<Entry>;
 
 void tell_layers() {
-  auto const& list = registry()->list;
-  detail::weight_hooks_set = std::any_of(list.begin(), list.end(), [](Entry const& e) { return bool(e.weight); });
-  detail::module_hooks_set = std::any_of(list.begin(), list.end(), [](Entry const& e) { return !e.weight; });
-}
-
-HookHandle add(Entry entry) {
-  auto const mine = registry();
-  uint64_t const id = entry.id = ++mine->last;
-  mine->list.push_back(std::move(entry));
-  tell_layers();
-  return HookHandle([mine, id] {
-    std::erase_if(mine->list, [id](Entry const& e) { return e.id == id; });
-    if (mine == registry()) tell_layers();
-  });
+  detail::weight_hooks_set = Hooks::mine()->any([](Entry const& e) { return bool(e.weight); });
+  detail::module_hooks_set = Hooks::mine()->any([](Entry const& e) { return !e.weight; });
 }
 
 }  // namespace
@@ -59,29 +37,27 @@ bool matches(std::string_view pattern, std::string_view path) {
 }
 
 HookHandle on_forward(std::string_view pattern, std::function<Tensor(ModuleCall const&)> f) {
-  return add({0, std::string(pattern), std::move(f), nullptr});
+  return Hooks::add({std::string(pattern), std::move(f), nullptr}, tell_layers);
 }
 
 HookHandle on_backward(std::string_view pattern, std::function<Tensor(std::string_view, Tensor const&)> f) {
-  return add({0, std::string(pattern), nullptr, std::move(f)});
+  return Hooks::add({std::string(pattern), nullptr, std::move(f)}, tell_layers);
 }
 
 HookHandle on_weight(std::string_view pattern, std::function<Tensor(std::string_view, Tensor const&)> f) {
-  return add({0, std::string(pattern), nullptr, nullptr, std::move(f)});
+  return Hooks::add({std::string(pattern), nullptr, nullptr, std::move(f)}, tell_layers);
 }
 
 Tensor detail::run_weight_hooks(std::string_view path, Tensor weight) {
   std::string const name = path.empty() ? "weight" : std::string(path) + ".weight";
-  auto const list = registry()->list;  // a hook may set or remove hooks
-  for (Entry const& entry : list)
+  for (auto const& [id, entry] : Hooks::mine()->now())
     if (entry.weight && matches(entry.pattern, name))
       if (Tensor replaced = entry.weight(name, weight); replaced.defined()) weight = std::move(replaced);
   return weight;
 }
 
 Tensor detail::run_module_hooks(std::string_view path, std::vector<Tensor> const& inputs, Tensor y) {
-  auto const list = registry()->list;  // a hook may set or remove hooks
-  for (Entry const& entry : list) {
+  for (auto const& [id, entry] : Hooks::mine()->now()) {
     if (entry.weight || !y.defined() || !matches(entry.pattern, path)) continue;
     if (entry.forward) {
       if (Tensor replaced = entry.forward({path, inputs, y}); replaced.defined()) y = std::move(replaced);

@@ -6,7 +6,6 @@
 #include <heed/nn/attention/multi_head.h>
 #include <heed/nn/conv.h>
 #include <heed/nn/diagnose/diagnose.h>
-#include <heed/nn/diagnose/over_dependence.h>
 #include <heed/nn/diagnose/robustness.h>
 #include <heed/nn/hooks.h>
 #include <heed/nn/init.h>

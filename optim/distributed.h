@@ -2,5 +2,7 @@
 #pragma once
 
 #include <heed/optim/distributed/communicator.h>
+#include <heed/optim/distributed/data_parallel.h>
 #include <heed/optim/distributed/environment.h>
+#include <heed/optim/distributed/sequence_parallel.h>
 #include <heed/optim/distributed/threads.h>

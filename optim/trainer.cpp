@@ -33,23 +33,29 @@ Trainer::Trainer(nn::Module& model, Optimizer& optimizer, TrainerOptions const& 
 /// Loss and gradients of the next batches, clipped; what the first evaluation of a step gives stands in the report.
 Evaluation Trainer::evaluate_batch(StepReport& report, std::vector<nn::NamedTensor> const& parameters) {
   optimizer_.zero_grad();
+  if (together_) together_->begin();
   double total = 0;
+  bool const asked = stop_when_ && stop_when_();
   for (int64_t i = 0; i < options_.accumulate; ++i) {
     Tensor loss = next_loss_();
     if (regularizer_)
       if (Tensor const penalty = regularizer_->penalty(model_); penalty.defined()) loss = loss + penalty;
-    if (options_.accumulate > 1) loss = loss / double(options_.accumulate);
+    double const parts = double(options_.accumulate) * (together_ ? together_->parts() : 1);
+    if (parts != 1) loss = loss / parts;
     total += loss.item();
-    check(std::isfinite(total), "Trainer", [&] {
-      return Complaint{fmt::format("the loss became {} at step {}", total, report.step),
-                       "lower the learning rate, lengthen the warm-up, or clip gradients"};
-    });
+    if (together_ && i + 1 == options_.accumulate) together_->last({total, asked});
     loss.backward();
   }
+  Together::Sum const sum = together_ ? together_->finish() : Together::Sum{total, asked};
+  check(std::isfinite(sum.loss), "Trainer", [&] {
+    return Complaint{fmt::format("the loss became {} at step {}", sum.loss, report.step),
+                     "lower the learning rate, lengthen the warm-up, or clip gradients"};
+  });
+  stop_ |= sum.stop;
   if (regularizer_) regularizer_->gradients(parameters);
   double const norm = gradient_norm(optimizer_.groups());
-  if (report.evaluations++ == 0) report.loss = total, report.gradient_norm = norm;
-  return {total, clip_scale(norm, options_.clip)};
+  if (report.evaluations++ == 0) report.loss = sum.loss, report.gradient_norm = norm;
+  return {sum.loss, clip_scale(norm, options_.clip)};
 }
 
 void Trainer::run(TrainingState& state) {
@@ -63,6 +69,7 @@ void Trainer::run(TrainingState& state) {
   if (schedule && !state.schedule.empty()) schedule->remember(state.schedule);
   nn::train(model_);
   bool going = true;
+  stop_ = false;
   while (going && state.step < options_.steps) {
     if (schedule) optimizer_.set_learning_rate(schedule->at(state.step));
     StepReport report{.step = state.step + 1,
@@ -105,6 +112,7 @@ void Trainer::run(TrainingState& state) {
     }
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     for (Callback const& callback : callbacks_) going = callback(report) && going;
+    going = going && !stop_;
   }
 }
 

@@ -40,6 +40,25 @@ struct StepReport {
   double seconds;  // of this run so far, evaluation included
 };
 
+/// How several processes take one step together, each with its share of the rows of a batch: what a Trainer asks of
+/// them (optim/distributed/data_parallel.h).
+class Together {
+ public:
+  struct Sum {
+    double loss;
+    bool stop;
+  };
+  virtual ~Together() = default;
+  /// Before the first batch of an evaluation: gradients stay here from now on.
+  virtual void begin() = 0;
+  /// What the mean loss over this rank's rows is divided by, so that the sum over ranks is the mean over all rows.
+  virtual double parts() const = 0;
+  /// Before the last backward of an evaluation, whose gradients may go out while it runs; `own` is this rank's.
+  virtual void last(Sum own) = 0;
+  /// After it: gradients are summed over ranks, as is what is returned; whether any rank wants to stop.
+  virtual Sum finish() = 0;
+};
+
 class Trainer {
  public:
   /// Gives the loss of the next batch, recorded.
@@ -58,6 +77,10 @@ class Trainer {
   /// Calls all of `regularizer`, which outlives the run, but begin(), which belongs before the optimiser is made, and
   /// batch() and loss(), which `next_loss` calls.
   void regularize(nn::Regularizer& regularizer) { regularizer_ = &regularizer; }
+  /// The run is one of several that step together; callbacks then answer alike on every rank.
+  void together(Together& ranks) { together_ = &ranks; }
+  /// Asked once in every step; true on any rank ends the run after that step on every one.
+  void stop_when(std::function<bool()> asked) { stop_when_ = std::move(asked); }
   /// Trains from `state.step` to options.steps, or until patience or a callback ends it. An Error where the loss is not
   /// finite.
   void run(TrainingState& state);
@@ -71,7 +94,10 @@ class Trainer {
   Evaluate evaluate_;
   std::vector<Callback> callbacks_;
   std::vector<Generator*> generators_;
+  std::function<bool()> stop_when_;
   nn::Regularizer* regularizer_ = nullptr;
+  Together* together_ = nullptr;
+  bool stop_ = false;
 };
 
 /// A callback that appends one line a step to `path`: JSON where the name ends in .jsonl, else CSV with a header.

@@ -446,6 +446,41 @@ TEST_CASE("hooks: bad input, and walks inside walks") {
   CHECK(values(x.grad())[0] == doctest::Approx(3 * std::exp(1)));
 }
 
+TEST_CASE("on_accumulated: once a walk, when all uses have delivered, before the walk goes on") {
+  Tensor const early = leaf({2}), late = leaf({3});
+  std::vector<std::pair<char, double>> seen;
+  HookHandle const handle = on_accumulated(late, [&] { seen.emplace_back('l', late.grad().item()); });
+  on_accumulated(early, [&] { seen.emplace_back('e', early.grad().item()); });
+  hook(late, [](Tensor const& g) { return g * 2.0; });  // before it is added
+  Tensor const a = early * 3.0, b = a * late, c = sum(b * late);
+  HookHandle const between = hook(a, [&](Tensor const&) {
+    seen.emplace_back('a', late.grad().item());
+    return Tensor();
+  });
+  backward(c, {}, {.retain_graph = true});  // d/dlate = 2·6·3, d/dearly = 3·9
+  using Seen = std::vector<std::pair<char, double>>;
+  CHECK(seen == Seen{{'l', 72}, {'a', 72}, {'e', 27}});
+  seen.clear();
+  backward(c);
+  CHECK(seen == Seen{{'l', 144}, {'a', 144}, {'e', 54}});
+  HookHandle gone = handle;
+  gone.remove();
+  seen.clear();
+  late.backward();  // a leaf is its own output
+  CHECK(seen.empty());
+  CHECK(late.grad().item() == 146);
+  CHECK(contains(error_of([&] { on_accumulated(exp(late), [] {}); }),
+                 "on_accumulated: a tensor of shape [1] is no leaf"));
+}
+
+TEST_CASE("a later walk adds its whole sum to a gradient, whatever the number of uses") {
+  // In f32 (1e8 + 1) + 1 is 1e8, and 1e8 + (1 + 1) is not: a second walk with two uses adds 8 here, not 4 and 4.
+  Tensor const x = full({1}, 1, Dtype::f32).requires_grad_();
+  sum(x * 1e8).backward();
+  sum(x * 4.0 + x * 4.0).backward();
+  CHECK(x.grad().item() == double(1e8F + 8.F));
+}
+
 // ---- custom operations --------------------------------------------------------------------------------------------
 
 TEST_CASE("custom: saved tensors, several outputs, masks, second derivatives") {

@@ -143,6 +143,23 @@ TEST_CASE("regularisers by name: a run with their state resumes with the same bi
   CHECK(read_file(folder / "plain/checkpoint.safetensors") != checkpoint);
 }
 
+TEST_CASE("what regularisers do to layers in evaluation too is there where a checkpoint is used") {
+  Folder const folder;
+  auto const loss = [](std::string const& text) {
+    size_t const at = text.find("validation loss ");
+    return at == text.npos ? text : text.substr(at + 16, 6);
+  };
+  for (std::string const regularizer :
+       {"sigma-reparam", "weight-norm", "weight-standardization", "logit-soft-cap:cap=0.1"}) {
+    Outcome const run =
+        shell(folder, "lab train --preset tiny --steps 20 --text text.txt --out run --regularize " + regularizer);
+    REQUIRE_MESSAGE(run.status == 0, run.err);
+    Outcome const used = shell(folder, "lab inspect run && lab generate run --tokens 10 && rm -r run");
+    REQUIRE_MESSAGE(used.status == 0, used.err);
+    CHECK_MESSAGE(loss(used.out) == loss(run.out), regularizer);
+  }
+}
+
 TEST_CASE("bad input: one line that says what to do, exit code 2, and nothing written") {
   Folder const folder;
   REQUIRE(shell(folder,
@@ -333,6 +350,48 @@ TEST_CASE(
   }
   CHECK(read_file(folder / "whole/journal.jsonl") == before);
 }
+
+#ifdef HEED_MPIEXEC
+TEST_CASE("compare under mpirun: ranks share the runs, one that dies leaves what it did, and the verdict is the same") {
+  if (access(HEED_MPIEXEC, X_OK) != 0) return heed::test::skip(HEED_MPIEXEC " is not here (Debian: openmpi-bin)");
+  Folder const folder;
+  std::string const compare =
+      "compare --task mqar:pairs=2,length=8,vocabulary=8 --attention multi-head,sliding:window=1,gated --layers 1 "
+      "--heads 2 --dim 16 --steps 20 --batch 8 --evaluation 32 --learning-rates 1e-2,3e-2 --seeds 2 --threads 1 "
+      "--symptoms loss,sink --json --out ";
+  std::string const ranks =
+      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout -s KILL 60 " HEED_MPIEXEC
+      " --oversubscribe --bind-to none -n 2 ";
+  auto const comparisons = [](std::string const& out) {
+    return nlohmann::json::parse(out.substr(out.find("{\n"))).at("comparisons");
+  };
+  auto const files = [&](std::string const& run) {
+    std::set<std::string> names;
+    for (auto const& entry : std::filesystem::directory_iterator(folder / run))
+      names.insert(entry.path().filename().string());
+    return names;
+  };
+  std::set<std::string> const done{"journal.jsonl", "report.html"};
+  Outcome const one = shell(folder, "lab " + compare + "one");
+  REQUIRE_MESSAGE(one.status == 0, one.err);
+  Outcome const two = shell(folder, ranks + "'" HEED_LAB "' " + compare + "two");
+  REQUIRE_MESSAGE(two.status == 0, two.err);
+  CHECK(comparisons(two.out) == comparisons(one.out));
+  CHECK(two.err.find("= 9 runs of 20 steps on 2 ranks; 0 done") != std::string::npos);
+  CHECK(files("two") == done);
+
+  // Rank 1 dies after its first run, and the launcher ends rank 0; one process goes on with what both did.
+  shell(folder, ranks + "bash -c 'echo $$ > pid-$OMPI_COMM_WORLD_RANK; exec \"" HEED_LAB "\" " + compare +
+                    "killed' & until [ $(wc -l < killed/journal-1.jsonl 2>/dev/null || echo 0) -gt 1 ]; do sleep 0.01; "
+                    "done; kill -KILL $(cat pid-1); wait");
+  CHECK(files("killed").contains("journal-1.jsonl"));
+  Outcome const resumed = shell(folder, "lab " + compare + "killed");
+  REQUIRE_MESSAGE(resumed.status == 0, resumed.err);
+  CHECK(resumed.err.find(" 0 done") == std::string::npos);
+  CHECK(comparisons(resumed.out) == comparisons(one.out));
+  CHECK(files("killed") == done);
+}
+#endif
 
 TEST_CASE("compare: a text, a task of real numbers, and regularisers") {
   Folder const folder;

@@ -5,6 +5,7 @@
 #include <heed/engine/backend.h>
 #include <heed/engine/engine.h>
 #include <heed/nn/nn.h>
+#include <heed/nn/regularize/catalogue.h>
 #include <heed/optim/optim.h>
 #include <heed/tests/support/emulated.h>
 #include <heed/tests/support/gradcheck.h>
@@ -497,6 +498,83 @@ std::string in_a_model(Kind const& kind, Form const& form) {
   return near(cat(parts, 1), model(seen), 2e-4, "tokens by a cache, and at once");
 }
 
+/// Takes a hook away at the end of a scope.
+struct Removed {
+  HookHandle hook;
+  ~Removed() { hook.remove(); }
+};
+
+std::string maps(Kind const& kind, Form const& form) {
+  NoGrad const off;
+  auto const layer = made(kind.text, small_config(form.causal));
+  Sample const s = sample();
+  FirstValues first(*layer, Dtype::f64, form.cross ? memory_length : length);
+  nn::AttentionContext context = s.context(form);
+  context.first_values = &first.values;
+  Tensor const y = (*layer)(s.x, context);
+  std::string problem = "-";  // a kind without an attend() has no maps
+  Tensor watched;
+  {
+    Removed const hook{nn::on_attend({}, [&](nn::AttentionCall& call) {
+      Tensor const map = attention_weights(call.q, call.k, call.options);
+      Tensor const values = nn::for_each_head(call.v, map.size(1));
+      if (problem.empty() || problem == "-")
+        problem = near(matmul(map, values), call.result.out, 1e-9, "the map times the values, and the result");
+    })};
+    watched = (*layer)(s.x, context);
+  }
+  return problem.empty() ? near(watched, y, 1e-10, "with a hook and without") : problem;
+}
+
+/// Regularisers of maps on cores that make their weights themselves: exact gradients, or an Error. Others are attend().
+std::string penalties(Kind const& kind, Form const& form) {
+  auto layer = made(kind.text, small_config(form.causal));
+  Sample s = sample(Dtype::f64, 6);
+  std::vector<Tensor> inputs{s.x.requires_grad_(), s.memory};
+  if (form.cross) inputs[1].requires_grad_();
+  for (auto const& p : nn::parameters(*layer)) inputs.push_back(p.detach().clone().requires_grad_());
+  FirstValues first(*layer, Dtype::f64, form.cross ? memory_length : 6);
+  auto const pass = [&](std::vector<Tensor> const& in) {
+    Replace replace(in, 2);
+    layer->visit(replace);
+    nn::AttentionContext context{.first_values = &first.values};
+    if (form.cross) context.memory = in[1];
+    return (*layer)(in[0], context);
+  };
+  bool own = false;
+  {
+    Removed const hook{nn::on_attend([&](nn::AttentionCall& call) { own = own || call.weights; })};
+    pass(inputs);
+  }
+  if (!own) return "-";
+  nn::train(*layer);
+  int exact = 0;
+  for (auto const& row : nn::regularizers()) {
+    if (row.family != "attention maps") continue;
+    auto const regularizer = std::move(nn::make_regularizers(std::string(row.name)).at(0));
+    regularizer->begin(*layer);
+    std::string problem;
+    std::string const refused = error_of([&] {
+      problem = test::gradcheck(
+          [&](std::vector<Tensor> const& in) {
+            seed(5);
+            Tensor const y = pass(in);
+            Tensor const more = regularizer->penalty(*layer);
+            return std::vector<Tensor>{sum(y * numbers(y.shape(), 7)) +
+                                       (more.defined() ? more : zeros({}, Dtype::f64))};
+          },
+          inputs, {.tolerance = 2e-6, .full_up_to = 0, .directions = 1});
+    });
+    if (!refused.empty() && refused.find(row.name) == std::string::npos &&
+        refused.find(kind.row.name) == std::string::npos)
+      return fmt::format("{}: {}", row.name, refused);
+    if (!problem.empty()) return fmt::format("{}: {}", row.name, problem);
+    exact += refused.empty();
+    if (std::getenv("HEED_TABLE")) fmt::print("  {}: {}\n", row.name, refused.empty() ? "exact" : refused);
+  }
+  return exact > 0 ? "" : "no regulariser of maps acts on it";
+}
+
 struct Property {
   char const* name;
   std::string (*check)(Kind const&, Form const&);
@@ -505,7 +583,7 @@ constexpr Property properties[] = {{"gradients", gradients},   {"causality", cau
                                    {"permuted", equivariance}, {"padding", padding},     {"steps", steps},
                                    {"naive", naive_twin},      {"identity", identity},   {"save", save_and_load},
                                    {"narrow", narrow_types},   {"growth", growth},       {"model", in_a_model},
-                                   {"emulated", emulated}};
+                                   {"emulated", emulated},     {"maps", maps},           {"penalties", penalties}};
 
 std::vector<Kind> kinds() {
   char const* const only = std::getenv("HEED_ROW");
@@ -551,6 +629,8 @@ TEST_CASE("attention: saved and loaded gives the same bits") { walk("save"); }
 TEST_CASE("attention: f32 and bf16 are near f64") { walk("narrow"); }
 TEST_CASE("attention: pairs and bytes grow as told") { walk("growth"); }
 TEST_CASE("attention: a model of each causal kind learns, and continues by its caches") { walk("model"); }
+TEST_CASE("attention: hooks see the map of every core, and it gives the result") { walk("maps"); }
+TEST_CASE("attention: regularisers of maps act on every core exactly, or say that they cannot") { walk("penalties"); }
 TEST_CASE("an emulated accelerator gives what the processor gives, for every kind of attention") { walk("emulated"); }
 
 TEST_CASE("attention: every row has an identity, here or in a case of its own") {

@@ -7,6 +7,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/attend.h>
 #include <heed/engine/ops/attend_half.h>
+#include <heed/engine/ops/attend_parts.h>
 #include <heed/engine/ops/attention_rows.h>
 #include <heed/engine/ops/score.h>
 #include <heed/engine/ops/widen.h>
@@ -239,10 +240,8 @@ AttendOptions with_one_program(AttendOptions options) {
   return options;
 }
 
-/// The tables of the score's program, which get gradients.
-std::vector<Tensor> score_tables(AttendOptions const& options) {
-  return options.score ? recorded(options.score.get())->tables : std::vector<Tensor>{};
-}
+/// The tables of a program, which get gradients.
+std::vector<Tensor> tables_of(ScoreMod const& mod) { return mod ? recorded(mod.get())->tables : std::vector<Tensor>{}; }
 
 /// The same modification of other tables.
 ScoreMod with_tables(ScoreMod const& mod, std::vector<Tensor> tables) {
@@ -254,7 +253,7 @@ template <class T>
 class TableGradients {
  public:
   TableGradients(AttendOptions const& options, Mods<T> const& mods, std::vector<bool> wanted)
-      : tables_(score_tables(options)), wanted_(std::move(wanted)), views_(mods.score.views), sums_(tables_.size()) {
+      : tables_(tables_of(options.score)), wanted_(std::move(wanted)), views_(mods.score.views), sums_(tables_.size()) {
     if (!options.score) return;
     Program const& program = *recorded(options.score.get())->program;
     slope_ = program.read_gradient(wanted_);
@@ -292,11 +291,6 @@ class TableGradients {
   std::shared_ptr<Program const> slope_;
   std::vector<AttendSink> sinks_;
   std::vector<Tensor> sums_;
-};
-
-struct AttendGradients {
-  Tensor dq, dk, dv;
-  std::vector<Tensor> tables;  // undefined where none is wanted
 };
 
 AttendGradients backward(Tensor const& q, Tensor const& k, Tensor const& v, Tensor const& out, Tensor const& lse,
@@ -360,7 +354,7 @@ std::vector<Tensor> sum_backward(Tensor const& q, Tensor const& k, Tensor const&
 template <class Twin, class Gradient>
 void record_scores(char const* op, Tensor& y, Tensor const& q, Tensor const& k, AttendOptions const& options,
                    Twin const& twin, Gradient const& gradient) {
-  std::vector<Tensor> const tables = score_tables(options);
+  std::vector<Tensor> const tables = tables_of(options.score);
   if (!tracked(q, k) && !tracked(tables)) return;
   std::vector<Tensor> in{q, k};
   in.insert(in.end(), tables.begin(), tables.end());
@@ -478,7 +472,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
   AttendOptions const options = with_one_program(given);
   Device const device = device_of("attend", q_in, k_in, v_in, options);
   Tensor const q = operand(q_in, device), k = operand(k_in, device), v = operand(v_in, device);
-  std::vector<Tensor> const tables = score_tables(options);
+  std::vector<Tensor> const tables = tables_of(options.score);
   std::vector<Tensor> outputs(2);
   std::shared_ptr<TilePattern const> pattern;
   {
@@ -516,7 +510,7 @@ Attended fused(Tensor const& q_in, Tensor const& k_in, Tensor const& v_in, Atten
       for (Saved const& table : saved) in.push_back(table.get(node));
       in = twin_inputs(in);
       AttendOptions twin_options = given;
-      auto const middle = in.begin() + 3 + std::ptrdiff_t(score_tables(given).size());
+      auto const middle = in.begin() + 3 + std::ptrdiff_t(tables_of(given.score).size());
       twin_options.score = with_tables(given.score, {in.begin() + 3, middle});
       twin_options.weight = with_tables(given.weight, {middle, in.end()});
       auto const twin = naive::attend(in[0], in[1], in[2], twin_options);
@@ -729,6 +723,15 @@ Tensor scores_from(Tensor const& q, Tensor const& k, AttendOptions const& option
 Tensor dense_scores(Tensor const& q, Tensor const& k, AttendOptions const& options) {
   check_operands(q, k, k, options);
   return scores_from(q, k, options, first_position(q, k));
+}
+
+std::vector<Tensor> score_tables(AttendOptions const& options) { return tables_of(with_one_program(options).score); }
+
+AttendGradients attend_gradients(Tensor const& q, Tensor const& k, Tensor const& v, Attended const& all,
+                                 Attended const& g, AttendOptions const& options, std::vector<bool> const& tables) {
+  Tensor const gradients[] = {g.out, g.lse};
+  return backward(rows_contiguous(q), rows_contiguous(k), rows_contiguous(v), rows_contiguous(all.out),
+                  options.weight ? Tensor() : all.lse.contiguous(), gradients, with_one_program(options), {}, tables);
 }
 
 Attended merge(Attended const& a, Attended const& b) {

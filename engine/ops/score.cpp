@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
+#include <heed/engine/ops/attend_parts.h>
 #include <heed/engine/ops/score.h>
 #include <heed/engine/parallel.h>
 #include <heed/engine/tape.h>
@@ -78,12 +79,16 @@ Ref<Modification> with_tables(RecordedMod const& mod, std::vector<Tensor> tables
 namespace {
 
 /// What `mod` makes of a score, in the recording that is open.
-Symbol replayed(Modification const* mod, Recording const& recording, Symbol score) {
+Symbol replayed(Modification const* mod, Symbol score, Position const& at) {
   RecordedMod const& m = *recorded(mod);
-  std::vector<Symbol> inputs{score};
-  for (int i = mod_batch; i < mod_inputs; ++i) inputs.push_back(Recording::input(i));
-  Recorder& recorder = *recording.recorder();
-  return recorder.replay(*m.program, m.program->output_values(), inputs, recorder.append_tables(m.tables))[0];
+  Recorder& recorder = Recorder::current();
+  return recorder.replay(*m.program, m.program->output_values(), {score, at.b, at.h, at.i, at.j},
+                         recorder.append_tables(m.tables))[0];
+}
+Symbol replayed(Modification const* mod, Symbol score) {
+  return replayed(mod, score,
+                  {Recording::input(mod_batch), Recording::input(mod_head), Recording::input(mod_query),
+                   Recording::input(mod_key)});
 }
 
 }  // namespace
@@ -91,9 +96,9 @@ Symbol replayed(Modification const* mod, Recording const& recording, Symbol scor
 ScoreMod operator|(ScoreMod const& first, ScoreMod const& then) {
   if (!first || !then) return first ? first : then;
   Recording const recording(mod_inputs);
-  Symbol const between = replayed(first.get(), recording, Recording::input(mod_score));
+  Symbol const between = replayed(first.get(), Recording::input(mod_score));
   ScoreMod both;
-  both.modification_ = ScoreMod::keep(recording, replayed(then.get(), recording, between));
+  both.modification_ = ScoreMod::keep(recording, replayed(then.get(), between));
   return both;
 }
 
@@ -101,7 +106,7 @@ template <class F>
 MaskMod MaskMod::joined(MaskMod const& a, MaskMod const& b, F const& f) {
   Recording const recording(mod_inputs);
   Symbol const none = Recording::input(mod_score);
-  SymbolMask const x{replayed(a.get(), recording, none)}, y{replayed(b.get(), recording, none)};
+  SymbolMask const x{replayed(a.get(), none)}, y{replayed(b.get(), none)};
   MaskMod result;
   result.modification_ = ScoreMod::keep(recording, f(x, y).value);
   return result;
@@ -117,6 +122,15 @@ MaskMod operator|(MaskMod const& a, MaskMod const& b) {
 MaskMod operator~(MaskMod const& a) {
   if (!a.get()) return [](auto at) { return at.j < at.j; };
   return MaskMod::joined(a, a, [](SymbolMask x, SymbolMask) { return !x; });
+}
+
+ScoreMod moved(ScoreMod const& mod, double query, double key) {
+  if (!mod) return mod;
+  return [&](auto s, auto at) { return replayed(mod.get(), s, {at.b, at.h, at.i + query, at.j + key}); };
+}
+MaskMod moved(MaskMod const& mod, double query, double key) {
+  if (!mod) return mod;
+  return [&](auto at) { return SymbolMask{replayed(mod.get(), 0., {at.b, at.h, at.i + query, at.j + key})}; };
 }
 
 // ---- the usual ones -------------------------------------------------------------------------------------------------
@@ -324,6 +338,9 @@ class Bounds {
     }
     return values_[size_t(program_.output_values()[0])];
   }
+  /// What a step was, after a call.
+  Interval value(int step) const { return values_[size_t(step)]; }
+  ProgramTableView<double> const& table(int number) const { return tables_.views[size_t(number)]; }
 
  private:
   Interval step(ProgramValue const& v, Interval a, Interval b, Interval c) const {
@@ -470,6 +487,37 @@ TilePattern tile_pattern(RecordedMod const& mask, PatternSizes const& s) {
     pattern.begin.push_back(int64_t(pattern.tiles.size()));
   }
   return pattern;
+}
+
+void check_reads(Modification const* mod, int64_t length) {
+  if (!mod || length == 0) return;
+  std::vector<Tensor> here;
+  for (Tensor const& table : recorded(mod)->tables) here.push_back(table.detach().to(cpu));
+  Ref<Modification> const copy = with_tables(*recorded(mod), std::move(here));
+  RecordedMod const& m = *recorded(copy.get());
+  auto const values = m.program->values();
+  std::vector<Interval> first;  // coordinates at the first position
+  MaskTables const tables(m);
+  Bounds bounds(m, tables);
+  for (double const at : {0., double(length - 1)}) {
+    bounds({{}, {0, 0}, {0, 0}, {at, at}, {at, at}});
+    size_t n = 0;
+    for (ProgramValue const& v : values) {
+      if (v.op != Primitive::load) continue;
+      int const coordinates[] = {v.a, v.b, v.c};
+      for (int axis = 0; axis < 3; ++axis, ++n) {
+        Interval const here = coordinates[axis] < 0 ? Interval{0, 0} : bounds.value(coordinates[axis]);
+        if (at == 0) first.push_back(here);
+        int64_t const size = bounds.table(v.table).size[axis];
+        bool const by_position = here.point() && first[n].point() && here.low != first[n].low;
+        check(!by_position || size == 1 || std::round(here.low) < double(size), "attend", [&] {
+          return Complaint{
+              fmt::format("position {} of a sequence of {} is read in a table of {}", length - 1, length, size),
+              "where a sequence is spread over ranks, a table goes by positions of the whole"};
+        });
+      }
+    }
+  }
 }
 
 }  // namespace heed

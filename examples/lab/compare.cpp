@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <set>
@@ -16,6 +17,7 @@
 #include "journal.h"
 #include "progress.h"
 #include "run.h"
+#include "shared_journal.h"
 
 namespace lab {
 namespace {
@@ -237,11 +239,21 @@ void merge(CompareCommand const& c) {
   conclude(c, whole, options);
 }
 
-void run(CompareCommand const& c) {
-  check_settings(c);
-  if (!c.merge.empty()) return merge(c);
+/// What the ranks of one comparison share of a machine.
+Device divide_machine(CompareCommand const& c) {
+  distributed::Environment const here = distributed::environment();
+  if (c.threads > 0)
+    set_thread_count(int(c.threads));
+  else if (here.local_size > 1 && !std::getenv("HEED_THREADS"))
+    set_thread_count(std::max(thread_count() / here.local_size, 1));
+  bool const several = here.local_size > 1 && c.device == "cuda";
+  return parse_device(several ? fmt::format("cuda:{}", here.local_rank) : c.device);
+}
+
+void run_on(CompareCommand const& c, distributed::Communicator& ranks) {
   auto const [shard, shards] = parse_shard(c.shard);
-  if (c.threads > 0) set_thread_count(int(c.threads));
+  expect(shards == 1 || ranks.size() == 1, "--shard parts what mpirun parts as well", "use one of the two");
+  bool const first = ranks.rank() == 0;
 
   JudgeOptions options{.variants = {},
                        .learning_rates = c.learning_rates,
@@ -258,7 +270,7 @@ void run(CompareCommand const& c) {
            fmt::format("'{}' is named twice", options.variants[i].title()), "name each once");
 
   Material const material(c.material);
-  Contest contest{c.settings, parse_device(c.device), &material, 0};
+  Contest contest{c.settings, divide_machine(c), &material, 0};
   Matched const reference = match_parameters(contest, options.variants[0]);
   if (!c.unmatched) contest.target_parameters = reference.parameters;
 
@@ -266,70 +278,101 @@ void run(CompareCommand const& c) {
   std::vector<Variant> mine;
   for (size_t i = 0; i < options.variants.size(); ++i)
     if (int64_t(i) % shards == shard - 1) mine.push_back(options.variants[i]);
-  double seconds = 0;
-  std::vector<std::pair<double, double>> speed;
-  for (Variant const& variant : mine) {
+  Tensor const speed = zeros({int64_t(mine.size()), 2}, Dtype::f64);  // seconds of a step, of an evaluation
+  for (size_t i = 0; i < mine.size(); ++i) {
+    Variant const& variant = mine[i];
+    if (int(i) % ranks.size() != ranks.rank()) continue;
     Matched const matched = match_parameters(contest, variant);
     double const off = std::abs(double(matched.parameters) / double(reference.parameters) - 1);
     fmt::print(stderr, "{}: {} parameters with feed-forward layers of {}{}\n", variant.title(), matched.parameters,
                matched.config.hidden,
                c.unmatched || off <= 0.01 ? "" : fmt::format(", {:.1f} % off what all should have", 100 * off));
-    speed.push_back(time_trial(contest, variant));
+    auto const [step, evaluation] = time_trial(contest, variant);
+    speed.data<double>()[2 * i] = step, speed.data<double>()[2 * i + 1] = evaluation;
   }
+  Tensor sum = speed;
+  ranks.all_reduce(sum);
   make_directory(c.directory);
-  Journal journal(journal_of(c.directory), head_of(c, material, options.variants[0], contest.target_parameters));
+  SharedJournal shared(ranks, c.directory, head_of(c, material, options.variants[0], contest.target_parameters));
+  Journal const& journal = shared.journal();
 
   TrainingSettings const& t = c.settings.training;
   int64_t const rates = int64_t(c.learning_rates.size()), deciding = options.select_on_all ? c.seeds : 1;
   int64_t const each = rates * deciding + (c.seeds - deciding), total = each * int64_t(mine.size());
   double const evaluations = t.evaluate_every > 0 ? double(t.steps / t.evaluate_every) + 3 : 4;
+  auto const cost = [&](Variant const& variant) {
+    auto const i = size_t(std::find(mine.begin(), mine.end(), variant) - mine.begin());
+    return double(t.steps) * sum.data<double>()[2 * i] + evaluations * sum.data<double>()[2 * i + 1];
+  };
   int64_t done = 0;
-  for (size_t i = 0; i < mine.size(); ++i) {
+  double seconds = 0;
+  for (Variant const& variant : mine) {
     int64_t const there = std::min(
         each, int64_t(std::count_if(journal.outcomes().begin(), journal.outcomes().end(), [&](Outcome const& o) {
-          return o.trial.variant == mine[i] && o.trial.seed <= c.seeds;
+          return o.trial.variant == variant && o.trial.seed <= c.seeds;
         })));
     done += there;
-    seconds += double(each - there) * (double(t.steps) * speed[i].first + evaluations * speed[i].second);
+    seconds += double(each - there) * cost(variant);
   }
-  fmt::print(
-      stderr,
-      "{} variant{} × ({} learning rates on {} + {} more seed{} at the best) = {} runs of {} steps; {} done, the "
-      "others take about {}\n",
-      mine.size(), mine.size() == 1 ? "" : "s", rates, options.select_on_all ? "every seed" : "seed 1",
-      c.seeds - deciding, c.seeds - deciding == 1 ? "" : "s", total, t.steps, done, clock_text(seconds));
+  if (first)
+    fmt::print(
+        stderr,
+        "{} variant{} × ({} learning rates on {} + {} more seed{} at the best) = {} runs of {} steps{}; {} done, the "
+        "others take about {}\n",
+        mine.size(), mine.size() == 1 ? "" : "s", rates, options.select_on_all ? "every seed" : "seed 1",
+        c.seeds - deciding, c.seeds - deciding == 1 ? "" : "s", total, t.steps,
+        ranks.size() > 1 ? fmt::format(" on {} ranks", ranks.size()) : "", done,
+        clock_text(seconds / double(ranks.size())));
 
   Progress progress(t.batch * material.length, 0);
   auto const start = std::chrono::steady_clock::now();
-  int64_t const left = total - done;
   int64_t finished = 0;
-  auto const train = [&](Trial const& trial) {
-    if (journal.find(trial)) return;
-    std::string const label = fmt::format("run {}/{} {} seed {} rate {:g}", done + finished + 1, total,
-                                          trial.variant.title(), trial.seed, trial.learning_rate);
-    Outcome outcome = run_trial(contest, trial, trial.seed == 1, [&](optim::StepReport const& step) {
-      optim::StepReport all = step;
-      all.step = finished * t.steps + step.step;
-      all.steps = left * t.steps;
-      all.evaluated = false;
-      all.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      progress.show(all, label, step.step == 1);
-    });
-    ++finished;
-    if (outcome.diverged) {
-      progress.finish();
-      fmt::print(stderr, "{}: the loss stopped being finite\n", label);
+  // Those of `trials` that are not done, each by one rank.
+  auto const train = [&](std::vector<Trial> const& trials) {
+    std::vector<Trial> left;
+    std::vector<double> costs;
+    for (Trial const& trial : trials)
+      if (!journal.find(trial)) left.push_back(trial), costs.push_back(cost(trial.variant));
+    std::vector<int> const share = shares_of(costs, ranks.size());
+    int64_t const here = finished + std::count(share.begin(), share.end(), ranks.rank());
+    for (size_t i = 0; i < left.size(); ++i) {
+      if (share[i] != ranks.rank()) continue;
+      Trial const& trial = left[i];
+      std::string const label = fmt::format("run {}/{} {} seed {} rate {:g}", finished + 1, here, trial.variant.title(),
+                                            trial.seed, trial.learning_rate);
+      Outcome const outcome = run_trial(contest, trial, trial.seed == 1, [&](optim::StepReport const& step) {
+        if (!first) return;
+        optim::StepReport all = step;
+        all.step = finished * t.steps + step.step;
+        all.steps = here * t.steps;
+        all.evaluated = false;
+        all.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        progress.show(all, label, step.step == 1);
+      });
+      ++finished;
+      if (outcome.diverged) {
+        progress.finish();
+        fmt::print(stderr, "{}: the loss stopped being finite\n", label);
+      }
+      shared.append(outcome);
     }
-    journal.append(std::move(outcome));
+    shared.meet();
   };
+  std::vector<Trial> trials;
   for (int64_t seed : options.seeds)
     for (double rate : c.learning_rates)
       for (Variant const& variant : mine)
-        if (seed == 1 || options.select_on_all) train({variant, seed, rate});
+        if (seed == 1 || options.select_on_all) trials.push_back({variant, seed, rate});
+  train(trials);
+  trials.clear();
   for (int64_t seed : options.seeds)
     for (Variant const& variant : mine)
-      if (double const rate = best_rate(journal.outcomes(), variant, options); rate > 0) train({variant, seed, rate});
+      if (double const rate = best_rate(journal.outcomes(), variant, options); rate > 0)
+        trials.push_back({variant, seed, rate});
+  train(trials);
   progress.finish();
+  shared.finish();
+  if (!first) return;
 
   if (shards > 1) {
     options.variants = mine;
@@ -338,6 +381,14 @@ void run(CompareCommand const& c) {
     if (mine.empty()) return;
   }
   conclude(c, journal, options);
+}
+
+void run(CompareCommand const& c) {
+  check_settings(c);
+  if (!c.merge.empty()) return merge(c);
+  // Ranks meet when each has done its share of the runs: one may wait for as long as a run takes.
+  auto const ranks = distributed::connect({.timeout = 1e6});
+  distributed::run(*ranks, [&](distributed::Communicator& r) { run_on(c, r); });
 }
 
 }  // namespace
@@ -386,7 +437,9 @@ void add_compare(CLI::App& app, int argc, char const* const* argv) {
   compare->add_option(
       "--symptoms", c->symptoms,
       "Measures to test, joined by commas (heed-lab list measure); fewer are easier to tell from chance");
-  compare->add_option("--shard", c->shard, "Train only the i-th of n parts of the variants: i/n");
+  compare->add_option(
+      "--shard", c->shard,
+      "Train only the i-th of n parts of the variants: i/n (under mpirun the ranks share all runs by themselves)");
   compare->add_option("--merge", c->merge, "Folders of other machines' journals: write the report of all of them");
   compare->add_flag("--unmatched", c->unmatched, "Leave the parameter counts as they are");
   compare->add_flag("--json", c->json, "Print the verdict as JSON instead of a table");

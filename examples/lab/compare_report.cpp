@@ -61,8 +61,7 @@ std::string table_of_means(Verdict const& v, bool perplexity) {
                           perplexity && m.name == "loss" ? "<th>exp loss</th>" : "");
   for (size_t i = 0; i < v.standings.size(); ++i) {
     Standing const& s = v.standings[i];
-    rows += fmt::format(R"(<tr><td class="name"><span class="key {}"></span>{}</td>)", colour_class(i),
-                        html_text(s.variant.title()));
+    rows += fmt::format(R"(<tr><td class="name">{}{}</td>)", key(i), html_text(s.variant.title()));
     if (s.runs.empty()) {
       rows += fmt::format("<td>{}</td></tr>", html_text(s.missing.empty() ? "diverged" : s.missing));
       continue;

@@ -19,9 +19,8 @@ struct GenerateCommand {
 };
 
 void run(GenerateCommand const& c) {
-  Trained const t = load_trained(c.checkpoint);
-  nn::to(*t.model, parse_device(c.device));
-  nn::eval(*t.model);
+  Trained t = load_trained(c.checkpoint);
+  put_to_use(t, parse_device(c.device));
   Generator generator{uint64_t(c.seed)};
   auto const prompt = t.vocabulary.encode(c.prompt);
   auto const tokens =

@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
+#include <heed/nn/attention/core.h>
 #include <heed/nn/diagnose/diagnose.h>
-#include <heed/nn/diagnose/over_dependence.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -121,8 +121,8 @@ void run(InspectCommand const& c) {
         fmt::format("expected --windows of 1 or more and --sample of 0 or more, got {} and {}", c.windows, c.sample),
         "see heed-lab inspect --help"};
   });
-  Trained const t = load_trained(c.checkpoint);
-  nn::eval(*t.model);
+  Trained t = load_trained(c.checkpoint);
+  put_to_use(t);
   Text const text = read_text(c.text.empty() ? t.text_path : c.text);
   optim::TokenDataset const data(t.vocabulary.encode(text.content), t.settings.model.block,
                                  t.settings.training.validation_share);
@@ -156,8 +156,9 @@ void run(InspectCommand const& c) {
                            text.content.size(), t.vocabulary.size())}};
   std::filesystem::path const path(c.checkpoint);
   read_log(RunFiles(std::filesystem::is_directory(path) ? c.checkpoint : path.parent_path().string()).log(), report);
-  for (Tensor const& w : nn::attention_maps([&] { (*t.model)(batch.inputs); }))
-    report.layers.push_back({nn::measure_over_dependence(w), w.select(0, 0)});
+  report.diagnosis = diagnosis;
+  for (Tensor const& w : nn::attention_maps([&] { (*t.model)(batch.inputs.slice(0, 0, 1)); }))
+    report.maps.push_back(w.select(0, 0));
   report.window = t.vocabulary.decode(batch.inputs.select(0, 0).to_vector<int64_t>());
   Generator generator(1);
   auto const start = batch.inputs.select(0, 0).to_vector<int64_t>();

@@ -22,6 +22,8 @@ class Journal {
   Outcome const* find(Trial const& trial) const;
   /// One write of one line, on the disk when it returns.
   void append(Outcome outcome);
+  /// Adds one that stands in another journal.
+  void add(Outcome outcome) { outcomes_.push_back(std::move(outcome)); }
 
  private:
   Journal() = default;

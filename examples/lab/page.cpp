@@ -37,9 +37,9 @@ h1{font-size:1.6rem;margin-bottom:.2rem;line-height:1.25;overflow-wrap:anywhere}
 h3{font-size:.95rem;margin:1.2rem 0 .4rem;color:var(--soft)}p,figcaption,.legend,li.soft,.soft{color:var(--soft)}
 svg{width:100%;height:auto;display:block}.chart{overflow-x:auto}.chart svg{min-width:520px}svg text{font-size:12px;fill:var(--soft)}.grid{stroke:var(--line)}
 polyline{fill:none;stroke-width:2;stroke-linejoin:round}.band{stroke:none;opacity:.14}
-.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;margin:.3rem 0}.key{display:inline-block;width:1.4em;height:.25em;margin-right:.5em;vertical-align:.2em}
+.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;margin:.3rem 0}svg.key{display:inline-block;width:34px;height:10px;margin-right:.5em;vertical-align:0}td.name:has(.key){min-width:9.5rem}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}
-polyline[class]{stroke:var(--c)}polygon[class],circle[class]{fill:var(--c)}.key[class]{background:var(--c)}
+polyline[class]{stroke:var(--c)}polygon[class],circle[class],path[class]{fill:var(--c)}
 .wide{overflow-x:auto}.wide td{white-space:nowrap}.wide td.name{white-space:normal}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.88rem}
 th,td{text-align:right;padding:.25rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600}th:first-child,.name{text-align:left}td.name{overflow-wrap:anywhere;min-width:6rem}
@@ -130,7 +130,48 @@ std::vector<double> ticks(double low, double high, int count) {
   return list;
 }
 
+namespace {
+
 std::string colour_class(size_t i) { return fmt::format("c{}", i % colours); }
+
+/// Lines of one colour are told apart by dashes and marks.
+constexpr char const* dashes[] = {"", "7 4", "2 3", "9 3 2 3", "12 4", "5 2 1 2 1 2"};
+
+std::string dash(size_t i) {
+  std::string_view const pattern = dashes[i / colours % std::size(dashes)];
+  return pattern.empty() ? "" : fmt::format(R"( stroke-dasharray="{}")", pattern);
+}
+/// A disc, square, diamond, triangle, cross or triangle upside down at (x, y); `inside`: its title.
+std::string mark(size_t i, double x, double y, std::string_view inside = "") {
+  double const r = 3;
+  auto const shape = [&](std::string_view path) {
+    return fmt::format(R"html(<path class="{}" transform="translate({:.1f} {:.1f})" d="{}">{}</path>)html",
+                       colour_class(i), x, y, path, inside);
+  };
+  switch (i / colours % std::size(dashes)) {
+    case 0:
+      return fmt::format(R"(<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}">{}</circle>)", colour_class(i), x, y, r,
+                         inside);
+    case 1:
+      return shape("M-3-3H3V3H-3Z");
+    case 2:
+      return shape("M0-4.2L4.2 0L0 4.2L-4.2 0Z");
+    case 3:
+      return shape("M0-4L4 3.2H-4Z");
+    case 4:
+      return shape("M-1.2-4H1.2V-1.2H4V1.2H1.2V4H-1.2V1.2H-4V-1.2H-1.2Z");
+    default:
+      return shape("M0 4L-4-3.2H4Z");
+  }
+}
+
+}  // namespace
+
+std::string key(size_t i) {
+  return fmt::format(
+      R"(<svg class="key" viewBox="0 0 34 10" aria-hidden="true"><polyline class="{}"{} points="1,5 33,5"/>{}</svg>)",
+      colour_class(i), dash(i), mark(i, 17, 5));
+}
 
 std::string chart(std::vector<Line> const& lines, ChartOptions const& o) {
   constexpr double width = 760, height = 300, left = 56, right = 16, top = 12, bottom = 42;
@@ -177,13 +218,11 @@ std::string chart(std::vector<Line> const& lines, ChartOptions const& o) {
     for (auto const& [at, v] : lines[i].points) list += fmt::format("{:.1f},{:.1f} ", x(at), y(v));
     if (lines[i].points.size() <= 40)
       for (auto const& [at, v] : lines[i].points)
-        dots += fmt::format(
-            R"(<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3"><title>{}: {} {:g}, {:.4g}</title></circle>)",
-            colour_class(i), x(at), y(v), heed::html_text(lines[i].name), heed::html_text(o.x), at, v);
-    svg += fmt::format(R"(<polyline class="{}"{} points="{}"/>{})", colour_class(i),
-                       i < colours ? "" : R"( stroke-dasharray="6 4")", list, dots);
-    legend +=
-        fmt::format(R"(<span><span class="key {}"></span>{}</span>)", colour_class(i), heed::html_text(lines[i].name));
+        dots += mark(i, x(at), y(v),
+                     fmt::format("<title>{}: {} {:g}, {:.4g}</title>", heed::html_text(lines[i].name),
+                                 heed::html_text(o.x), at, v));
+    svg += fmt::format(R"(<polyline class="{}"{} points="{}"/>{})", colour_class(i), dash(i), list, dots);
+    legend += fmt::format(R"(<span>{}{}</span>)", key(i), heed::html_text(lines[i].name));
   }
   return fmt::format(R"({}</svg></div><div class="legend">{}</div>)", svg, legend);
 }

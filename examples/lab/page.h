@@ -34,8 +34,8 @@ struct ChartOptions {
 };
 /// Lines in the page's colours, with a legend; a point's title is its values.
 std::string chart(std::vector<Line> const& lines, ChartOptions const& options);
-/// The class of the i-th colour.
-std::string colour_class(size_t i);
+/// What stands for the i-th line in a legend or a table: its colour, dashes and mark.
+std::string key(size_t i);
 
 /// The whole page.
 std::string page(std::string const& title, std::string const& body);

@@ -38,30 +38,37 @@ std::string measures_table(Report const& r) {
   std::string html =
       R"(<table><thead><tr><th>layer</th><th>head</th><th>entropy, nats</th><th>of uniform</th><th>effective keys</th>
 <th>largest weight</th><th>mean distance</th><th>strongest sink</th></tr></thead><tbody>)";
-  for (size_t l = 0; l < r.layers.size(); ++l)
-    for (size_t h = 0; h < r.layers[l].heads.size(); ++h) {
-      auto const& m = r.layers[l].heads[h];
+  heed::nn::Diagnosis const& d = r.diagnosis;
+  for (size_t l = 0; l < d.layers.size(); ++l)
+    for (size_t h = 0; h < size_t(d.layers[l].heads); ++h) {
+      auto const value = [&](char const* measure) { return d.value(l, h, measure); };
       html += fmt::format(
           R"(<tr><td>{}</td><td>{}</td><td>{:.3f}</td><td><span class="bar" style="--share:{:.0f}%">{:.0f} %</span></td><td>{:.2f}</td><td>{:.3f}</td><td>{:.2f}</td><td>{:.3f}</td></tr>)",
-          l, h, m.entropy, 100 * m.entropy_share, 100 * m.entropy_share, m.effective_count, m.largest, m.distance,
-          m.sink);
+          l, h, value("entropy"), 100 * value("entropy-share"), 100 * value("entropy-share"), value("effective-count"),
+          value("largest"), value("distance"), value("sink"));
     }
   return html + "</tbody></table>";
 }
 
 std::string maps(Report const& r) {
   std::string html;
-  for (size_t l = 0; l < r.layers.size(); ++l) {
-    html += fmt::format("<h3>Layer {}</h3><div class=\"maps\">", l);
-    heed::Tensor const map = r.layers[l].map.contiguous();
+  heed::nn::Diagnosis const& d = r.diagnosis;
+  bool const one_a_layer = d.layers.size() == r.maps.size();  // a layer may call its core more than once
+  for (size_t l = 0; l < r.maps.size(); ++l) {
+    html += fmt::format("<h3>{} {}</h3><div class=\"maps\">", one_a_layer ? "Layer" : "Core", l);
+    heed::Tensor const map = r.maps[l].to(heed::Dtype::f32).contiguous();
     for (int64_t h = 0; h < map.size(0); ++h) {
-      auto const& m = r.layers[l].heads[size_t(h)];
+      std::string const numbers =
+          one_a_layer && h < d.layers[l].heads
+              ? fmt::format(" · {:.1f} keys · largest {:.2f}", d.value(l, size_t(h), "effective-count"),
+                            d.value(l, size_t(h), "largest"))
+              : "";
       html += fmt::format(
-          R"(<figure><img alt="Attention of layer {} head {}" src="{}"><figcaption>head {} · {:.1f} keys · largest {:.2f}</figcaption></figure>)",
-          l, h,
+          R"(<figure><img alt="Attention of layer {} head {}" src="{}"><figcaption>head {}{}</figcaption></figure>)", l,
+          h,
           picture(pixels(map.data<float>() + h * map.size(1) * map.size(2), map.size(1) * map.size(2)), map.size(1),
                   map.size(2)),
-          h, m.effective_count, m.largest);
+          h, numbers);
     }
     html += "</div>";
   }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <heed/engine/tensor.h>
-#include <heed/nn/diagnose/over_dependence.h>
+#include <heed/nn/diagnose/diagnose.h>
 
 #include <string>
 #include <utility>
@@ -10,17 +10,13 @@
 
 namespace lab {
 
-struct LayerHeads {
-  std::vector<heed::nn::OverDependence> heads;
-  heed::Tensor map;  // [H, T, S] of one window
-};
-
 struct Report {
   std::string title, checkpoint;
   std::vector<std::pair<std::string, std::string>> facts;                 // name, value
   std::vector<std::pair<double, double>> training_loss, validation_loss;  // step, nats
-  std::vector<LayerHeads> layers;
-  std::string window;  // the text that the maps show
+  heed::nn::Diagnosis diagnosis;
+  std::vector<heed::Tensor> maps;  // [H, T, S] of one window, of every core in turn
+  std::string window;              // the text that the maps show
   std::string sample;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
+#include <heed/nn/regularize/catalogue.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -63,6 +64,14 @@ Trained load_trained(std::string const& given) {
   t.model = std::make_unique<nn::GPT>(t.settings.model);
   t.checkpoint.get_model(*t.model);
   return t;
+}
+
+void put_to_use(Trained& t, Device device) {
+  nn::to(*t.model, device);
+  nn::eval(*t.model);
+  t.regularizers = std::make_unique<nn::Regularizers>(nn::make_regularizers(t.settings.training.regularize));
+  t.regularizers->begin(*t.model);
+  t.checkpoint.get_regularizer(*t.regularizers);
 }
 
 Tensor batch_loss(nn::GPT const& model, optim::Batch const& batch) {

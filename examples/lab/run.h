@@ -36,9 +36,12 @@ struct Trained {
   std::string text_path, text_checksum;
   heed::optim::Checkpoint checkpoint;
   std::unique_ptr<heed::nn::GPT> model;
+  std::unique_ptr<heed::nn::Regularizers> regularizers = {};  // since put_to_use()
 };
 /// `path`: a checkpoint file or a run's directory.
 Trained load_trained(std::string const& path);
+/// The model as evaluations saw it: what its regularisers do to layers in evaluation too, they do from now on.
+void put_to_use(Trained& trained, heed::Device device = heed::cpu);
 
 /// Adds what load_trained() reads back, beside the model.
 void describe(heed::optim::Checkpoint& checkpoint, Settings const& settings,

@@ -34,6 +34,7 @@ class Additive final : public Part {
       return sum;
     });
   }
+  bool spreads() const override { return false; }
   void visit(Visitor& visitor) override { visitor.parameter("weight", weight); }
 
   Tensor weight;

@@ -3,6 +3,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/attention.h>
+#include <heed/nn/attention/sequence.h>
 
 #include <algorithm>
 
@@ -67,7 +68,13 @@ void detail::fail_state() {
 }
 
 Tensor valid_positions(Tensor const& lengths, int64_t t) {
-  return arange(t).to(lengths.device()).unsqueeze(0) < lengths.unsqueeze(1);
+  Tensor at = arange(t);
+  if (SequencePart const* const part = SequenceScope::current()) {
+    std::vector<Tensor> runs;
+    for (PositionRun const& run : part->runs()) runs.push_back(arange(run.from, run.to));
+    at = cat(runs, 0);
+  }
+  return at.to(lengths.device()).unsqueeze(0) < lengths.unsqueeze(1);
 }
 
 Tensor split_heads(Tensor const& x, int64_t heads) {
@@ -91,6 +98,21 @@ Tensor Attention::forward(Tensor const& x, AttentionContext const& context) cons
                        : context.state ? "a memory has no place in a state"
                                        : "this kind looks at x alone, not at a memory",
                        "build it with causal = false, of a kind that is listed as cross"};
+    });
+  }
+  if (SequenceScope::current()) [[unlikely]] {
+    if (context.memory.defined()) {  // keys and values are there as a whole
+      check(!context.sees, "attention", [] {
+        return Complaint{"positions of queries and of a memory are not comparable", "leave out the pairs"};
+      });
+      SequenceScope const whole(nullptr);
+      return forward(x, context);
+    }
+    check(spreads() && !context.state, "attention", [&] {
+      return Complaint{context.state ? "a state steps through whole sequences"
+                                     : "this kind mixes positions otherwise than by attend() of the whole sequence, so "
+                                       "that a sequence cannot be spread over ranks",
+                       "use multi-head attention with parts that say spreads(), or whole sequences"};
     });
   }
   check(!context.sees || selects_pairs(), "attention", [] {

@@ -133,6 +133,8 @@ class Attention : public Layer<Attention> {
   virtual Traits traits() const { return {}; }
   /// Whether it heeds AttentionContext::sees.
   virtual bool selects_pairs() const { return false; }
+  /// Whether a sequence may be spread over several places (sequence.h).
+  virtual bool spreads() const { return false; }
   /// An empty state for `positions` positions; an Error for kinds that do not decode step by step.
   virtual std::unique_ptr<AttentionState> make_state(int64_t positions) const;
 

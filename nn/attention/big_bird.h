@@ -31,7 +31,7 @@ class BigBird final : public Part {
     expect_at_least(0, "big-bird", "count of random blocks", own_.random);
   }
   void options(HeadOperands& o) const override {
-    Tensor const chosen = draw((o.k.size(2) + o.dropped + own_.block - 1) / own_.block).to(o.x.device());
+    Tensor const chosen = draw((o.key_count() + o.dropped + own_.block - 1) / own_.block).to(o.x.device());
     also_sees(o.options, [&](auto at) {
       Symbol const i = block_of(o.position(at.i), own_.block), j = block_of(o.position(at.j), own_.block);
       SymbolMask seen = (abs(i - j) <= double(own_.window)) | (min(i, j) < double(own_.globals));

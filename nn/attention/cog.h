@@ -11,6 +11,7 @@ namespace heed::nn {
 class SignedWeights final : public Part {
  public:
   using Part::Part;
+  bool spreads() const override { return false; }
   void normalise(HeadOperands& o) const override {
     expect_softmax("cog", o.options);
     AttendOptions absolute = o.options;

@@ -20,6 +20,7 @@ class Entmax final : public Part {
   Entmax(AttentionConfig const& given, Config const& own) : Part(given), alpha_(own.alpha) {
     check(alpha_ >= 1, "entmax", [] { return Complaint{"expected an alpha of 1 or more", "1.5 is usual"}; });
   }
+  bool spreads() const override { return false; }
   void normalise(HeadOperands& o) const override {
     expect_softmax("entmax", o.options);
     o.options.entmax = alpha_;

@@ -31,6 +31,7 @@ class Forgetting final : public Part {
     });
   }
   void visit(Visitor& visitor) override { visitor.child("gate", gate); }
+  bool spreads() const override { return false; }
   Traits traits() const override { return {.bidirectional = false, .cross = false, .equivariant = false}; }
 
   Linear gate;

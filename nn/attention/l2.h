@@ -14,6 +14,7 @@ namespace heed::nn {
 class DistanceScores final : public Part {
  public:
   using Part::Part;
+  bool spreads() const override { return false; }
   void options(HeadOperands& o) const override {
     double const scale = o.options.scale != 0 ? o.options.scale : 1 / std::sqrt(double(o.q.size(3)));
     Tensor const q2 = sum(square(o.q), {3}), k2 = sum(square(o.k), {3});

@@ -12,6 +12,7 @@ namespace heed::nn {
 class Laser final : public Part {
  public:
   using Part::Part;
+  bool spreads() const override { return false; }
   Attended weigh(HeadOperands const& o, CoreStep const& next) const override {
     HeadOperands raised = o;
     Tensor const shift = amax(o.v.detach(), {2}, true);

@@ -35,39 +35,45 @@ class LocationAware final : public Part {
       t->requires_grad_();
     }
   }
+  bool is_core() const override { return true; }
   Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("location-aware", o.options);
-    check(!o.options.score, "location-aware", [] {
-      return Complaint{"its scores are no products, and leave no place for others", "name positions at the input"};
-    });
-    int64_t const b = o.q.size(0), h = config.heads, keys = o.k.size(2);
-    Tensor const k = for_each_head(o.k, h), v = for_each_head(o.v, h);
-    Tensor const seen = dense_scores(o.q.detach(), o.k.detach(), o.options) > -INFINITY;
-    Tensor const w = weight.unsqueeze(2);  // [H, D, 1]
-    Tensor before = zeros({b, h, keys}, o.q.dtype(), o.q.device());
-    std::vector<Tensor> rows;
-    for (int64_t i = 0; i < o.q.size(2); ++i) {
-      Tensor const felt = conv1d(before.reshape({b * h, 1, keys}), filters, {}, {.padding = {reach_}});
-      Tensor const located = matmul(mixing, felt.reshape({b, h, filters.size(0), keys}));  // [B, H, D, S]
-      Tensor const inner = tanh(o.q.slice(2, i, i + 1) + k + located.transpose(2, 3));
-      Tensor const now = seen.slice(2, i, i + 1).squeeze(2), s = matmul(inner, w).squeeze(3);
-      before = where(now, softmax(where(now, s, -1e30)), 0.);
-      rows.push_back(before);
-    }
-    Tensor p = stack(rows, 2);
-    if (o.options.dropout > 0) p = dropout(p, o.options.dropout, o.options.draw);
-    return {matmul(p, v), {}};
+    return core(
+        o.q, o.k, o.v, o.options,
+        [this](Tensor const& q, Tensor const& k, AttendOptions const& options) { return weights(q, k, options); },
+        false);
   }
   void visit(Visitor& visitor) override {
     visitor.parameter("weight", weight);
     visitor.parameter("filters", filters);
     visitor.parameter("mixing", mixing);
   }
+  bool spreads() const override { return false; }
   Traits traits() const override { return {.steps = false, .equivariant = false, .memory = Growth::quadratic}; }
 
   Tensor weight, filters, mixing;
 
  private:
+  Tensor weights(Tensor const& q, Tensor const& shared, AttendOptions const& options) const {
+    check(!options.score, "location-aware", [] {
+      return Complaint{"its scores are no products, and leave no place for others", "name positions at the input"};
+    });
+    int64_t const b = q.size(0), h = q.size(1), keys = shared.size(2);
+    Tensor const k = for_each_head(shared, h), seen = dense_scores(q.detach(), k.detach(), options) > -INFINITY;
+    Tensor const w = weight.unsqueeze(2);  // [H, D, 1]
+    Tensor before = zeros({b, h, keys}, q.dtype(), q.device());
+    std::vector<Tensor> rows;
+    for (int64_t i = 0; i < q.size(2); ++i) {
+      Tensor const felt = conv1d(before.reshape({b * h, 1, keys}), filters, {}, {.padding = {reach_}});
+      Tensor const located = matmul(mixing, felt.reshape({b, h, filters.size(0), keys}));  // [B, H, D, S]
+      Tensor const inner = tanh(q.slice(2, i, i + 1) + k + located.transpose(2, 3));
+      Tensor const now = seen.slice(2, i, i + 1).squeeze(2), s = matmul(inner, w).squeeze(3);
+      before = where(now, softmax(where(now, s, -1e30)), 0.);
+      rows.push_back(before);
+    }
+    return stack(rows, 2);
+  }
+
   int64_t reach_;
 };
 

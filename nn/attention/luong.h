@@ -56,6 +56,7 @@ class Luong final : public Part {
     visitor.parameter("place", place);
     visitor.parameter("direction", direction);
   }
+  bool spreads() const override { return !own_.predict; }
   Traits traits() const override {
     return own_.sigma == 0 ? Traits{} : Traits{.cross = own_.predict, .equivariant = false};
   }

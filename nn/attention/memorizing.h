@@ -36,6 +36,7 @@ class Memorizing final : public Part {
     return {lerp(next(local).out, next(old).out, sigmoid(gate).view({-1, 1, 1})), {}};
   }
   void visit(Visitor& visitor) override { visitor.parameter("gate", gate); }
+  bool spreads() const override { return false; }
   Traits traits() const override { return {.bidirectional = false, .cross = false, .equivariant = false}; }
 
   Tensor gate;

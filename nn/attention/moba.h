@@ -29,6 +29,7 @@ class BlockMixture final : public Part {
     });
     also_sees(o.options, chosen_blocks(o, own_.block, own_.top, config.causal));
   }
+  bool spreads() const override { return false; }
   Traits traits() const override { return {.cross = false, .equivariant = false, .memory = Growth::quadratic}; }
 
  private:

@@ -13,6 +13,7 @@ class MultiHeadAttention final : public Attention {
   explicit MultiHeadAttention(AttentionConfig const& config, Parts parts = {});
   Traits traits() const override { return around.traits({}); }
   bool selects_pairs() const override { return around.heed_options(); }
+  bool spreads() const override { return around.spread(); }
   std::unique_ptr<AttentionState> make_state(int64_t positions) const override;
   void visit(Visitor& visitor) override;
   Parts* parts() override { return &around; }

@@ -30,7 +30,7 @@ class Neighborhood final : public Part {
       return (j >= first) & (j < first + size);
     };
     also_sees(o.options, [&](auto at) {
-      Symbol const t = o.lengths.defined() ? read(o.lengths, {at.b}) : Symbol(o.k.size(2));
+      Symbol const t = o.lengths.defined() ? read(o.lengths, {at.b}) : Symbol(o.key_count());
       if (width == 0) return near(at.i, at.j, t);
       Symbol const row_i = block_of(at.i, width), row_j = block_of(at.j, width);
       return near(row_i, row_j, ceil(t / double(width))) &

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
-#include <heed/engine/recompute.h>
 #include <heed/nn/attention/part.h>
 
 #include <algorithm>
@@ -23,11 +22,62 @@ void Parts::add(std::string name, std::unique_ptr<Part> part) {
   parts_.push_back({std::move(name), std::move(part)});
 }
 
+namespace {
+
+/// f(row its positions begin at, run) for the runs of positions that these rows are.
+template <class F>
+void for_each_run(int64_t rows, F const& f) {
+  int64_t row = 0;
+  for (PositionRun const& run : SequenceScope::current()->runs()) {
+    f(row, run);
+    row += run.size();
+  }
+  check(row == rows, "attention", [&] {
+    return Complaint{fmt::format("expected the {} positions of a part of a sequence, got {}", row, rows),
+                     "pass the rows of this part"};
+  });
+}
+Tensor joined(std::vector<Tensor> const& parts, int axis) { return parts[0].defined() ? cat(parts, axis) : Tensor(); }
+
+}  // namespace
+
 Tensor Parts::embed(Tensor x, int64_t past) const {
+  if (!parts_.empty() && SequenceScope::current()) {
+    std::vector<Tensor> runs;
+    for_each_run(x.size(1), [&](int64_t row, PositionRun const& run) {
+      Tensor own = x.slice(1, row, row + run.size());
+      for (Named const& p : parts_) own = p.part->embed(own, run.from);
+      runs.push_back(own);
+    });
+    return cat(runs, 1);
+  }
   for (Named const& p : parts_) x = p.part->embed(x, past);
   return x;
 }
 void Parts::project(HeadOperands& o) const {
+  if (!parts_.empty() && SequenceScope::current()) {
+    std::vector<Tensor> q, k, v, carried, first;
+    bool set_first = false;
+    AttendOptions options = o.options;
+    for_each_run(o.q.size(2), [&](int64_t row, PositionRun const& run) {
+      HeadOperands own = o;
+      int64_t const end = row + run.size();
+      own.x = o.x.slice(1, row, end), own.source = o.source.slice(1, row, end), own.past = run.from;
+      own.q = o.q.slice(2, row, end), own.k = o.k.slice(2, row, end), own.v = o.v.slice(2, row, end);
+      Tensor const given = o.first_values && o.first_values->defined() ? o.first_values->slice(2, row, end) : Tensor();
+      Tensor values = given;
+      if (o.first_values) own.first_values = &values;
+      for (Named const& p : parts_) p.part->project(own);
+      first.push_back(values);
+      set_first = set_first || values.body() != given.body();
+      q.push_back(own.q), k.push_back(own.k), v.push_back(own.v), carried.push_back(own.carried);
+      options = own.options;
+    });
+    o.options = options;
+    o.q = joined(q, 2), o.k = joined(k, 2), o.v = joined(v, 2), o.carried = joined(carried, 2);
+    if (set_first) *o.first_values = joined(first, 2);
+    return;
+  }
   for (Named const& p : parts_) p.part->project(o);
 }
 void Parts::options(HeadOperands& o) const {
@@ -54,6 +104,9 @@ Attended Parts::weigh(HeadOperands const& o, size_t from) const {
 }
 bool Parts::heed_options() const {
   return std::all_of(parts_.begin(), parts_.end(), [](Named const& p) { return p.part->heeds_options(); });
+}
+bool Parts::spread() const {
+  return std::all_of(parts_.begin(), parts_.end(), [](Named const& p) { return p.part->spreads(); });
 }
 Tensor Parts::finish(Tensor out, HeadOperands const& o) const {
   for (Named const& p : parts_) out = p.part->finish(out, o);
@@ -88,7 +141,7 @@ void expect_softmax(std::string_view part, AttendOptions const& options) {
 }
 
 Tensor key_counts(HeadOperands const& o) {
-  int64_t const keys = o.k.size(2) + o.dropped, left = o.options.left, right = o.options.causal ? 0 : o.options.right;
+  int64_t const keys = o.key_count() + o.dropped, left = o.options.left, right = o.options.causal ? 0 : o.options.right;
   Device const device = o.k.device();
   Dtype const dtype = is_half(o.k.dtype()) ? Dtype::f32 : o.k.dtype();
   Tensor const last =
@@ -97,29 +150,6 @@ Tensor key_counts(HeadOperands const& o) {
   Tensor const i = arange(0, keys, 1, dtype, device).unsqueeze(0);
   Tensor const to = minimum(i + double(std::min(right, keys)), last);
   return clamp_min(to - clamp_min(i - double(std::min(left, keys)), 0) + 1., 1);
-}
-
-Tensor by_query_blocks(HeadOperands const& o, std::function<Tensor(HeadOperands const&)> const& step) {
-  constexpr int64_t block = 64;
-  int64_t const queries = o.q.size(2), shift = o.k.size(2) - queries;
-  if (!o.options.causal || queries <= block) return step(o);
-  std::vector<Tensor> parts;
-  for (int64_t from = 0; from < queries; from += block) {
-    int64_t const to = std::min(from + block, queries);
-    parts.push_back(recompute(
-        [o, step](std::vector<Tensor> const& in) {
-          HeadOperands own = o;
-          own.q = in[0], own.k = in[1], own.v = in[2];
-          own.options.draw.offset += uint64_t(in[1].size(2));
-          return std::vector<Tensor>{step(own)};
-        },
-        {o.q.slice(2, from, to), o.k.slice(2, 0, to + shift), o.v.slice(2, 0, to + shift)})[0]);
-  }
-  return cat(parts, 2);
-}
-
-Tensor for_each_head(Tensor const& x, int64_t heads) {
-  return x.size(1) == heads ? x : repeat_interleave(x, heads / x.size(1), 1);
 }
 
 }  // namespace heed::nn

@@ -3,6 +3,7 @@
 
 #include <heed/nn/attention/attention.h>
 #include <heed/nn/attention/core.h>
+#include <heed/nn/attention/sequence.h>
 
 #include <functional>
 
@@ -22,6 +23,11 @@ struct HeadOperands {
   Tensor* first_values = nullptr;  // AttentionContext::first_values
   AttendOptions options = {};
 
+  /// All keys that modifications may be asked about: rows of k, and in a SequenceScope the whole sequence's.
+  int64_t key_count() const {
+    SequencePart const* const part = SequenceScope::current();
+    return part ? part->length() : k.size(2);
+  }
   /// Where the key (or query) stands that a modification calls number `row`.
   Symbol position(Symbol row) const {
     return dropped == 0 ? row : select(row < double(sinks), row, row + double(dropped));
@@ -57,6 +63,9 @@ class Part : public Module {
   virtual bool is_core() const { return false; }
   /// Whether it heeds masks and scores. One that does not must still heed config.causal and lengths.
   virtual bool heeds_options() const { return true; }
+  /// Whether a sequence may be spread over several places (sequence.h): embed() and project() are given one run of
+  /// positions at a time, and whatever looks at two of them is core() or what core() evaluates.
+  virtual bool spreads() const { return !is_core() && heeds_options(); }
   /// The core's result [B, H, T, E] on its way to the last projection.
   virtual Tensor finish(Tensor const& out, HeadOperands const&) const { return out; }
   /// What of the past a cache must keep.
@@ -76,6 +85,7 @@ class Parts {
   void options(HeadOperands& o) const;  // and normalise()
   Attended weigh(HeadOperands const& o) const { return weigh(o, 0); }
   bool heed_options() const;
+  bool spread() const;
   Tensor finish(Tensor out, HeadOperands const& o) const;
   void bound(KeyValueCache& cache) const;
   Traits traits(Traits of_layer) const;
@@ -103,10 +113,5 @@ void expect_softmax(std::string_view part, AttendOptions const& options);
 /// How many keys a query sees by causality, windows and lengths: a table [B or 1, positions or 1] to be read at
 /// {b, o.position(i)}.
 Tensor key_counts(HeadOperands const& o);
-/// `step` of blocks of queries, each with the keys up to its end, made again for backward: what has to hold scores
-/// holds those of a block alone. For causal layers; others take all queries as one.
-Tensor by_query_blocks(HeadOperands const& o, std::function<Tensor(HeadOperands const&)> const& step);
-/// x [B, G, ..] of key heads for each of `heads` query heads.
-Tensor for_each_head(Tensor const& x, int64_t heads);
 
 }  // namespace heed::nn

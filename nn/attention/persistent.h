@@ -33,6 +33,7 @@ class PersistentMemory final : public Part {
     expect_softmax("persistent", {.weight = o.options.weight, .entmax = o.options.entmax, .top_k = o.options.top_k});
     Shape shape = keys.shape();
     shape[0] = o.q.size(0);
+    SequenceScope const whole(nullptr);  // these keys are everywhere
     return merge(seen, core(o.q, keys.expand(shape), values.expand(shape), {.scale = o.options.scale}));
   }
   void visit(Visitor& visitor) override {

@@ -39,6 +39,7 @@ class PrefixTuning final : public Part {
       Tensor const one = both.slice(1, which, which + 1).transpose(0, 2).squeeze(1).unsqueeze(0);
       return one.expand({o.q.size(0), config.kv_heads, length, config.head_dim()});
     };
+    SequenceScope const whole(nullptr);  // these keys are everywhere
     return merge(seen, core(o.q, taken(0), taken(1), {.scale = o.options.scale}));
   }
   void visit(Visitor& visitor) override {

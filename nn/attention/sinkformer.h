@@ -27,15 +27,19 @@ class Sinkformer final : public Part {
   bool is_core() const override { return true; }
   Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("sinkformer", o.options);
-    Tensor const s = dense_scores(o.q, o.k, o.options);
-    Tensor seen = s > -INFINITY;
-    if (o.query_lengths.defined()) seen = seen & valid_positions(o.query_lengths, s.size(2)).unsqueeze(1).unsqueeze(3);
-    // −10³⁰ instead of −∞ keeps rows and columns of padding finite; seen ones are not touched by it.
-    Tensor log_p = where(seen, s, -1e30);
-    for (int64_t step = 0; step < steps_; ++step) log_p = where(seen, log_softmax(log_p, step % 2 == 0 ? 3 : 2), -1e30);
-    Tensor p = where(seen, exp(log_p), 0.);
-    if (o.options.dropout > 0) p = dropout(p, o.options.dropout, o.options.draw);
-    return {matmul(p, for_each_head(o.v, config.heads)), {}};
+    return core(
+        o.q, o.k, o.v, o.options,
+        [steps = steps_, lengths = o.query_lengths](Tensor const& q, Tensor const& k, AttendOptions const& options) {
+          Tensor const s = dense_scores(q, k, options);
+          Tensor seen = s > -INFINITY;
+          if (lengths.defined()) seen = seen & valid_positions(lengths, s.size(2)).unsqueeze(1).unsqueeze(3);
+          // −10³⁰ instead of −∞ keeps rows and columns of padding finite; seen ones are not touched by it.
+          Tensor log_p = where(seen, s, -1e30);
+          for (int64_t step = 0; step < steps; ++step)
+            log_p = where(seen, log_softmax(log_p, step % 2 == 0 ? 3 : 2), -1e30);
+          return where(seen, exp(log_p), 0.);
+        },
+        false);
   }
   Traits traits() const override { return {.causal = false, .steps = false, .memory = Growth::quadratic}; }
 

@@ -10,8 +10,8 @@ namespace heed::nn {
 
 /// P_w·softmax(P_l·s): scores, and then weights, are mixed between heads by learned matrices that start at the identity
 /// (Shazeer et al., "Talking-heads attention", 2020). Mixing needs all heads' scores at once, so they are held,
-/// of a block of queries where the layer is causal, H·T² of them where it is not; the fused core, its hooks and its
-/// probes see nothing of it. For short sequences.
+/// of a block of queries where the layer is causal, H·T² of them where it is not or where a hook looks. For short
+/// sequences.
 class TalkingHeads final : public Part {
  public:
   explicit TalkingHeads(AttentionConfig const& given)
@@ -22,15 +22,14 @@ class TalkingHeads final : public Part {
   bool is_core() const override { return true; }
   Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     expect_softmax("talking-heads", o.options);
-    Tensor const out = by_query_blocks(o, [logits = logits, weights = weights](HeadOperands const& own) {
-      Tensor const s = dense_scores(own.q, own.k, own.options);
-      Tensor const seen = s > -INFINITY;
-      Tensor p = softmax(where(seen, mixed(logits, where(seen, s, 0.)), -1e30));
-      p = mixed(weights, where(seen, p, 0.));
-      if (own.options.dropout > 0) p = dropout(p, own.options.dropout, own.options.draw);
-      return matmul(p, for_each_head(own.v, p.size(1)));
-    });
-    return {out, {}};
+    return core(
+        o.q, o.k, o.v, o.options,
+        [logits = logits, weights = weights](Tensor const& q, Tensor const& k, AttendOptions const& options) {
+          Tensor const s = dense_scores(q, k, options), seen = s > -INFINITY;
+          Tensor const p = softmax(where(seen, mixed(logits, where(seen, s, 0.)), -1e30));
+          return mixed(weights, where(seen, p, 0.));
+        },
+        true);
   }
   void visit(Visitor& visitor) override {
     visitor.parameter("logits", logits);

@@ -21,6 +21,7 @@ class TopK final : public Part {
       return Complaint{"expected a count of 1 or more keys", "choose how many a query keeps"};
     });
   }
+  bool spreads() const override { return false; }
   void normalise(HeadOperands& o) const override {
     expect_softmax("top-k", o.options);
     o.options.top_k = count_;

@@ -50,7 +50,8 @@ Tensor chosen(Tensor const& numbers, Generator* random) {
 }
 
 /// The key that each query loses, [B, H, T]; −1 where it sees fewer than two.
-Tensor lost_keys(AttentionCall const& call, Deletion deletion, Generator* random) {
+Tensor lost_keys(AttentionCall const& given, Deletion deletion, Generator* random) {
+  AttentionCall const call = as_attended(given);
   AttendOptions options = call.options;
   options.dropout = 0;
   int64_t const t = call.q.size(2);

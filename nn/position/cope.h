@@ -30,9 +30,11 @@ class Cope final : public Part {
     check(o.q.size(3) == weight.size(0), "cope", [] {
       return Complaint{"a part before it splits heads, and leaves no whole queries", "name cope first"};
     });
-    Tensor const out = by_query_blocks(o, [weight = weight, next](HeadOperands const& given) {
-      HeadOperands own = given;
-      AttendOptions plain = own.options;
+    auto const block = [o, weight = weight, next](Tensor const& q, Tensor const& k, Tensor const& v,
+                                                  AttendOptions const& options) {
+      HeadOperands own = o;
+      own.q = q, own.k = k, own.v = v, own.options = options;
+      AttendOptions plain = options;
       plain.score = plain.weight = {};
       Tensor const s = dense_scores(own.q, own.k, plain);
       Tensor const gates = where(s > -INFINITY, sigmoid(s), 0.);
@@ -47,10 +49,11 @@ class Cope final : public Part {
         return score + read(bias, {where.b, where.h, where.i - shift, where.j});
       });
       return next(own).out;
-    });
-    return {out, {}};
+    };
+    return {by_query_blocks(o.q, o.k, o.v, o.options, block), {}};
   }
   void visit(Visitor& visitor) override { visitor.parameter("weight", weight); }
+  bool spreads() const override { return false; }
   Traits traits() const override { return {.bidirectional = false, .cross = false, .equivariant = false}; }
 
   Tensor weight;  // [D, most + 1]

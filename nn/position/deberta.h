@@ -44,6 +44,7 @@ class Disentangled final : public Part {
     visitor.parameter("keys", keys);
     visitor.parameter("queries", queries);
   }
+  bool spreads() const override { return false; }
   Traits traits() const override { return of_distance(); }
 
   Tensor keys, queries;

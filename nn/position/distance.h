@@ -8,7 +8,7 @@ namespace heed::nn {
 
 /// The distances i − j of a call, −(S − 1) … S − 1, as they index the table [H, 2S − 1] of relative_bias().
 inline Tensor distances(HeadOperands const& o) {
-  int64_t const keys = o.k.size(2);
+  int64_t const keys = o.key_count();
   return arange(1 - keys, keys, 1, is_half(o.q.dtype()) ? Dtype::f32 : o.q.dtype(), o.q.device());
 }
 

@@ -29,7 +29,7 @@ class LogCpb final : public Part {
     });
   }
   void options(HeadOperands& o) const override {
-    int64_t const places = o.k.size(2) + o.dropped, columns = width_ ? width_ : places;
+    int64_t const places = o.key_count() + o.dropped, columns = width_ ? width_ : places;
     int64_t const rows = (places + columns - 1) / columns;
     std::vector<double> coordinates;
     auto const squeezed = [](int64_t d) { return std::copysign(std::log2(1 + std::abs(double(d))) / 3, double(d)); };

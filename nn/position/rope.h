@@ -56,6 +56,7 @@ class Rope final : public Part {
   Rope(AttentionConfig const& given, Config const& own);
   void project(HeadOperands& o) const override;
   Traits traits() const override;
+  bool spreads() const override { return own_.scaling != "dynamic"; }
 
  private:
   Config own_;

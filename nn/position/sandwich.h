@@ -20,7 +20,7 @@ class Sandwich final : public Part {
   Sandwich(AttentionConfig const& given, Config const& own) : Part(given), width_(own.width) {}
   void options(HeadOperands& o) const override {
     std::vector<double> values;
-    for (int64_t d = 0; d < o.k.size(2); ++d) {
+    for (int64_t d = 0; d < o.key_count(); ++d) {
       double sum = -double(width_ / 2);
       for (int64_t k = 1; k <= width_ / 2; ++k)
         sum += std::cos(double(d) * std::pow(10000., -2. * double(k) / double(width_)));

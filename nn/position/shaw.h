@@ -38,6 +38,7 @@ class ShawPosition final : public Part {
     });
   }
   void visit(Visitor& visitor) override { visitor.parameter("weight", weight); }
+  bool spreads() const override { return false; }
   Traits traits() const override {
     // A reach of the block's length makes the table one of all pairs.
     Traits own = of_distance();

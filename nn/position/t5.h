@@ -39,7 +39,7 @@ class T5Position final : public Part {
   }
   void options(HeadOperands& o) const override {
     std::vector<int64_t> index;
-    for (int64_t d = 1 - o.k.size(2); d < o.k.size(2); ++d) index.push_back(bucket(d));
+    for (int64_t d = 1 - o.key_count(); d < o.key_count(); ++d) index.push_back(bucket(d));
     Tensor const at = tensor(index, {int64_t(index.size())}).to(o.q.device());
     then_score(o.options, relative_bias(index_select(bias, 1, at)));
   }

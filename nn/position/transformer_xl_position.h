@@ -47,6 +47,7 @@ class TransformerXlPosition final : public Part {
     visitor.parameter("v", v);
     visitor.parameter("weight", weight);
   }
+  bool spreads() const override { return false; }
   Traits traits() const override { return of_distance(); }
 
  private:

@@ -84,15 +84,18 @@ namespace {
 /// 16-bit operands in f32, as attend() takes them.
 Tensor wide(Tensor const& x) { return x.dtype() == Dtype::bf16 || x.dtype() == Dtype::f16 ? x.to(Dtype::f32) : x; }
 
-/// What the scores depend on beside q and k and wants a gradient.
-std::vector<Tensor> learned_tables(AttendOptions const& options) {
-  std::vector<Tensor> list;
-  for (Modification const* mod : {options.score.get(), options.weight.get()})
-    if (mod)
-      for (Tensor const& table : recorded(mod)->tables)
-        if (table.requires_grad()) list.push_back(table);
-  if (options.sink.defined() && options.sink.requires_grad()) list.push_back(options.sink);
-  return list;
+/// f(table) in the place of every tensor that wants a gradient and that the weights depend on beside q and k.
+template <class F>
+AttendOptions with_learned(AttendOptions options, F const& f) {
+  for (ScoreMod* mod : {&options.score, &options.weight}) {
+    if (!*mod) continue;
+    std::vector<Tensor> tables = recorded(mod->get())->tables;
+    for (Tensor& table : tables)
+      if (table.requires_grad()) table = f(table);
+    *mod = ScoreMod(with_tables(*recorded(mod->get()), std::move(tables)));
+  }
+  if (options.sink.defined() && options.sink.requires_grad()) options.sink = f(options.sink);
+  return options;
 }
 
 /// Of one block: its coverage loss, and the sums [B, H, S] after it.
@@ -126,7 +129,7 @@ Tensor row_products(AttentionCall const& call) {
 
 Tensor attention_coverage(AttentionCall const& call) {
   std::vector<Tensor> inputs{wide(call.q), wide(call.k)};
-  for (Tensor const& table : learned_tables(call.options)) inputs.push_back(table);
+  with_learned(call.options, [&](Tensor const& table) { return inputs.emplace_back(table); });
   Shape const carried{call.q.size(0), call.q.size(1), call.k.size(2)};
   int64_t const t = call.q.size(2);
   return custom(
@@ -152,12 +155,13 @@ Tensor attention_coverage(AttentionCall const& call) {
         Tensor const q = saved[0].detach().requires_grad_(), k = saved[1].detach().requires_grad_();
         Tensor sums = saved.back(), carried_gradient = zeros_like(sums);
         std::vector<Tensor> inputs{q, k};
-        inputs.insert(inputs.end(), saved.begin() + 2, saved.end() - 1);
+        AttendOptions const own = with_learned(
+            options, [&](Tensor const& table) { return inputs.emplace_back(table.detach().requires_grad_()); });
         std::vector<Tensor> gradients;
         for (Tensor const& input : inputs) gradients.push_back(zeros_like(input));
         for (int64_t from = (t - 1) / rows_of_block * rows_of_block; t > 0 && from >= 0; from -= rows_of_block) {
           EnableGrad const on;
-          Tensor const rows = attention_rows(q, k, from, std::min(from + rows_of_block, t), options);
+          Tensor const rows = attention_rows(q, k, from, std::min(from + rows_of_block, t), own);
           Tensor const before = (sums - sum(rows.detach(), {2})).requires_grad_();
           auto const [part, after] = cover(rows, before);
           std::vector<Tensor> wanted = inputs;

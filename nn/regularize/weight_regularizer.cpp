@@ -129,16 +129,4 @@ std::vector<NamedTensor> Reparametrization::state() {
   return list;
 }
 
-void Reparametrization::fold(Module& model) {
-  NoGrad const off;
-  std::vector<TensorBody*> done;  // a shared one once
-  for (NamedTensor& w : state_dict(model)) {
-    Tensor const now = used(w.name, w.tensor);
-    if (!now.defined() || std::find(done.begin(), done.end(), w.tensor.body()) != done.end()) continue;
-    done.push_back(w.tensor.body());
-    w.tensor.copy_(now);
-  }
-  end();
-}
-
 }  // namespace heed::nn

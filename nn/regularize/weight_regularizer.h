@@ -53,7 +53,7 @@ Tensor first_direction(Tensor const& w);
 /// Layers compute with another tensor in place of their weights, while training or always.
 class WeightUse : public Regularizer {
  public:
-  ~WeightUse() override { end(); }
+  ~WeightUse() override { hook_.remove(); }
   void begin(Module& model) override;
 
  protected:
@@ -62,7 +62,6 @@ class WeightUse : public Regularizer {
   virtual Tensor used(std::string_view path, Tensor const& w) = 0;
   std::string const& pattern() const { return pattern_; }
   bool training() const;
-  void end() { hook_.remove(); }
 
  private:
   std::string pattern_;
@@ -79,14 +78,12 @@ struct ReparametrizationConfig {
 
 /// Layers compute with scaled() weights, whose gains the loop's optimiser does not know: they have Adam steps of their
 /// own (Kingma and Ba, 2015), unclipped, after each step of the loop. What a model has learnt is its weights and these
-/// together: fold() makes it the weights alone.
+/// together: where it is used, in evaluation too, this begins with the state that it had.
 class Reparametrization : public WeightUse {
  public:
   void begin(Module& model) override;
   void stepped(Module& model, int64_t step) override;
   std::vector<NamedTensor> state() override;
-  /// Writes the weights as they are used into the model, and ends.
-  void fold(Module& model);
 
  protected:
   struct Entry {

@@ -19,6 +19,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 namespace heed::distributed {
 namespace {
@@ -38,11 +39,11 @@ struct Failure {
   std::string said = op + ": " + problem;  // to the other ranks
 };
 
-/// What a rank says last.
+/// What a rank says last; or, in a roll call, that it is there and waits too.
 struct Notice {
   uint64_t sequence = 0;                            // collectives that it completed
   uint64_t sent_to_you = 0, received_from_you = 0;  // messages of send and receive
-  uint32_t stopped = 0;                             // 0: it ended as it should
+  enum Kind : uint32_t { ended, stopped, roll_call } kind = ended;
   char text[420] = {};
 };
 
@@ -81,15 +82,17 @@ class Backoff {
  public:
   void reset() { idle_ = 0; }
   void pause() {
-    if (++idle_ < 200)
+    if (++idle_ < spins)
       std::this_thread::yield();
     else
       std::this_thread::sleep_for(50us);
   }
   /// Now and then, for what is too costly to look at each time.
-  bool seldom() const { return idle_ % 32 == 31 || idle_ >= 200; }
+  bool sleeps() const { return idle_ >= spins; }
+  bool seldom() const { return idle_ % 32 == 31 || sleeps(); }
 
  private:
+  static constexpr int spins = 200;
   int idle_ = 0;
 };
 
@@ -110,6 +113,7 @@ class HostCommunicator final : public Communicator {
     if (largest_ >= message_bytes(inline_bytes)) inline_limit_ = inline_bytes;
     gone_.resize(size_t(size_));
     notices_.resize(size_t(size_));
+    present_.resize(size_t(size_));
     listening_.assign(size_t(size_), -1);
     arrived_.assign(size_t(size_), std::vector<std::byte>(message_bytes(inline_limit_)));
     leaving_ = arrived_;
@@ -131,7 +135,7 @@ class HostCommunicator final : public Communicator {
     if (thread_.joinable()) thread_.join();
     bool agreed = false;
     if (!broken_) {
-      tell({}, false);
+      tell({}, Notice::ended);
       agreed = farewell();
       transport_->abandon();
     }
@@ -365,7 +369,7 @@ class HostCommunicator final : public Communicator {
 
   /// The end of everything under way, here and, as they hear of it, on the other ranks. By the driving thread.
   void break_with(Failure failure) {
-    tell(failure.said, true);
+    tell(failure.said, Notice::stopped);
     bool const untouched = transport_->abandon();
     std::lock_guard const guard(monitor_->lock);
     std::vector<Task*> all(submitted_.begin(), submitted_.end());
@@ -378,6 +382,7 @@ class HostCommunicator final : public Communicator {
       new auto(std::move(leaving_));
       new auto(std::move(scratch_));
       new auto(std::move(notices_));
+      new auto(std::move(called_));
       for (Task* task : all) new std::pair(task->from, task->to);
     }
     std::fill(listening_.begin(), listening_.end(), -1);
@@ -393,25 +398,32 @@ class HostCommunicator final : public Communicator {
   }
 
   /// Sends this rank's Notice to all and sees to it for a moment that it leaves.
-  void tell(std::string_view text, bool stopped) noexcept {
+  void tell(std::string_view text, Notice::Kind kind) noexcept {
     std::vector<int> requests;
-    said_.resize(size_t(size_));
+    std::vector<Notice>& said = kind == Notice::roll_call ? called_ : said_;
+    said.resize(size_t(size_));
     for (int peer = 0; peer < size_; ++peer) {
-      if (peer == rank_) continue;
-      Notice& notice = said_[size_t(peer)];
+      auto const& gone = gone_[size_t(peer)];
+      if (peer == rank_ || peer == dead_ || (gone && gone->kind == Notice::stopped)) continue;
+      Notice& notice = said[size_t(peer)];
       notice.sequence = completed_;
       notice.sent_to_you = sent_to_[size_t(peer)];
       notice.received_from_you = received_from_[size_t(peer)];
-      notice.stopped = stopped;
+      notice.kind = kind;
       notice.text[text.copy(notice.text, sizeof notice.text - 1)] = 0;
       requests.push_back(transport_->send(peer, control, &notice, sizeof notice));
     }
     Backoff backoff;
-    auto const end = Clock::now() + (stopped ? 300ms : timeout());
+    auto const end = Clock::now() + (kind == Notice::ended ? timeout() : 300ms);
     while (!requests.empty() && Clock::now() < end) {
       std::erase_if(requests, [&](int request) { return transport_->test(request) != Transport::State::pending; });
       listen();
+      if (kind == Notice::roll_call && all_present()) return;
       if (!requests.empty()) backoff.pause();
+    }
+    while (kind == Notice::roll_call && !all_present() && Clock::now() < end) {
+      listen();
+      backoff.pause();
     }
   }
 
@@ -425,7 +437,14 @@ class HostCommunicator final : public Communicator {
       request = -1;
       Notice& notice = notices_[size_t(peer)];
       notice.text[sizeof notice.text - 1] = 0;
-      if (state == Transport::State::done) gone_[size_t(peer)] = notice;
+      if (state != Transport::State::done) continue;
+      present_[size_t(peer)] = true;
+      if (notice.kind == Notice::roll_call) {
+        called_at_ = notice.sequence + 1;
+        request = transport_->receive(peer, control, &notice, sizeof notice);
+      } else {
+        gone_[size_t(peer)] = notice;
+      }
     }
   }
 
@@ -438,7 +457,8 @@ class HostCommunicator final : public Communicator {
       bool all = true;
       for (int peer = 0; peer < size_; ++peer)
         if (peer != rank_ && !gone_[size_t(peer)]) all = false;
-      if (all) return std::none_of(gone_.begin(), gone_.end(), [](auto const& g) { return g && g->stopped; });
+      if (all)
+        return std::none_of(gone_.begin(), gone_.end(), [](auto const& g) { return g && g->kind == Notice::stopped; });
       if (!transport_->needs_progress() || Clock::now() > end) return false;
       backoff.pause();
     }
@@ -446,8 +466,23 @@ class HostCommunicator final : public Communicator {
 
   std::string how_gone(int peer) const {
     Notice const& notice = *gone_[size_t(peer)];
-    if (notice.stopped) return fmt::format("rank {} stopped: {}", peer, notice.text);
+    if (notice.kind == Notice::stopped) return fmt::format("rank {} stopped: {}", peer, notice.text);
     return fmt::format("rank {} ended after {} collectives", peer, notice.sequence);
+  }
+
+  /// Now and then: an Error where the process of `one` (-1: of any rank) is gone. It may have sent what we wait for
+  /// before, so only the second look counts.
+  void check_alive(Signature const& what, int one = -1) {
+    auto const now = Clock::now();
+    if (now < next_look_) return;
+    next_look_ = now + 50ms;
+    for (int peer = 0; peer < size_; ++peer) {
+      if (peer == rank_ || (one >= 0 && peer != one) || gone_[size_t(peer)] || transport_->alive(peer)) continue;
+      if (std::exchange(dead_, peer) != peer) return;
+      give_up(call_name(what.call),
+              fmt::format("rank {} died; {} waits for it in {}", peer, list({rank_}), place(what)),
+              "see what that rank and its machine say");
+    }
   }
 
   /// What any thread that drives looks at besides its own waiting.
@@ -498,12 +533,12 @@ class HostCommunicator final : public Communicator {
       }
       if (waits.empty()) return;
       if (backoff.seldom()) check_present(waits, what, end, roll_call);
+      if (backoff.sleeps()) check_alive(what);
       poll(backoff);  // after the check: what a rank sent before it went is swept first
     }
   }
 
-  void check_present(std::vector<Wait> const& waits, Signature const& what, Clock::time_point end,
-                     bool roll_call) const {
+  void check_present(std::vector<Wait> const& waits, Signature const& what, Clock::time_point end, bool roll_call) {
     for (Wait const& wait : waits) {
       auto const& gone = gone_[size_t(wait.peer)];
       if (gone && gone->sequence < what.sequence)
@@ -511,32 +546,38 @@ class HostCommunicator final : public Communicator {
                 fmt::format("{}; {} waits for it in {}", how_gone(wait.peer), list({rank_}), place(what)),
                 "see what that rank printed");
     }
-    if (Clock::now() > end) call_roll(waits, what, roll_call);
+    if (Clock::now() > end || called_at_ == what.sequence) call_roll(waits, what, roll_call);
   }
 
   std::string place(Signature const& what) const {
+    if (what.call == Call::send || what.call == Call::receive) return what.text();
     return what.call == Call::barrier ? fmt::format("barrier #{}", what.sequence)
                                       : fmt::format("{} #{} ({})", call_name(what.call), what.sequence, what.operand());
   }
 
-  [[noreturn]] void call_roll(std::vector<Wait> const& waits, Signature const& what, bool arriving) const {
+  /// Who is to blame. In the midst of a collective a rank may stand still because another does: all say that they are
+  /// there, and those that do not are.
+  [[noreturn]] void call_roll(std::vector<Wait> const& waits, Signature const& what, bool arriving) {
+    if (!arriving) tell({}, Notice::roll_call);
     std::vector<int> missing, here;
     for (int peer = 0; peer < size_; ++peer) {
-      bool const waited =
-          std::any_of(waits.begin(), waits.end(), [&](Wait const& wait) { return wait.peer == peer && !wait.sending; });
-      (waited ? missing : here).push_back(peer);
-    }
-    if (missing.empty()) {  // only sends are left
-      for (Wait const& wait : waits)
-        if (std::find(missing.begin(), missing.end(), wait.peer) == missing.end()) missing.push_back(wait.peer);
-      late(call_name(what.call),
-           fmt::format("{} took nothing for {} s in the midst of {}", list(missing), timeout_, place(what)));
+      bool const waited = std::any_of(waits.begin(), waits.end(), [&](Wait const& wait) { return wait.peer == peer; });
+      bool const there = peer == rank_ || (arriving ? !waited : bool(present_[size_t(peer)]));
+      (there ? here : missing).push_back(peer);
     }
     if (arriving)
       late(call_name(what.call), fmt::format("{} did not arrive at {} within {} s; {} did", list(missing), place(what),
                                              timeout_, list(here)));
+    if (missing.empty())
+      late(call_name(what.call),
+           fmt::format("nothing moved for {} s in the midst of {}, though every rank is there", timeout_, place(what)));
     late(call_name(what.call),
-         fmt::format("{} sent nothing for {} s in the midst of {}", list(missing), timeout_, place(what)));
+         fmt::format("{} stood still for {} s in the midst of {}", list(missing), timeout_, place(what)));
+  }
+  bool all_present() const {
+    for (int peer = 0; peer < size_; ++peer)
+      if (peer != rank_ && !present_[size_t(peer)]) return false;
+    return true;
   }
 
   /// One look at everything that is not the caller's.
@@ -606,10 +647,11 @@ class HostCommunicator final : public Communicator {
     bool const moved = sweep(message.waits, call_name(what.call));
     if (message.waits.empty()) {
       if (message.stage == Message::announced) {
-        message.number = ++received_from_[size_t(peer)];
         take_announcement(message, peer, tag);
+        if (!message.waits.empty()) return true;
       }
-      message.ended = message.waits.empty();
+      if (what.call == Call::receive) ++received_from_[size_t(peer)];
+      message.ended = true;
       return true;
     }
     if (moved) {
@@ -620,11 +662,13 @@ class HostCommunicator final : public Communicator {
       bool const lost = what.call == Call::send               ? gone->received_from_you < message.number
                         : message.stage == Message::announced ? gone->sent_to_you <= received_from_[size_t(peer)]
                                                               : false;
-      if (lost)
+      message.end = std::min(message.end, Clock::now() + 500ms);  // for what it sent before
+      if (lost || Clock::now() > message.end)
         give_up(call_name(what.call),
                 fmt::format("{}; {} waits for it in {}", how_gone(peer), list({rank_}), what.text()),
                 "see what that rank printed");
     }
+    if (Clock::now() > message.end - timeout() + 50ms) check_alive(what, peer);
     if (Clock::now() > message.end)
       late(call_name(what.call), what.call == Call::send
                                      ? fmt::format("rank {} did not receive {} of rank {} (tag {}) within {} s", peer,
@@ -847,8 +891,12 @@ class HostCommunicator final : public Communicator {
   std::vector<std::byte> scratch_;
   std::vector<void const*> parts_;
   std::vector<int> listening_;
-  std::vector<Notice> notices_, said_;
+  std::vector<Notice> notices_, said_, called_;
+  std::vector<bool> present_;  // in a roll call
+  uint64_t called_at_ = 0;     // the collective in whose midst the roll is called
   std::vector<std::optional<Notice>> gone_;
+  Clock::time_point next_look_{};  // check_alive()
+  int dead_ = -1;
 };
 
 }  // namespace

@@ -28,6 +28,8 @@ class Transport {
   /// What failed, after State::failed.
   virtual std::string failure() const = 0;
 
+  /// Whether the rank's process is there still, as far as can be seen from here.
+  virtual bool alive(int rank) = 0;
   /// Whether messages move only while some rank calls test(): such a carrier is asked now and then, and its ranks wait
   /// for each other at the end.
   virtual bool needs_progress() const = 0;
