@@ -9,7 +9,8 @@ foreach(library IN LISTS heed_libraries)
   set_target_properties(${library} PROPERTIES EXPORT_NAME ${short_name})
 endforeach()
 
-install(TARGETS ${heed_libraries} heed EXPORT heedTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+set_target_properties(heed_distributed PROPERTIES EXPORT_NAME distributed)
+install(TARGETS ${heed_libraries} heed_distributed heed EXPORT heedTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
 # Kernels (engine/ops) and what includes xsimd or serves the library alone stay behind.
 install(
@@ -43,4 +44,5 @@ string(APPEND heed_link_flags "-pthread")
 # Relative to the file itself, so that an installation can be moved.
 file(RELATIVE_PATH heed_prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(cmake/heed.pc.in ${CMAKE_CURRENT_BINARY_DIR}/heed.pc @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/heed.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+configure_file(cmake/heed-distributed.pc.in ${CMAKE_CURRENT_BINARY_DIR}/heed-distributed.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/heed.pc ${CMAKE_CURRENT_BINARY_DIR}/heed-distributed.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -72,8 +72,8 @@ TEST_CASE("gated-mil: equal logits give the mean, of what is there") {
 TEST_CASE("se: open gates are the identity") {
   nn::SqueezeExcite se(config(), {.reduction = 2});
   prepare(se);
-  nn::init::constant_(se.fc2.bias, 100);
-  nn::init::constant_(se.fc2.weight, 0);
+  nn::init::constant_(se.squeeze.fc2.bias, 100);
+  nn::init::constant_(se.squeeze.fc2.weight, 0);
   Tensor const x = numbers({2, 7, dim}, 1);
   CHECK(same_bits(se(x), x));
 }

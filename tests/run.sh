@@ -22,16 +22,17 @@ size           1  stripped, a program with one kind of attention is below 5 MB, 
 compile        1  a user's file that includes heed/nn/nn.h compiles in 2 s (3 s allowed on a busy machine)
 consumer       6  a user's project by find_package, by add_subdirectory and by pkg-config
 asan          12  kernels, modules and every operation under AddressSanitizer and UndefinedBehaviorSanitizer
-tsan           8  the thread pool and the tape under ThreadSanitizer
+distributed    5  ranks as threads and under mpirun; killed ranks; two network namespaces with delay and loss; NCCL's symbols
+tsan          10  the thread pool and the tape under ThreadSanitizer
 arm            8  cross-built for ARM (NEON), a subset under emulation
 emulator       8  CUDA's kernels on an emulator that sees races, bounds and uninitialised reads; planted bugs are noticed
 cuda           8  every .cu file compiles; registers, spills and instructions of hot kernels stay within their bounds; PTX runs"
-all_packages="ccache clang-format qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils pkg-config python3"
+all_packages="ccache clang-format qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils pkg-config python3 openmpi-bin libopenmpi-dev iproute2"
 
 # Named subsets (ctest regular expressions). Emulators are some thirty times slower than the processor.
 lower_isa_excluded='^(kernels_|io_test|cuda_|ptx_|emulated_)'  # kernels_* switch levels themselves; the others have none of theirs
 emulated='^(golden|map|ops_(reduce|product|neural|attend)|kernels_pointwise)_test$'
-threaded='^(parallel|tape|kernels_rows)_test$'
+threaded='^(parallel|tape|kernels_rows|distributed_communicator)_test$'
 on_ptx='ops_reduce_test ops_neural_test'
 # replay repeats PyTorch's samples of every operation, forward and backward.
 sanitized='^(replay|contracts|memory|kernels_.*|tensor|io|golden|nn|nn_attention_suite|optim|errors|parallel|lab)_test$'
@@ -183,6 +184,34 @@ leg_tsan() {
   # shellcheck disable=SC2086
   build tsan $targets || { bad "builds with ThreadSanitizer"; return; }
   HEED_THREADS=4 TSAN_OPTIONS=halt_on_error=1 run_tests tsan build/tsan -R "$threaded"
+}
+
+leg_distributed() {
+  local message
+  # MPI may have been installed after the folder was configured.
+  if ! { configure release -DHEED_BUILD_TESTS=ON -DHEED_BUILD_EXAMPLES=ON && build release; }; then
+    bad "builds"
+    return
+  fi
+  run_tests distributed build/release -R '^distributed_.*_test$'
+  if [ ! -e build/release/bin/libheed_mpi.so ]; then
+    skip "ranks under mpirun: heed was built without MPI (libopenmpi-dev)"
+  elif ! command -v mpirun >/dev/null; then
+    skip "ranks under mpirun: mpirun is not here (openmpi-bin)"
+  else
+    expect "heed-lab needs no MPI library" bash -c '! ldd build/release/bin/heed-lab | grep -q libmpi'
+    expect "killed and stopped ranks are named" bash tests/distributed/kill.sh build/release 1 2
+    if message=$(bash tests/distributed/hosts.sh --check); then
+      expect "ranks in two network namespaces, with delay and loss" bash tests/distributed/hosts.sh build/release
+    else
+      skip "ranks in two network namespaces: $message"
+    fi
+  fi
+  if message=$(bash tests/distributed/nccl.sh build/nccl); then
+    expect "NCCL has the functions that are used" env HEED_NCCL="$message" build/release/tests/distributed_nccl_test
+  else
+    skip "NCCL's symbols: $message"
+  fi
 }
 
 leg_arm() {

@@ -523,6 +523,28 @@ void complex_lines(Plan<T> const& plan, T const* x, T* y, int64_t lines, bool in
       });
 }
 
+/// Whole registers of columns of R pairs, `step` elements apart: what transform() gives, without its buffers.
+template <int R, class T>
+void short_columns(T const* from, T* to, int64_t step, bool inverse, T scale) {
+  constexpr int W = Vec<T>::width;
+  Complex<T> a[R];
+#pragma GCC unroll 8
+  for (int k = 0; k < R; ++k) a[k] = exchanged(load_pairs(from + k * step, W), inverse);
+  butterfly<R>(a);
+#pragma GCC unroll 8
+  for (int j = 0; j < R; ++j) store_pairs(exchanged(a[j], inverse) * Vec<T>(scale), to + j * step, W);
+}
+/// Whether there is one for so many.
+template <class T>
+bool short_columns(int64_t n, T const* from, T* to, int64_t step, bool inverse, T scale) {
+  if (n == 2) return short_columns<2>(from, to, step, inverse, scale), true;
+  if (n == 3) return short_columns<3>(from, to, step, inverse, scale), true;
+  if (n == 4) return short_columns<4>(from, to, step, inverse, scale), true;
+  if (n == 5) return short_columns<5>(from, to, step, inverse, scale), true;
+  if (n == 8) return short_columns<8>(from, to, step, inverse, scale), true;
+  return false;
+}
+
 template <class T>
 void complex_columns(Plan<T> const& plan, T const* x, T* y, int64_t outer, int64_t inner, bool inverse, T scale) {
   constexpr int W = Vec<T>::width;
@@ -533,6 +555,7 @@ void complex_columns(Plan<T> const& plan, T const* x, T* y, int64_t outer, int64
       int64_t const first = g % groups * each, count = std::min(each, inner - first);
       T const* const from = x + (g / groups * n * inner + first) * 2;
       T* const to = y + (g / groups * n * inner + first) * 2;
+      if (count == W && short_columns(n, from, to, step, inverse, scale)) continue;
       if (!plan.inner) {
         transform<T>(plan.down, Source<T>{from, nullptr, inner, n * inner, count, inverse}, buffers.rows(0),
                      buffers.rows(1), Sink<T>{to, nullptr, inner, count, inverse, scale});

@@ -5,22 +5,28 @@
 #include <heed/nn/attention/agent.h>
 #include <heed/nn/attention/attention_on_attention.h>
 #include <heed/nn/attention/axial.h>
+#include <heed/nn/attention/bam.h>
 #include <heed/nn/attention/based.h>
 #include <heed/nn/attention/big_bird.h>
 #include <heed/nn/attention/catalogue.h>
+#include <heed/nn/attention/cbam.h>
 #include <heed/nn/attention/channel.h>
 #include <heed/nn/attention/chunked.h>
 #include <heed/nn/attention/clustered.h>
 #include <heed/nn/attention/cog.h>
 #include <heed/nn/attention/comba.h>
+#include <heed/nn/attention/conformer.h>
 #include <heed/nn/attention/convolution.h>
+#include <heed/nn/attention/coordinate.h>
 #include <heed/nn/attention/cosformer.h>
+#include <heed/nn/attention/criss_cross.h>
 #include <heed/nn/attention/cross.h>
 #include <heed/nn/attention/delta.h>
 #include <heed/nn/attention/delta_product.h>
 #include <heed/nn/attention/differential.h>
 #include <heed/nn/attention/dilated.h>
 #include <heed/nn/attention/dpfp.h>
+#include <heed/nn/attention/dynamic_convolution.h>
 #include <heed/nn/attention/efficient.h>
 #include <heed/nn/attention/entmax.h>
 #include <heed/nn/attention/external.h>
@@ -33,14 +39,21 @@
 #include <heed/nn/attention/gated_linear.h>
 #include <heed/nn/attention/gated_recurrence.h>
 #include <heed/nn/attention/gated_states.h>
+#include <heed/nn/attention/gather_excite.h>
 #include <heed/nn/attention/gdn2.h>
+#include <heed/nn/attention/global_context.h>
+#include <heed/nn/attention/global_filter.h>
+#include <heed/nn/attention/gmlp.h>
+#include <heed/nn/attention/guided.h>
 #include <heed/nn/attention/h_transformer.h>
 #include <heed/nn/attention/han.h>
 #include <heed/nn/attention/hedgehog.h>
 #include <heed/nn/attention/hopfield.h>
 #include <heed/nn/attention/hourglass.h>
 #include <heed/nn/attention/hybrid.h>
+#include <heed/nn/attention/hyena.h>
 #include <heed/nn/attention/infini.h>
+#include <heed/nn/attention/inverted.h>
 #include <heed/nn/attention/isab.h>
 #include <heed/nn/attention/kda.h>
 #include <heed/nn/attention/l2.h>
@@ -55,6 +68,7 @@
 #include <heed/nn/attention/mamba.h>
 #include <heed/nn/attention/mamba2.h>
 #include <heed/nn/attention/memorizing.h>
+#include <heed/nn/attention/mixer.h>
 #include <heed/nn/attention/mla.h>
 #include <heed/nn/attention/mlstm.h>
 #include <heed/nn/attention/moba.h>
@@ -62,6 +76,8 @@
 #include <heed/nn/attention/neighborhood.h>
 #include <heed/nn/attention/nsa.h>
 #include <heed/nn/attention/nystrom.h>
+#include <heed/nn/attention/patches.h>
+#include <heed/nn/attention/perceiver_io.h>
 #include <heed/nn/attention/performer.h>
 #include <heed/nn/attention/persistent.h>
 #include <heed/nn/attention/pooling.h>
@@ -77,10 +93,12 @@
 #include <heed/nn/attention/rwkv.h>
 #include <heed/nn/attention/s4d.h>
 #include <heed/nn/attention/scalable_softmax.h>
+#include <heed/nn/attention/selective_kernel.h>
 #include <heed/nn/attention/sigmoid.h>
 #include <heed/nn/attention/sink.h>
 #include <heed/nn/attention/sinkformer.h>
 #include <heed/nn/attention/sliding.h>
+#include <heed/nn/attention/slots.h>
 #include <heed/nn/attention/soft_cap.h>
 #include <heed/nn/attention/softmax_one.h>
 #include <heed/nn/attention/spatial_reduction.h>
@@ -92,8 +110,10 @@
 #include <heed/nn/attention/talking_heads.h>
 #include <heed/nn/attention/top_k.h>
 #include <heed/nn/attention/transformer_xl.h>
+#include <heed/nn/attention/two_stage.h>
 #include <heed/nn/attention/two_streams.h>
 #include <heed/nn/attention/value_residual.h>
+#include <heed/nn/attention/variates.h>
 #include <heed/nn/position/catalogue.h>
 
 #include <algorithm>
@@ -200,6 +220,8 @@ std::vector<AttentionRow> const& attentions() {
        part_of<Sinkformer>,
        {},
        {"sinkformer:steps=1", "multi-head", 1e-12}},
+      {{"inverted", "normaliser", should, "Locatello et al., 2020", "softmax over queries, then rows to sums of 1"},
+       plain_part_of<InvertedWeights>},
       {{"qk-norm", "score", must, "Henry et al., 2020", "τ·cos(q, k), τ learned for each head"}, plain_part_of<QkNorm>},
       {{"soft-cap", "score", must, "Gemma 2, 2024", "cap·tanh(s/cap)", options_of<SoftCap::Config>},
        part_of<SoftCap>,
@@ -298,6 +320,12 @@ std::vector<AttentionRow> const& attentions() {
        {},
        {"axial:axis=rows,width=1000", "multi-head", 1e-12},
        "axial:width=3"},
+      {{"criss-cross", "blockwise", should, "Huang et al., 2019", "the row of a grid and the column",
+        options_of<CrissCross::Config>},
+       part_of<CrissCross>,
+       {},
+       {"criss-cross:width=1000", "multi-head", 1e-12},
+       "criss-cross:width=3"},
       {{"swin", "blockwise", should, "Liu et al., 2021", "squares of a grid, shifted in odd layers, with a bias",
         options_of<ShiftedWindow::Config>},
        part_of<ShiftedWindow>,
@@ -542,6 +570,12 @@ std::vector<AttentionRow> const& attentions() {
        layer_of<InducedSet>,
        {},
        "isab:latents=3"},
+      {{"perceiver-io", "low rank", should, "Jaegle et al., 2021", "latents look at x, at each other, x at them",
+        options_of<PerceiverIo::Config>},
+       {},
+       layer_of<PerceiverIo>,
+       {"perceiver-io:latents=3,depth=0", "isab:latents=3"},
+       "perceiver-io:latents=3"},
       {{"external", "memory", should, "Guo et al., 2021", "learned keys and values alone, normalised twice",
         options_of<ExternalAttention::Config>},
        {},
@@ -592,6 +626,12 @@ std::vector<AttentionRow> const& attentions() {
       {{"gated-mil", "pooling", should, "Ilse et al., 2018", "softmax_T(w·(tanh(V·x) ⊙ σ(U·x)))·x"},
        {},
        plain_layer_of<GatedPooling>},
+      {{"slots", "pooling", should, "Locatello et al., 2020", "vectors that compete for a set, round after round",
+        options_of<SlotAttention::Config>},
+       {},
+       layer_of<SlotAttention>,
+       {},
+       "slots:slots=3"},
       {{"se", "channels", should, "Hu et al., 2018", "x ⊙ σ(W₂·relu(W₁·mean_T x))", options_of<SqueezeExcite::Config>},
        {},
        layer_of<SqueezeExcite>},
@@ -602,6 +642,38 @@ std::vector<AttentionRow> const& attentions() {
       {{"xca", "channels", should, "El-Nouby et al., 2021", "softmax(τ·q̂ᵀk̂) [D, D] of features over features"},
        {},
        plain_layer_of<CrossCovariance>},
+      {{"gc", "channels", should, "Cao et al., 2019", "x + W₂·relu(norm(W₁·Σ softmax_T(w·x)·x))",
+        options_of<GlobalContext::Config>},
+       {},
+       layer_of<GlobalContext>},
+      {{"cbam", "channels", should, "Woo et al., 2018", "gates of channels, then of places",
+        options_of<ConvolutionalBlockAttention::Config>},
+       {},
+       layer_of<ConvolutionalBlockAttention>,
+       {},
+       "cbam:kernel=3,width=4"},
+      {{"bam", "channels", should, "Park et al., 2018", "x + x ⊙ σ(channels + places)",
+        options_of<BottleneckGate::Config>},
+       {},
+       layer_of<BottleneckGate>,
+       {},
+       "bam:dilation=2,width=4"},
+      {{"coordinate", "channels", should, "Hou et al., 2021", "gates of channels by row and by column",
+        options_of<CoordinateGate::Config>},
+       {},
+       layer_of<CoordinateGate>,
+       {},
+       "coordinate:width=4"},
+      {{"gather-excite", "channels", should, "Hu et al., 2018", "x ⊙ σ(mean of its run)",
+        options_of<GatherExcite::Config>},
+       {},
+       layer_of<GatherExcite>,
+       {},
+       "gather-excite:extent=3"},
+      {{"sk", "channels", should, "Li et al., 2019", "every channel chooses among kernels",
+        options_of<SelectiveKernel::Config>},
+       {},
+       layer_of<SelectiveKernel>},
       {{"fnet", "convolution", should, "Lee-Thorp et al., 2022", "Re F_T(F_dim(x))"},
        {},
        plain_layer_of<FourierMixing>},
@@ -617,6 +689,36 @@ std::vector<AttentionRow> const& attentions() {
         options_of<LongConvolution::Config>},
        {},
        layer_of<LongConvolution>},
+      {{"dynamic", "convolution", should, "Wu et al., 2019", "causal convolution, each position chooses its taps",
+        options_of<DynamicConvolution::Config>},
+       {},
+       layer_of<DynamicConvolution>,
+       {},
+       "dynamic:kernel=3"},
+      {{"conformer", "convolution", should, "Gulati et al., 2020", "W·silu(norm(depthwise(glu(W·x))))",
+        options_of<ConformerConvolution::Config>},
+       {},
+       layer_of<ConformerConvolution>,
+       {},
+       "conformer:kernel=5"},
+      {{"hyena", "convolution", should, "Poli et al., 2023", "x₁ ⊙ (h ∗ (x₂ ⊙ v)), h from a network of positions",
+        options_of<Hyena::Config>},
+       {},
+       layer_of<Hyena>},
+      {{"gfnet", "convolution", should, "Rao et al., 2021", "F⁻¹(K ⊙ F(x)), a circular filter as large as the grid",
+        options_of<GlobalFilter::Config>},
+       {},
+       layer_of<GlobalFilter>,
+       {},
+       "gfnet:width=4"},
+      {{"gmlp", "convolution", should, "Liu et al., 2021", "z₁ ⊙ (W·z₂ + b), one map W over positions",
+        options_of<SpatialGating::Config>},
+       {},
+       layer_of<SpatialGating>},
+      {{"mixer", "convolution", should, "Tolstikhin et al., 2021", "one MLP over positions for all features",
+        options_of<TokenMixing::Config>},
+       {},
+       layer_of<TokenMixing>},
       // ---- cross-modal and hybrid
       {{"cross", "cross-modal", must, "Vaswani et al., 2017", "keys and values from a memory"},
        plain_part_of<CrossAttention>,
@@ -637,11 +739,28 @@ std::vector<AttentionRow> const& attentions() {
         options_of<BottleneckFusion::Config>},
        {},
        layer_of<BottleneckFusion>},
+      {{"guided", "cross-modal", should, "Yu et al., 2019", "attention to x, then of what came to the memory"},
+       {},
+       plain_layer_of<GuidedLayers>},
       {{"hybrid", "hybrid", should, "Dong et al., 2024", "α ⊙ first(x) + β ⊙ second(x)", options_of<Hybrid::Config>},
        {},
        layer_of<Hybrid>,
        {},
        "hybrid:second=sliding"},
+      // ---- series
+      {{"variates", "series", should, "Liu et al., 2024", "attention among features, each a history"},
+       {},
+       plain_layer_of<VariateAttention>},
+      {{"two-stage", "series", should, "Zhang and Yan, 2023", "over time by variate, then among variates by routers",
+        options_of<TwoStageAttention::Config>},
+       {},
+       layer_of<TwoStageAttention>},
+      {{"patches", "series", should, "Nie et al., 2023", "another kind, of runs of positions",
+        options_of<PatchedAttention::Config>},
+       {},
+       layer_of<PatchedAttention>,
+       {},
+       "patches:size=3"},
   };
   return rows;
 }

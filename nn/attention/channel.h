@@ -9,6 +9,30 @@
 
 namespace heed::nn {
 
+/// Σ_t x_t / T [B, 1, dim], of what is there.
+inline Tensor position_mean(Tensor const& x, Tensor const& lengths) {
+  if (!lengths.defined()) return mean(x, {1}, true);
+  return masked::mean(x, valid_positions(lengths, x.size(1)).unsqueeze(2).expand(x.shape()), {1}, true);
+}
+/// x with zeros behind lengths: what a bias put there is taken away.
+inline Tensor only_there(Tensor const& x, Tensor const& lengths) {
+  return lengths.defined() ? where(valid_positions(lengths, x.size(1)).unsqueeze(2), x, 0.) : x;
+}
+
+/// W₂·relu(W₁·x), W₁ to dim/reduction.
+class Squeeze final : public Layer<Squeeze> {
+ public:
+  Squeeze(int64_t dim, int64_t reduction)
+      : fc1(dim, std::max(dim / std::max(reduction, int64_t{1}), int64_t{1})), fc2(fc1.weight.size(0), dim) {}
+  Tensor forward(Tensor const& x) const { return fc2(relu(fc1(x))); }
+  void visit(Visitor& visitor) override {
+    visitor.child("fc1", fc1);
+    visitor.child("fc2", fc2);
+  }
+
+  Linear fc1, fc2;
+};
+
 /// What gates of channels share: x ⊙ σ(gate(mean_T x)): T·dim.
 class ChannelGate : public Attention {
  public:
@@ -19,11 +43,7 @@ class ChannelGate : public Attention {
   /// Logits [B, dim] from means [B, dim].
   virtual Tensor logits(Tensor const& means) const = 0;
   Tensor mix(Tensor const& x, AttentionContext const& context) const override {
-    Tensor const means =
-        context.lengths.defined()
-            ? masked::mean(x, valid_positions(context.lengths, x.size(1)).unsqueeze(2).expand(x.shape()), {1})
-            : mean(x, {1});
-    return x * sigmoid(logits(means)).unsqueeze(1);
+    return x * sigmoid(logits(position_mean(x, context.lengths).squeeze(1))).unsqueeze(1);
   }
 };
 
@@ -36,18 +56,13 @@ class SqueezeExcite final : public ChannelGate {
     void visit(ConfigVisitor& v) { v.field("reduction", reduction, "the inner width is dim/reduction"); }
   };
   SqueezeExcite(AttentionConfig const& given, Config const& own)
-      : ChannelGate(given),
-        fc1(config.dim, std::max(config.dim / std::max(own.reduction, int64_t{1}), int64_t{1})),
-        fc2(fc1.weight.size(0), config.dim) {}
-  void visit(Visitor& visitor) override {
-    visitor.child("fc1", fc1);
-    visitor.child("fc2", fc2);
-  }
+      : ChannelGate(given), squeeze(config.dim, own.reduction) {}
+  void visit(Visitor& visitor) override { squeeze.visit(visitor); }
 
-  Linear fc1, fc2;
+  Squeeze squeeze;
 
  private:
-  Tensor logits(Tensor const& means) const override { return fc2(relu(fc1(means))); }
+  Tensor logits(Tensor const& means) const override { return squeeze(means); }
 };
 
 /// σ(conv₁(mean)) over neighbouring channels: a gate of `kernel` weights (Wang et al., "ECA-Net", 2020). kernel = 1:

@@ -11,6 +11,12 @@
 
 namespace heed::nn {
 
+/// causal_conv1d() with its taps around the position instead of behind it: x [B, C, T], weight [C, K], K odd.
+inline Tensor centred_convolution(Tensor const& x, Tensor const& weight) {
+  int64_t const ahead = weight.size(1) / 2, t = x.size(2);
+  return causal_conv1d(pad(x, {0, ahead}), weight).first.slice(2, ahead, ahead + t);
+}
+
 /// Re F_T(F_dim(x)): every position sees every other without a weight to learn, T·log T·dim (Lee-Thorp et al., "FNet",
 /// 2022).
 class FourierMixing final : public Attention {

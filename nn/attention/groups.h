@@ -17,8 +17,10 @@ struct Groups {
 };
 
 /// The core within groups of the T positions of q, k and v, which become sequences of a batch: a position in no group
-/// gets 0, and −∞ for its log-sum-exp. `score` sees places of groups. At most one group holds a position.
-inline Attended attend_in_groups(HeadOperands const& o, bool causal, Groups const& groups, ScoreMod const& score = {}) {
+/// gets 0, and −∞ for its log-sum-exp. `score` and `sees` are told places of groups. At most one group holds a
+/// position.
+inline Attended attend_in_groups(HeadOperands const& o, bool causal, Groups const& groups, ScoreMod const& score = {},
+                                 MaskMod const& sees = {}) {
   int64_t const t = o.q.size(2), size = groups.size, slots = int64_t(groups.places.size()), n = slots / size;
   std::vector<int64_t> source(groups.places), slot_of(size_t(t), slots);
   std::vector<double> position(groups.places.begin(), groups.places.end());
@@ -47,6 +49,7 @@ inline Attended attend_in_groups(HeadOperands const& o, bool causal, Groups cons
     Symbol const end = o.lengths.defined() ? read(o.lengths, {sequence}) : Symbol(t);
     return read(at_place, {at.b - sequence * double(n), at.j}) < end;
   };
+  if (sees) also_sees(options, sees);
   Attended const seen = core(grouped(o.q), grouped(o.k), grouped(o.v), options);
 
   bool const all = std::find(slot_of.begin(), slot_of.end(), slots) == slot_of.end();

@@ -1,13 +1,11 @@
 // Linformer.
 #pragma once
 
-#include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/nn/attention/part.h>
 #include <heed/nn/init.h>
 
 #include <cmath>
-#include <string>
 
 namespace heed::nn {
 
@@ -33,10 +31,7 @@ class Linformer final : public Part {
   bool heeds_options() const override { return false; }
   Attended weigh(HeadOperands const& o, CoreStep const&) const override {
     int64_t const s = o.k.size(2);
-    check(s <= config.block, "linformer", [&] {
-      return Complaint{std::to_string(s) + " positions exceed the block of " + std::to_string(config.block),
-                       "crop the sequence, or build the layer with a longer block"};
-    });
+    expect_fits("linformer", s, config.block);
     auto const mixed = [&](Tensor const& by, Tensor const& x) {
       Tensor const there = o.lengths.defined() ? where(valid_positions(o.lengths, s).view({-1, 1, s, 1}), x, 0.) : x;
       return matmul(by.slice(1, 0, s), there);

@@ -134,6 +134,12 @@ void expect_at_least(int64_t least, std::string_view kind, std::string_view sett
     return Complaint{fmt::format("expected a {} of {} or more, got {}", setting, least, value), "choose a larger one"};
   });
 }
+void expect_fits(std::string_view kind, int64_t positions, int64_t block) {
+  check(positions <= block, kind, [&] {
+    return Complaint{fmt::format("{} positions exceed the block of {}", positions, block),
+                     "crop the sequence, or build the layer with a longer block"};
+  });
+}
 void expect_softmax(std::string_view part, AttendOptions const& options) {
   check(has_softmax(options), part, [] {
     return Complaint{"the softmax was replaced already", "name one row normaliser"};

@@ -108,6 +108,8 @@ void also_sees(AttendOptions& options, MaskMod const& sees);
 void then_score(AttendOptions& options, ScoreMod const& score);
 /// An Error where a setting is below `least`.
 void expect_at_least(int64_t least, std::string_view kind, std::string_view setting, int64_t value);
+/// An Error where there are more positions than a layer was built for.
+void expect_fits(std::string_view kind, int64_t positions, int64_t block);
 /// An Error where the softmax was replaced already: one row normaliser at a time.
 void expect_softmax(std::string_view part, AttendOptions const& options);
 /// How many keys a query sees by causality, windows and lengths: a table [B or 1, positions or 1] to be read at

@@ -7,6 +7,12 @@
 
 namespace heed::nn {
 
+/// Weights over positions [B, M, T], rows of probabilities over what is there, from scores [B, T, M].
+inline Tensor pooling_weights(Tensor const& scores, Tensor const& lengths) {
+  Tensor const s = scores.transpose(1, 2);
+  return lengths.defined() ? masked::softmax(s, valid_positions(lengths, s.size(2)).unsqueeze(1), -1) : softmax(s, -1);
+}
+
 /// What poolings share: weights over positions from scores [B, T, M], and a result [B, M, dim].
 class WeightedPooling : public Attention {
  public:
@@ -15,11 +21,7 @@ class WeightedPooling : public Attention {
     return {.causal = false, .cross = false, .steps = false, .pools = true, .time = Growth::linear};
   }
   /// A [B, M, T]: rows of probabilities.
-  Tensor weights(Tensor const& x, Tensor const& lengths = {}) const {
-    Tensor const s = scores(x).transpose(1, 2);
-    return lengths.defined() ? masked::softmax(s, valid_positions(lengths, x.size(1)).unsqueeze(1), -1)
-                             : softmax(s, -1);
-  }
+  Tensor weights(Tensor const& x, Tensor const& lengths = {}) const { return pooling_weights(scores(x), lengths); }
 
  private:
   virtual Tensor scores(Tensor const& x) const = 0;

@@ -1,7 +1,6 @@
 // Scores that do not compare.
 #pragma once
 
-#include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/nn/attention/part.h>
 #include <heed/nn/init.h>
@@ -33,10 +32,7 @@ class Synthesizer final : public Part {
   }
   void options(HeadOperands& o) const override {
     int64_t const end = o.past + o.q.size(2), t = o.q.size(2), s = o.k.size(2);
-    check(end <= config.block, "synthesizer", [&] {
-      return Complaint{std::to_string(end) + " positions exceed the block of " + std::to_string(config.block),
-                       "crop the sequence, or build the layer with a longer block"};
-    });
+    expect_fits("synthesizer", end, config.block);
     if (dense_) {
       Tensor const of_x = split_heads(outer(relu(inner(o.x))), config.heads);
       then_score(o.options, [&](auto, auto at) {

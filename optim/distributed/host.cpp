@@ -438,8 +438,8 @@ class HostCommunicator final : public Communicator {
       Notice& notice = notices_[size_t(peer)];
       notice.text[sizeof notice.text - 1] = 0;
       if (state != Transport::State::done) continue;
-      present_[size_t(peer)] = true;
       if (notice.kind == Notice::roll_call) {
+        present_[size_t(peer)] = true;
         called_at_ = notice.sequence + 1;
         request = transport_->receive(peer, control, &notice, sizeof notice);
       } else {
@@ -468,6 +468,11 @@ class HostCommunicator final : public Communicator {
     Notice const& notice = *gone_[size_t(peer)];
     if (notice.kind == Notice::stopped) return fmt::format("rank {} stopped: {}", peer, notice.text);
     return fmt::format("rank {} ended after {} collectives", peer, notice.sequence);
+  }
+
+  [[noreturn]] void give_up_gone(int peer, Signature const& what) const {
+    give_up(call_name(what.call), fmt::format("{}; {} waits for it in {}", how_gone(peer), list({rank_}), place(what)),
+            "see what that rank printed");
   }
 
   /// Now and then: an Error where the process of `one` (-1: of any rank) is gone. It may have sent what we wait for
@@ -541,12 +546,9 @@ class HostCommunicator final : public Communicator {
   void check_present(std::vector<Wait> const& waits, Signature const& what, Clock::time_point end, bool roll_call) {
     for (Wait const& wait : waits) {
       auto const& gone = gone_[size_t(wait.peer)];
-      if (gone && gone->sequence < what.sequence)
-        give_up(call_name(what.call),
-                fmt::format("{}; {} waits for it in {}", how_gone(wait.peer), list({rank_}), place(what)),
-                "see what that rank printed");
+      if (gone && gone->sequence < what.sequence) give_up_gone(wait.peer, what);
     }
-    if (Clock::now() > end || called_at_ == what.sequence) call_roll(waits, what, roll_call);
+    if (Clock::now() > end || called_at_ >= what.sequence) call_roll(waits, what, roll_call);
   }
 
   std::string place(Signature const& what) const {
@@ -555,28 +557,30 @@ class HostCommunicator final : public Communicator {
                                       : fmt::format("{} #{} ({})", call_name(what.call), what.sequence, what.operand());
   }
 
-  /// Who is to blame. In the midst of a collective a rank may stand still because another does: all say that they are
-  /// there, and those that do not are.
+  /// Who is to blame. A rank may stand still because another does: all that wait say that they are there, and those
+  /// that do not are.
   [[noreturn]] void call_roll(std::vector<Wait> const& waits, Signature const& what, bool arriving) {
-    if (!arriving) tell({}, Notice::roll_call);
+    tell({}, Notice::roll_call);
     std::vector<int> missing, here;
     for (int peer = 0; peer < size_; ++peer) {
       bool const waited = std::any_of(waits.begin(), waits.end(), [&](Wait const& wait) { return wait.peer == peer; });
-      bool const there = peer == rank_ || (arriving ? !waited : bool(present_[size_t(peer)]));
-      (there ? here : missing).push_back(peer);
+      if (!waited) here.push_back(peer);
+      if (peer != rank_ && !present_[size_t(peer)] && (waited || !arriving)) missing.push_back(peer);
     }
-    if (arriving)
-      late(call_name(what.call), fmt::format("{} did not arrive at {} within {} s; {} did", list(missing), place(what),
-                                             timeout_, list(here)));
+    for (int peer : missing)
+      if (gone_[size_t(peer)]) give_up_gone(peer, what);
     if (missing.empty())
       late(call_name(what.call),
            fmt::format("nothing moved for {} s in the midst of {}, though every rank is there", timeout_, place(what)));
+    if (arriving)
+      late(call_name(what.call), fmt::format("{} did not arrive at {} within {} s; {} did", list(missing), place(what),
+                                             timeout_, list(here)));
     late(call_name(what.call),
          fmt::format("{} stood still for {} s in the midst of {}", list(missing), timeout_, place(what)));
   }
   bool all_present() const {
     for (int peer = 0; peer < size_; ++peer)
-      if (peer != rank_ && !present_[size_t(peer)]) return false;
+      if (peer != rank_ && !present_[size_t(peer)] && !gone_[size_t(peer)]) return false;
     return true;
   }
 
@@ -663,10 +667,7 @@ class HostCommunicator final : public Communicator {
                         : message.stage == Message::announced ? gone->sent_to_you <= received_from_[size_t(peer)]
                                                               : false;
       message.end = std::min(message.end, Clock::now() + 500ms);  // for what it sent before
-      if (lost || Clock::now() > message.end)
-        give_up(call_name(what.call),
-                fmt::format("{}; {} waits for it in {}", how_gone(peer), list({rank_}), what.text()),
-                "see what that rank printed");
+      if (lost || Clock::now() > message.end) give_up_gone(peer, what);
     }
     if (Clock::now() > message.end - timeout() + 50ms) check_alive(what, peer);
     if (Clock::now() > message.end)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# kill.sh BUILD [TIMES] [TIMEOUT]: under mpirun, one of three ranks fails in the midst of each collective, TIMES times (10);
+# kill.sh BUILD [TIMES] [TIMEOUT [FAILURE CALL]]: under mpirun, one of three ranks fails in the midst of each collective, TIMES times (10);
 # prints what became of the others: how many ended by an error that names the rank, and seconds from the failure to the error.
 # By itself mpirun ends a job in which a rank dies or returns an error; --enable-recovery keeps it from that, so that the
 # survivors are heard.
@@ -22,21 +22,25 @@ failure() {
   done
   row=$(python3 - "$said" "$how" "$call" <<'PY'
 import re, statistics, sys
-victims, named, seconds, example = 0, 0, [], ""
+victims, named, seconds, example, others = 0, 0, [], "", []
 for run in open(sys.argv[1], errors="replace").read().split("run ")[1:]:
     at = re.search(r"victim at ([\d.]+)", run)
     if not at:
         continue
     victims += 1
     for when, text in re.findall(r"survivor [02] at ([\d.]+): (.*)", run):
-        if re.search(r"\brank 1\b|\branks 1\b|, 1\b", text):
+        if re.search(r"rank 1 |ranks 1 ", text):
             named += 1
             seconds.append(float(when) - float(at.group(1)))
             example = text.split(". Remedy")[0]
+        else:
+            others.append(text)
+    if run.count("survivor") < 2:
+        others.append("only: " + run.replace("\n", " | "))
 line = f"{sys.argv[2]:6} {sys.argv[3]:15} {victims:5} {named:5} of {2 * victims:3}"
 if seconds:
     line += f"  {min(seconds):6.2f} {statistics.median(seconds):6.2f} {max(seconds):6.2f}   {example}"
-print(line)
+print("\n       but: ".join([line, *others]))
 sys.exit(named != 2 * victims or not victims)
 PY
   ) || wrong=1
@@ -60,6 +64,10 @@ wait_for_survivors() {
 
 echo "the timeout is $HEED_DISTRIBUTED_TIMEOUT s; seconds are least, median and most"
 echo "how    call            runs  named         s               what a survivor says"
+if [ $# -gt 4 ]; then # these alone
+  failure "$4" "$5"
+  exit $wrong
+fi
 for call in all_reduce reduce_scatter all_gather broadcast barrier send receive; do
   failure kill $call
   failure stop $call

@@ -1,7 +1,7 @@
 // heed-ranks: one rank of a program under mpirun, for tests and measurements (mpi_test.cpp, kill.sh, hosts.sh).
 //   exercise SIZE,SIZE… [LARGEST]   the digest of every collective's results; messages of at most LARGEST bytes
 //   fail CALL HOW MILLISECONDS [RANK]  calls CALL over and over; RANK (1) ends after a while by HOW: kill, stop, throw,
-//   exit, late bench [BYTES]                   time of all_reduce, small and of BYTES
+//   exit, late bench [BYTES [few]]              time of all_reduce, small and of BYTES
 #include <heed/optim/distributed.h>
 #include <heed/optim/distributed/host.h>
 #include <signal.h>
@@ -83,14 +83,15 @@ double seconds(Communicator& c, int rounds, int calls, F f) {
   return least;
 }
 
-void bench(Communicator& c, int64_t bytes) {
+/// `few`: for slow cables.
+void bench(Communicator& c, int64_t bytes, bool few) {
   Tensor small = ones({16}), middle = ones({4096}), large = ones({bytes / 4});
-  double const one = seconds(c, 20, 100, [&] { c.all_reduce(small); });
-  double const some = seconds(c, 20, 50, [&] { c.all_reduce(middle); });
-  double const barrier = seconds(c, 20, 100, [&] { c.barrier(); });
-  double const started = seconds(c, 20, 50, [&] { c.start_all_reduce(small).wait(); });
-  double const much = seconds(c, 7, 2, [&] { c.all_reduce(large); });
-  double const pair = c.size() == 2 ? seconds(c, 20, 50,
+  double const one = seconds(c, few ? 3 : 20, few ? 5 : 100, [&] { c.all_reduce(small); });
+  double const some = seconds(c, few ? 3 : 20, few ? 5 : 50, [&] { c.all_reduce(middle); });
+  double const barrier = seconds(c, few ? 3 : 20, few ? 5 : 100, [&] { c.barrier(); });
+  double const started = seconds(c, few ? 3 : 20, few ? 5 : 50, [&] { c.start_all_reduce(small).wait(); });
+  double const much = seconds(c, few ? 2 : 7, few ? 1 : 2, [&] { c.all_reduce(large); });
+  double const pair = c.size() == 2 ? seconds(c, few ? 3 : 20, few ? 5 : 50,
                                               [&] {
                                                 c.rank() == 0 ? c.send(small, 1) : c.receive(small, 0);
                                                 c.rank() == 0 ? c.receive(small, 1) : c.send(small, 0);
@@ -109,13 +110,13 @@ void act(Communicator& c, int argc, char** argv) {
   std::string const what = argc > 1 ? argv[1] : "";
   if (what == "exercise") {
     std::vector<int64_t> sizes;
-    for (char* at = std::strtok(argv[2], ","); at; at = std::strtok(nullptr, ",")) sizes.push_back(std::atoll(at));
+    for (char const* at = argv[2]; at; at = std::strchr(at, ','), at += at ? 1 : 0) sizes.push_back(std::atoll(at));
     std::printf("rank %d of %d %016llx\n", c.rank(), c.size(),
                 static_cast<unsigned long long>(test::exercise(c, sizes)));
   } else if (what == "fail" && argc >= 5) {
     fail_after(c, argv[2], argv[3], std::atoi(argv[4]), argc > 5 ? std::atoi(argv[5]) : 1);
   } else if (what == "bench") {
-    bench(c, argc > 2 ? std::atoll(argv[2]) : 64 << 20);
+    bench(c, argc > 2 ? std::atoll(argv[2]) : 64 << 20, argc > 3);
   } else {
     throw std::runtime_error("heed-ranks exercise|fail|bench");
   }
