@@ -42,6 +42,8 @@
 namespace heed::optim {
 namespace {
 
+constexpr bool whole = true;
+
 using nn::Rank;
 using nn::Spec;
 
@@ -59,22 +61,26 @@ consteval OptimizerRow pointwise(std::string_view family, Rank rank, std::string
 /// A rule with a class of its own.
 template <class Rule, class Config>
 consteval OptimizerRow own(std::string_view name, std::string_view family, Rank rank, std::string_view source,
-                           std::string_view summary) {
+                           std::string_view summary, bool is_whole = false) {
   return {{name, family, rank, source, summary, nn::options_of<Config>},
           Config{}.learning_rate,
           [](std::vector<ParameterGroup>&& groups, Spec const& spec) -> std::unique_ptr<Optimizer> {
             return std::make_unique<Rule>(std::move(groups), nn::configured<Config>(spec));
-          }};
+          },
+          nullptr,
+          is_whole};
 }
 
 template <class Rule, class Config>
-consteval OptimizerRow wrapper(std::string_view name, Rank rank, std::string_view source, std::string_view summary) {
+consteval OptimizerRow wrapper(std::string_view name, Rank rank, std::string_view source, std::string_view summary,
+                               bool is_whole = false) {
   return {{name, "wrapper", rank, source, summary, nn::options_of<Config>},
           AdamWRule{}.learning_rate,
           nullptr,
           [](std::unique_ptr<Optimizer> inner, Spec const& spec) -> std::unique_ptr<Optimizer> {
             return std::make_unique<Rule>(std::move(inner), nn::configured<Config>(spec));
-          }};
+          },
+          is_whole};
 }
 
 }  // namespace
@@ -127,20 +133,20 @@ std::vector<OptimizerRow> const& optimizers() {
       own<Galore, GaloreConfig>("galore", "matrix", Rank::should, "Zhao et al., 2024",
                                 "Adam of the gradient's leading directions: moments of rank·C numbers"),
       own<Sophia, SophiaConfig>("sophia", "curvature", Rank::should, "Liu et al., 2023",
-                                "θ ← θ − η·clip(m/γh), h the Hessian's diagonal, looked at every k steps"),
+                                "θ ← θ − η·clip(m/γh), h the Hessian's diagonal, looked at every k steps", whole),
       own<Prodigy, ProdigyConfig>("prodigy", "adaptive", Rank::should, "Mishchenko and Defazio, 2023",
-                                  "Adam whose rate is the distance that it estimates: leave it at 1"),
+                                  "Adam whose rate is the distance that it estimates: leave it at 1", whole),
       own<DAdaptation, ProdigyConfig>("d-adaptation", "adaptive", Rank::should, "Defazio and Mishchenko, 2023",
-                                      "the same by another estimate, more careful"),
+                                      "the same by another estimate, more careful", whole),
       pointwise<FtrlRule>("adaptive", Rank::should, "McMahan et al., 2013",
                           "Adagrad's solution of the sums so far, with L1: zeros stay zeros"),
       own<ScheduleFree, ScheduleFreeConfig>("schedule-free", "averaging", Rank::must, "Defazio et al., 2024",
                                             "AdamW at y = (1 − β)z + βx, judged at the mean x: no schedule"),
       own<LBFGS, LBFGSConfig>("lbfgs", "curvature", Rank::must, "Liu and Nocedal, 1989",
-                              "θ ← θ − η·H·g, H from the last pairs (Δθ, Δg); several evaluations a step"),
+                              "θ ← θ − η·H·g, H from the last pairs (Δθ, Δg); several evaluations a step", whole),
       wrapper<Lookahead, LookaheadConfig>("lookahead", Rank::must, "Zhang et al., 2019",
                                           "every k steps φ ← φ + α(θ − φ), θ ← φ"),
-      wrapper<SAM, SAMConfig>("sam", Rank::must, "Foret et al., 2021", "steps by the gradient at θ + ρ·g/‖g‖"),
+      wrapper<SAM, SAMConfig>("sam", Rank::must, "Foret et al., 2021", "steps by the gradient at θ + ρ·g/‖g‖", whole),
       wrapper<Cautious, CautiousConfig>("cautious", Rank::should, "Liang et al., 2024",
                                         "keeps only changes that agree with the gradient"),
       wrapper<CautiousDecay, CautiousDecayConfig>("cautious-decay", Rank::should, "Chen et al., 2025",
@@ -150,22 +156,35 @@ std::vector<OptimizerRow> const& optimizers() {
 }
 
 std::unique_ptr<Optimizer> make_optimizer(std::string_view text, std::vector<ParameterGroup>&& groups,
-                                          double learning_rate) {
+                                          double learning_rate, Around const& around) {
   std::vector<Spec> specs = nn::parse_specs(text);
   if (nn::find_row("optimizer", optimizers(), specs.back().name).wrap) specs.push_back({"adamw"});
-  auto const& base = nn::find_row("optimizer", optimizers(), specs.back().name);
-  auto made = base.make(std::move(groups), specs.back());
-  if (learning_rate >= 0) made->set_learning_rate(learning_rate);
-  for (size_t i = specs.size() - 1; i-- > 0;) {
-    auto const& row = nn::find_row("optimizer", optimizers(), specs[i].name);
-    check(row.wrap != nullptr, "optimizer", [&] {
+  std::vector<OptimizerRow const*> rows;
+  for (Spec const& spec : specs) rows.push_back(&nn::find_row("optimizer", optimizers(), spec.name));
+  size_t const last = rows.size() - 1;
+  for (size_t i = 0; i < last; ++i)
+    check(rows[i]->wrap != nullptr, "optimizer", [&] {
       return Complaint{
-          fmt::format("'{}' stands before '{}', but is no rule around another", row.name, specs[i + 1].name),
+          fmt::format("'{}' stands before '{}', but is no rule around another", rows[i]->name, rows[i + 1]->name),
           "write wrappers first and one rule last: sam+sgd"};
     });
-    made = row.wrap(std::move(made), specs[i]);
-  }
-  return made;
+  size_t inside = 0;  // the first that `around` is around
+  for (size_t i = 0; around && i <= last; ++i)
+    if (rows[i]->whole) inside = i + 1;
+  check(inside <= last, "optimizer", [&] {
+    return Complaint{fmt::format("'{}' looks at all parameters in every step: it cannot be spread", rows[last]->name),
+                     "choose another rule, or leave its state whole"};
+  });
+  auto const wrapped = [&](std::unique_ptr<Optimizer> made, size_t from, size_t to) {
+    for (size_t i = to; i-- > from;) made = rows[i]->wrap(std::move(made), specs[i]);
+    return made;
+  };
+  MakeRule const rule = [&](std::vector<ParameterGroup>&& some) {
+    auto made = rows[last]->make(std::move(some), specs[last]);
+    if (learning_rate >= 0) made->set_learning_rate(learning_rate);
+    return wrapped(std::move(made), inside, last);
+  };
+  return wrapped(around ? around(std::move(groups), rule) : rule(std::move(groups)), 0, inside);
 }
 
 }  // namespace heed::optim

@@ -5,4 +5,5 @@
 #include <heed/optim/distributed/data_parallel.h>
 #include <heed/optim/distributed/environment.h>
 #include <heed/optim/distributed/sequence_parallel.h>
+#include <heed/optim/distributed/sharded.h>
 #include <heed/optim/distributed/threads.h>

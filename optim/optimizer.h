@@ -53,7 +53,10 @@ class Optimizer {
   /// Steps taken.
   int64_t steps() const { return steps_; }
   /// Moments by "<kind>.<parameter name>"; with steps() the whole state. Those of 16-bit parameters are f32.
-  virtual std::vector<nn::NamedTensor> state() const;
+  virtual std::vector<nn::NamedTensor> state() const { return held(); }
+  /// What of it is in this process's memory: all, but for a rule that is spread over ranks.
+  virtual std::vector<nn::NamedTensor> held() const;
+  virtual bool holds_all() const { return true; }
   /// An Error, before anything is written, where a name or shape does not fit. The model's weights are loaded first.
   void load_state(std::vector<nn::NamedTensor> const& state, int64_t steps);
 

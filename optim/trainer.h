@@ -81,6 +81,8 @@ class Trainer {
   void together(Together& ranks) { together_ = &ranks; }
   /// Asked once in every step; true on any rank ends the run after that step on every one.
   void stop_when(std::function<bool()> asked) { stop_when_ = std::move(asked); }
+  /// The last run ended so.
+  bool stopped() const { return stop_; }
   /// Trains from `state.step` to options.steps, or until patience or a callback ends it. An Error where the loss is not
   /// finite.
   void run(TrainingState& state);

@@ -6,12 +6,18 @@ namespace heed::optim {
 Wrapper::Wrapper(std::unique_ptr<Optimizer> inner)
     : Optimizer(std::vector<ParameterGroup>(inner->groups()), inner->learning_rate()), inner_(std::move(inner)) {}
 
-std::vector<nn::NamedTensor> Wrapper::state() const {
-  auto all = Optimizer::state();
-  auto const inner = inner_->state();
-  all.insert(all.end(), inner.begin(), inner.end());
-  return all;
+Wrapper::Wrapper(std::vector<ParameterGroup>&& groups, std::unique_ptr<Optimizer> inner)
+    : Optimizer(std::move(groups), inner->learning_rate()), inner_(std::move(inner)) {}
+
+namespace {
+std::vector<nn::NamedTensor> joined(std::vector<nn::NamedTensor> own, std::vector<nn::NamedTensor> const& inner) {
+  own.insert(own.end(), inner.begin(), inner.end());
+  return own;
 }
+}  // namespace
+
+std::vector<nn::NamedTensor> Wrapper::state() const { return joined(Optimizer::held(), inner_->state()); }
+std::vector<nn::NamedTensor> Wrapper::held() const { return joined(Optimizer::held(), inner_->held()); }
 
 void Wrapper::apply(double gradient_scale) {
   inner_->steps_ = steps();

@@ -11,10 +11,14 @@ namespace heed::optim {
 class Wrapper : public Optimizer {
  public:
   std::vector<nn::NamedTensor> state() const override;
+  std::vector<nn::NamedTensor> held() const override;
+  bool holds_all() const override { return inner_->holds_all(); }
   void evaluating(bool on) override { inner_->evaluating(on); }
 
  protected:
   explicit Wrapper(std::unique_ptr<Optimizer> inner);
+  /// Around an optimiser of some of the parameters.
+  Wrapper(std::vector<ParameterGroup>&& groups, std::unique_ptr<Optimizer> inner);
   void apply(double gradient_scale) override;
   Evaluation search(Closure const& closure) override;
   void loaded() override;

@@ -1,6 +1,7 @@
 // What proves wirings, series, gates, convolutions and mixers beside the identities of their rows.
 #include <doctest/doctest.h>
 #include <heed/engine/engine.h>
+#include <heed/nn/attention/autocorrelation.h>
 #include <heed/nn/attention/bam.h>
 #include <heed/nn/attention/cbam.h>
 #include <heed/nn/attention/conformer.h>
@@ -15,6 +16,8 @@
 #include <heed/nn/attention/inverted.h>
 #include <heed/nn/attention/mixer.h>
 #include <heed/nn/attention/patches.h>
+#include <heed/nn/attention/pyramid.h>
+#include <heed/nn/attention/recurrent_memory.h>
 #include <heed/nn/attention/selective_kernel.h>
 #include <heed/nn/attention/slots.h>
 #include <heed/nn/attention/two_stage.h>
@@ -265,4 +268,60 @@ TEST_CASE("sk: kernels that hand on are the identity; without logits the mean of
     layer.kernels[n].detach().select(1, int64_t(n) + 1).fill_(1);
   }
   CHECK(difference(layer(x), x) < 1e-12);
+}
+
+TEST_CASE("din: additive in the history, whatever else is in it") {
+  auto const layer = made("additive+din");
+  Tensor const x = numbers({2, 3, dim}, 1), history = numbers({2, 7, dim}, 2);
+  auto const of = [&](int64_t from, int64_t to) { return (*layer)(x, {.memory = history.slice(1, from, to)}); };
+  CHECK(difference(of(0, 7), of(0, 4) + of(4, 7)) < 1e-12);
+  auto const plain = made("din");
+  auto& own = dynamic_cast<nn::MultiHeadAttention&>(*plain);
+  auto const heads = [&](nn::Linear const& p) { return nn::split_heads(p(x), 2); };
+  Tensor const s = dense_scores(heads(own.q_proj), heads(own.k_proj));
+  CHECK(difference(own(x), own.out_proj(nn::join_heads(matmul(s, heads(own.v_proj))))) < 1e-12);
+}
+
+TEST_CASE("rmt: one segment without tokens is multi-head; the past comes through the tokens alone") {
+  nn::RecurrentMemory none(config(true), {.segment = 16, .tokens = 0}), cut(config(true), {.segment = 3, .tokens = 0}),
+      two(config(true), {.segment = 3, .tokens = 2});
+  prepare(none), prepare(cut), prepare(two);
+  Tensor const x = numbers({2, 7, dim}, 1);
+  CHECK(same_bits(none(x), none.within(x)));
+  Tensor other = x.clone();
+  other.slice(1, 0, 3).fill_(0.5);
+  CHECK(same_bits(cut(x).slice(1, 3, 7), cut(other).slice(1, 3, 7)));
+  CHECK(difference(two(x).slice(1, 6, 7), two(other).slice(1, 6, 7)) > 1e-6);
+  two.within.k_proj.weight.detach().fill_(0);  // equal weights: the first row is the mean of the tokens and itself
+  Tensor const first =
+      two.within.out_proj(two.within.v_proj((sum(two.memory, {1}).expand({2, dim}) + x.select(1, 0)) * (1. / 3)));
+  CHECK(difference(two(x).select(1, 0), first) < 1e-12);
+}
+
+TEST_CASE("auto-correlation: the transform is the direct sum; all lags at equal weight are the mean") {
+  Tensor const q = numbers({1, 2, 7, 3}, 1), k = numbers({1, 2, 7, 3}, 2);
+  Tensor const got = nn::AutoCorrelation::correlations(q, k);
+  for (int64_t lag = 0; lag < 7; ++lag)
+    CHECK(difference(got.select(2, lag), mean(q * roll(k, {lag}, {2}), {2, 3}) * 1.) < 1e-12);
+  auto const layer = made("auto-correlation:factor=100");
+  auto& own = dynamic_cast<nn::MultiHeadAttention&>(*layer);
+  own.q_proj.weight.detach().fill_(0);
+  Tensor const x = numbers({2, 7, dim}, 1);
+  CHECK(difference(own(x), own.out_proj(own.v_proj(mean(x, {1}, true))).expand(x.shape())) < 1e-12);
+}
+
+TEST_CASE("pyramid: without levels it is a window; a level brings what is beyond it") {
+  nn::PyramidAttention flat(config(), {.window = 1, .levels = 0}), all(config(), {.window = 20, .levels = 0}),
+      two(config(), {.window = 0, .branch = 2, .levels = 2});
+  prepare(flat), prepare(all), prepare(two);
+  auto const sliding = made("sliding:window=1");
+  Tensor const x = numbers({1, 8, dim}, 1);
+  nn::load_state_dict(dynamic_cast<nn::MultiHeadAttention&>(*sliding), nn::state_dict(flat.among));
+  CHECK(difference(flat(x), (*sliding)(x)) < 1e-12);
+  CHECK(difference(all(x), all.among(x)) < 1e-12);
+  // Three rounds over two levels: up, and down again to those under the same grandparent, whose mean holds them.
+  Tensor other = x.clone();
+  other.select(1, 0).fill_(1);
+  Tensor const change = sum(abs(two(other) - two(x)), {2}).squeeze(0);
+  for (int64_t t = 0; t < 8; ++t) CHECK((change.select(0, t).item() > 0) == (t < 4));
 }

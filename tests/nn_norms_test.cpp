@@ -403,9 +403,9 @@ TEST_CASE("placements: the formulas") {
   }
 }
 
-TEST_CASE("residuals: LayerScale of 0 and ReZero start as the identity, DeepNorm is norm(α·x + f(x))") {
+TEST_CASE("residuals: LayerScale of 0, ReZero and a shut gate are the identity, DeepNorm is norm(α·x + f(x))") {
   Tensor const x = numbers({2, 5, 8}, 1);
-  for (char const* residual : {"layer-scale:init=0", "rezero"})
+  for (char const* residual : {"layer-scale:init=0", "rezero", "gru-gate:start=1e9"})
     for (char const* placement : {"pre", "sandwich", "peri", "output"}) {
       INFO(residual, ", ", placement);
       nn::GPT const model = model_of(small("rms-norm", placement, residual));

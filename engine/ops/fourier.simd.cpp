@@ -537,6 +537,7 @@ void short_columns(T const* from, T* to, int64_t step, bool inverse, T scale) {
 /// Whether there is one for so many.
 template <class T>
 bool short_columns(int64_t n, T const* from, T* to, int64_t step, bool inverse, T scale) {
+  if constexpr (sizeof(Batch<T>) <= 16) return false;  // the lowest level is kept small
   if (n == 2) return short_columns<2>(from, to, step, inverse, scale), true;
   if (n == 3) return short_columns<3>(from, to, step, inverse, scale), true;
   if (n == 4) return short_columns<4>(from, to, step, inverse, scale), true;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <heed/engine/device.h>
 #include <heed/engine/error.h>
+#include <heed/optim/distributed/environment.h>
 
 #include <CLI/CLI.hpp>
 #include <exception>
@@ -19,6 +20,16 @@ void add_devices(CLI::App& app) {
                  entry.available ? entry.name + memory : "not available: " + entry.why);
     }
   });
+}
+
+/// "rank 1: " where a launcher started several.
+std::string this_rank() {
+  try {
+    auto const here = heed::distributed::environment();
+    return here.size > 1 ? fmt::format("rank {}: ", here.rank) : "";
+  } catch (heed::Error const&) {
+    return "";
+  }
 }
 
 }  // namespace
@@ -46,7 +57,7 @@ int main(int argc, char** argv) {
     }
     return 0;
   } catch (std::exception const& error) {
-    fmt::print(stderr, "heed-lab: {}\n", error.what());
+    fmt::print(stderr, "heed-lab: {}{}\n", this_rank(), error.what());
     return 2;
   }
 }

@@ -4,6 +4,7 @@
 #include <heed/engine/engine.h>
 #include <heed/engine/io/file.h>
 #include <heed/nn/regularize/catalogue.h>
+#include <heed/optim/distributed/sharded.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -87,10 +88,13 @@ Tensor training_loss(nn::GPT const& model, optim::Batch batch, nn::Regularizer& 
   return regularizer.loss(cross_entropy(logits, batch.targets), logits, batch.targets);
 }
 
-std::unique_ptr<optim::Optimizer> make_optimizer(nn::Module& model, TrainingSettings const& t) {
+std::unique_ptr<optim::Optimizer> make_optimizer(nn::Module& model, TrainingSettings const& t,
+                                                 distributed::Communicator* shards) {
   std::string const text =
       t.optimizer == "adamw" ? fmt::format("adamw:beta1={},beta2={}", t.beta1, t.beta2) : t.optimizer;
-  return optim::make_optimizer(text, optim::decay_matrices_only(model, t.weight_decay), t.learning_rate);
+  auto groups = optim::decay_matrices_only(model, t.weight_decay);
+  if (shards) return distributed::make_sharded(text, std::move(groups), *shards, t.learning_rate);
+  return optim::make_optimizer(text, std::move(groups), t.learning_rate);
 }
 
 std::unique_ptr<optim::Schedule> make_schedule(TrainingSettings const& t) {
@@ -98,13 +102,23 @@ std::unique_ptr<optim::Schedule> make_schedule(TrainingSettings const& t) {
                               t.warmup);
 }
 
-double validation_loss(nn::GPT const& model, optim::TokenDataset const& data) {
+double validation_loss(nn::GPT const& model, optim::TokenDataset const& data, distributed::Communicator* ranks) {
+  int const rank = ranks ? ranks->rank() : 0, size = ranks ? ranks->size() : 1;
   NoGrad const off;
+  auto const batches = data.validation_batches(32);
+  std::vector<double> sums(batches.size());
+  for (size_t i = size_t(rank); i < batches.size(); i += size_t(size))
+    sums[i] = batch_loss(model, batches[i]).item() * double(batches[i].inputs.size(0));
+  if (size > 1) {
+    Tensor all = tensor(sums, {int64_t(sums.size())});
+    ranks->all_reduce(all);
+    sums = all.to_vector<double>();
+  }
   double sum = 0;
   int64_t windows = 0;
-  for (optim::Batch const& batch : data.validation_batches(32)) {
-    sum += batch_loss(model, batch).item() * double(batch.inputs.size(0));
-    windows += batch.inputs.size(0);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    sum += sums[i];
+    windows += batches[i].inputs.size(0);
   }
   return sum / double(windows);
 }

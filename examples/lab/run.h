@@ -3,6 +3,7 @@
 
 #include <heed/nn/regularize/regularizers.h>
 #include <heed/nn/transformer.h>
+#include <heed/optim/distributed/communicator.h>
 #include <heed/optim/optim.h>
 
 #include <string>
@@ -47,12 +48,14 @@ void put_to_use(Trained& trained, heed::Device device = heed::cpu);
 void describe(heed::optim::Checkpoint& checkpoint, Settings const& settings,
               heed::optim::CharacterVocabulary const& vocabulary, Text const& text);
 
-/// What the settings name.
-std::unique_ptr<heed::optim::Optimizer> make_optimizer(heed::nn::Module& model, TrainingSettings const& settings);
+/// What the settings name; the optimiser's state is spread over `shards`.
+std::unique_ptr<heed::optim::Optimizer> make_optimizer(heed::nn::Module& model, TrainingSettings const& settings,
+                                                       heed::distributed::Communicator* shards = nullptr);
 std::unique_ptr<heed::optim::Schedule> make_schedule(TrainingSettings const& settings);
 
-/// Mean loss over every window of the validation part.
-double validation_loss(heed::nn::GPT const& model, heed::optim::TokenDataset const& data);
+/// Mean loss over every window of the validation part, which the ranks share; the same bits for any number of them.
+double validation_loss(heed::nn::GPT const& model, heed::optim::TokenDataset const& data,
+                       heed::distributed::Communicator* ranks = nullptr);
 
 /// The loss of one batch: mean cross-entropy of the next token, nats.
 heed::Tensor batch_loss(heed::nn::GPT const& model, heed::optim::Batch const& batch);

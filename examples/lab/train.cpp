@@ -5,6 +5,7 @@
 #include <heed/engine/io/file.h>
 #include <heed/engine/parallel.h>
 #include <heed/nn/regularize/catalogue.h>
+#include <heed/optim/distributed.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -20,11 +21,12 @@ namespace lab {
 namespace {
 
 using namespace heed;
+using distributed::Communicator;
 
 struct TrainCommand {
   std::string preset = "quick", text, directory = "runs/lab", profile, device = "cpu";
-  bool resume = false;
-  int64_t threads = 0, stop_at = 0;
+  bool resume = false, shard_optimizer = false;
+  int64_t threads = 0, stop_at = 0, ranks = 1;
   Settings settings;
 };
 
@@ -45,6 +47,17 @@ struct Session {
   std::unique_ptr<optim::Optimizer> optimizer;
   optim::TrainingState state;
   Generator batches;  // where it stands is the data position
+
+  optim::Batch step_windows;  // of the step under way, all ranks' and all accumulated ones
+  int64_t taken = 0;          // batches of them
+  /// This rank's rows of the next batch. A step's windows are drawn at once: they are the same, however they are split.
+  optim::Batch next_batch(distributed::Rows rows) {
+    TrainingSettings const& t = settings.training;
+    if (taken == 0) step_windows = data->random_batch(t.batch * t.accumulate, batches);
+    int64_t const from = t.batch * taken + rows.first, to = from + rows.count;
+    taken = (taken + 1) % t.accumulate;
+    return {step_windows.inputs.slice(0, from, to), step_windows.targets.slice(0, from, to)};
+  }
 };
 
 std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
@@ -53,11 +66,11 @@ std::unique_ptr<optim::TokenDataset> make_data(Session const& s) {
 }
 
 /// The model where it is trained, and after that what keeps tensors beside the weights.
-void place(Session& s, TrainCommand const& command) {
+void place(Session& s, TrainCommand const& command, Communicator& ranks) {
   nn::to(*s.model, parse_device(command.device));
   s.regularizers = std::make_unique<nn::Regularizers>(nn::make_regularizers(s.settings.training.regularize));
   s.regularizers->begin(*s.model);
-  s.optimizer = make_optimizer(*s.model, s.settings.training);
+  s.optimizer = make_optimizer(*s.model, s.settings.training, command.shard_optimizer ? &ranks : nullptr);
 }
 
 /// Weights, gradients and AdamW's two moments must fit in memory: a model that does not is refused before it is made.
@@ -74,7 +87,7 @@ void check_memory(nn::GPTConfig const& c) {
   });
 }
 
-Session start(TrainCommand const& command) {
+Session start(TrainCommand const& command, Communicator& ranks) {
   check(!command.text.empty(), "train", [] {
     return Complaint{"no text was given", "name a text file with --text FILE"};
   });
@@ -89,12 +102,12 @@ Session start(TrainCommand const& command) {
   heed::seed(seed);
   s.model = std::make_unique<nn::GPT>(s.settings.model);
   s.settings.model = s.model->config;
-  place(s, command);
+  place(s, command, ranks);
   s.batches = Generator(seed ^ 0x6261746368657321);
   return s;
 }
 
-Session resume(TrainCommand const& command, CLI::App const& app) {
+Session resume(TrainCommand const& command, CLI::App const& app, Communicator& ranks) {
   Trained t = load_trained(RunFiles(command.directory).checkpoint());
   auto const different = differences(app, command.settings, t.settings);
   check(different.empty(), "resume", [&] {
@@ -111,7 +124,7 @@ Session resume(TrainCommand const& command, CLI::App const& app) {
   s.vocabulary = std::move(t.vocabulary);
   s.data = make_data(s);
   s.model = std::move(t.model);
-  place(s, command);
+  place(s, command, ranks);
   t.checkpoint.get_regularizer(*s.regularizers);
   s.regularizers->evaluating(*s.model, false);
   s.state = t.checkpoint.get_training(*s.optimizer);
@@ -120,8 +133,8 @@ Session resume(TrainCommand const& command, CLI::App const& app) {
   return s;
 }
 
-/// The model in the file is the one that evaluations see.
-void save(Session const& s, RunFiles const& files) {
+/// The model in the file is the one that evaluations see. Rank 0 writes it; the others give what they alone hold.
+void save(Session const& s, RunFiles const& files, bool writing) {
   s.optimizer->evaluating(true);
   s.regularizers->evaluating(*s.model, true);
   optim::Checkpoint checkpoint;
@@ -131,7 +144,7 @@ void save(Session const& s, RunFiles const& files) {
   checkpoint.put_regularizer(*s.regularizers);
   checkpoint.put_generator("batches", s.batches);
   checkpoint.put_generator("default", default_generator());
-  checkpoint.save(files.checkpoint());
+  if (writing) checkpoint.save(files.checkpoint());
   s.regularizers->evaluating(*s.model, false);
   s.optimizer->evaluating(false);
 }
@@ -192,29 +205,42 @@ void make_directory(std::string const& directory) {
   });
 }
 
-void run(TrainCommand const& command, CLI::App const& app) {
+/// The accelerator of this rank among those of its machine.
+Device own_device(std::string const& text, Communicator const& ranks) {
+  if (text == "cuda" && ranks.size() > 1) return cuda(distributed::environment().local_rank);
+  return parse_device(text);
+}
+
+/// One rank's part; the status to end with.
+int run(TrainCommand command, CLI::App const& app, Communicator& ranks) {
   check_settings(command.settings.training);
   check(command.threads >= 0 && command.stop_at >= 0, "train", [&] {
     return Complaint{
         fmt::format("expected --threads and --stop-at of 0 or more, got {} and {}", command.threads, command.stop_at),
         "pass 0 for all processors, and for no early stop"};
   });
-  Device const device = parse_device(command.device);
+  bool const first = ranks.rank() == 0;  // who writes and speaks
+  Device const device = own_device(command.device, ranks);
+  command.device = to_string(device);
   if (!device.is_cpu()) backend(device).use(device.index);  // found out now where it is not there
   if (command.threads > 0) set_thread_count(int(command.threads));
   RunFiles const files(command.directory);
-  Session s = command.resume ? resume(command, app) : start(command);
+  Session s = command.resume ? resume(command, app, ranks) : start(command, ranks);
   TrainingSettings const& t = s.settings.training;
-  Profiler profiler(command.profile, s.state.step);
-  make_directory(files.directory);
-  write_file_atomically(files.configuration(), to_json(s.settings).dump(2) + "\n");
-
-  fmt::print(stderr, "{} parameters, {} characters ({} for training), vocabulary {}, {} threads, {} kernels\n",
-             nn::count_parameters(*s.model), s.text.content.size(), s.data->training_tokens(), s.vocabulary.size(),
-             thread_count(), device.is_cpu() ? std::string(name(isa())) : to_string(device));
-  if (command.resume)
-    fmt::print(stderr, "{} {}\n", s.state.step >= t.steps ? "nothing is left to do after step" : "resuming after step",
-               s.state.step);
+  distributed::DataParallel parallel(*s.model, ranks, {.also = s.regularizers->state()});
+  distributed::Rows const rows = parallel.rows(t.batch);
+  Profiler profiler(first ? command.profile : "", s.state.step);
+  if (first) {
+    make_directory(files.directory);
+    write_file_atomically(files.configuration(), to_json(s.settings).dump(2) + "\n");
+    fmt::print(stderr, "{} parameters, {} characters ({} for training), vocabulary {}, {}{} threads, {} kernels\n",
+               nn::count_parameters(*s.model), s.text.content.size(), s.data->training_tokens(), s.vocabulary.size(),
+               ranks.size() > 1 ? fmt::format("{} ranks of ", ranks.size()) : "", thread_count(),
+               device.is_cpu() ? std::string(name(isa())) : to_string(device));
+    if (command.resume)
+      fmt::print(stderr, "{} {}\n",
+                 s.state.step >= t.steps ? "nothing is left to do after step" : "resuming after step", s.state.step);
+  }
 
   optim::Trainer trainer(
       *s.model, *s.optimizer,
@@ -224,21 +250,29 @@ void run(TrainCommand const& command, CLI::App const& app) {
        .clip = t.clip,
        .evaluate_every = t.evaluate_every,
        .patience = t.patience},
-      [&] { return training_loss(*s.model, s.data->random_batch(t.batch, s.batches), *s.regularizers, s.batches); },
-      [&] { return validation_loss(*s.model, *s.data); });
+      [&] {
+        optim::Batch const batch = s.next_batch(rows);
+        Generator own = distributed::of_rank(s.batches, ranks.rank());
+        Tensor const loss = training_loss(*s.model, batch, *s.regularizers, own);
+        s.batches = Generator(s.batches.seed(), own.offset());
+        return loss;
+      },
+      [&] { return validation_loss(*s.model, *s.data, &ranks); });
   trainer.regularize(*s.regularizers);
   trainer.draw_from(s.batches);
+  if (ranks.size() > 1) trainer.together(parallel);
+  trainer.stop_when([] { return interrupted != 0; });
   Progress progress(t.batch * s.settings.model.block, s.state.step);
   double validation = 0;
-  trainer.on_step(optim::log_to(files.log(), s.state.step));
+  if (first) trainer.on_step(optim::log_to(files.log(), s.state.step));
   trainer.on_step([&](optim::StepReport const& report) {
-    progress.show(report);
+    if (first) progress.show(report);
     if (report.evaluated) validation = report.validation;
-    return !interrupted && report.step != command.stop_at;
+    return report.step != command.stop_at;
   });
   if (t.checkpoint_every > 0)
     trainer.on_step([&](optim::StepReport const& report) {
-      if (report.step % t.checkpoint_every == 0) save(s, files);
+      if (report.step % t.checkpoint_every == 0) save(s, files, first);
       return true;
     });
   trainer.on_step([&](optim::StepReport const& report) {
@@ -246,24 +280,43 @@ void run(TrainCommand const& command, CLI::App const& app) {
     return true;
   });
   // A checkpoint that cannot be written is found out now, not after minutes of training.
-  if (!command.resume) save(s, files);
+  if (!command.resume) save(s, files, first);
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
   trainer.run(s.state);
   progress.finish();
   profiler.finish();
   nn::eval(*s.model);
-  save(s, files);
+  save(s, files, first);
 
-  bool const finished = s.state.step >= t.steps;
+  int const status = trainer.stopped() ? 130 : 0;
+  if (!first) return status;
   if (validation > 0)
     fmt::print("validation loss {:.4f} (best {:.4f}) after {} steps, {:.0f} tokens/s\n", validation,
                s.state.best_validation, s.state.step, progress.tokens_per_second());
   fmt::print("checkpoint {}\n", files.checkpoint());
-  if (!finished)
+  if (s.state.step < t.steps)
     fmt::print("stopped at step {} of {}; continue with: heed-lab train --resume --out {}\n", s.state.step, t.steps,
                files.directory);
-  if (interrupted) throw CLI::RuntimeError(130);
+  return status;
+}
+
+void run(TrainCommand const& command, CLI::App const& app) {
+  int status = 0;
+  auto const one = [&](Communicator& ranks) {
+    int const own = run(command, app, ranks);
+    if (ranks.rank() == 0 || ranks.name() == "mpi") status = own;
+  };
+  check(command.ranks >= 1, "train", [&] {
+    return Complaint{fmt::format("expected --ranks of 1 or more, got {}", command.ranks), "leave it out"};
+  });
+  if (command.ranks > 1) {
+    distributed::run_ranks(int(command.ranks), one);
+  } else {
+    auto const ranks = distributed::connect();
+    distributed::run(*ranks, one);
+  }
+  if (status) throw CLI::RuntimeError(status);
 }
 
 }  // namespace
@@ -286,11 +339,20 @@ void add_train(CLI::App& app, int argc, char const* const* argv) {
       ->capture_default_str();
   train->add_option("--threads", command->threads, "Processors to use; 0: all. Results do not depend on it")
       ->capture_default_str();
+  train
+      ->add_option("--ranks", command->ranks,
+                   "Ranks as threads of this process, which share each batch; mpirun starts them as processes")
+      ->capture_default_str();
+  train->add_flag("--shard-optimizer", command->shard_optimizer,
+                  "Spread the optimiser's state over the ranks: less memory for each, the same bits");
   train->add_option("--profile", command->profile,
                     "Watch steps 6 to 10 of this run: a Chrome trace into this file (open it in ui.perfetto.dev) and a "
                     "table of operations");
   add_options(*train, command->settings);
-  train->footer("Example: heed-lab train --preset nanogpt-cpu --text shakespeare.txt --out runs/shakespeare");
+  train->footer(
+      "Example: heed-lab train --preset nanogpt-cpu --text shakespeare.txt --out runs/shakespeare\n"
+      "Several processes: mpirun -n 2 heed-lab train …, with the same options for each. They share the rows of each "
+      "batch; rank 0 writes.");
   train->callback([command, train] { run(*command, *train); });
 }
 

@@ -18,6 +18,7 @@ class AttentionFree final : public ChannelScan {
       : ChannelScan(given, own.around),
         q_proj(config.dim, inner(), config.bias),
         k_proj(config.dim, inner(), config.bias) {}
+  bool spreads() const override { return false; }
   void visit(Visitor& visitor) override {
     ChannelScan::visit(visitor);
     visitor.child("q_proj", q_proj);

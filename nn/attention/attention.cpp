@@ -110,9 +110,9 @@ Tensor Attention::forward(Tensor const& x, AttentionContext const& context) cons
     }
     check(spreads() && !context.state, "attention", [&] {
       return Complaint{context.state ? "a state steps through whole sequences"
-                                     : "this kind mixes positions otherwise than by attend() of the whole sequence, so "
-                                       "that a sequence cannot be spread over ranks",
-                       "use multi-head attention with parts that say spreads(), or whole sequences"};
+                                     : "this kind mixes positions otherwise than by attend() or scan() of the whole "
+                                       "sequence, so that it cannot be spread over ranks",
+                       "use multi-head attention with parts that spread, or a recurrence without a convolution"};
     });
   }
   check(!context.sees || selects_pairs(), "attention", [] {

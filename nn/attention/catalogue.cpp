@@ -4,6 +4,7 @@
 #include <heed/nn/attention/aft.h>
 #include <heed/nn/attention/agent.h>
 #include <heed/nn/attention/attention_on_attention.h>
+#include <heed/nn/attention/autocorrelation.h>
 #include <heed/nn/attention/axial.h>
 #include <heed/nn/attention/bam.h>
 #include <heed/nn/attention/based.h>
@@ -84,8 +85,10 @@
 #include <heed/nn/attention/prefix_lm.h>
 #include <heed/nn/attention/prefix_tuning.h>
 #include <heed/nn/attention/probsparse.h>
+#include <heed/nn/attention/pyramid.h>
 #include <heed/nn/attention/qk_norm.h>
 #include <heed/nn/attention/recurrent.h>
+#include <heed/nn/attention/recurrent_memory.h>
 #include <heed/nn/attention/registers.h>
 #include <heed/nn/attention/relu.h>
 #include <heed/nn/attention/retnet.h>
@@ -108,6 +111,7 @@
 #include <heed/nn/attention/swin.h>
 #include <heed/nn/attention/synthesizer.h>
 #include <heed/nn/attention/talking_heads.h>
+#include <heed/nn/attention/target.h>
 #include <heed/nn/attention/top_k.h>
 #include <heed/nn/attention/transformer_xl.h>
 #include <heed/nn/attention/two_stage.h>
@@ -222,6 +226,8 @@ std::vector<AttentionRow> const& attentions() {
        {"sinkformer:steps=1", "multi-head", 1e-12}},
       {{"inverted", "normaliser", should, "Locatello et al., 2020", "softmax over queries, then rows to sums of 1"},
        plain_part_of<InvertedWeights>},
+      {{"din", "normaliser", should, "Zhou et al., 2018", "scores are weights: the result adds up over the history"},
+       plain_part_of<TargetWeights>},
       {{"qk-norm", "score", must, "Henry et al., 2020", "τ·cos(q, k), τ learned for each head"}, plain_part_of<QkNorm>},
       {{"soft-cap", "score", must, "Gemma 2, 2024", "cap·tanh(s/cap)", options_of<SoftCap::Config>},
        part_of<SoftCap>,
@@ -605,6 +611,12 @@ std::vector<AttentionRow> const& attentions() {
        {},
        {"transformer-xl:segment=2,memory=1000", "multi-head"},
        "transformer-xl:segment=3"},
+      {{"rmt", "memory", should, "Bulatov et al., 2022", "a few vectors pass from segment to segment",
+        options_of<RecurrentMemory::Config>},
+       {},
+       layer_of<RecurrentMemory>,
+       {},
+       "rmt:segment=3,tokens=2"},
       {{"hopfield", "memory", should, "Ramsauer et al., 2021",
         "queries retrieve keys step by step before they read values", options_of<Hopfield::Config>},
        part_of<Hopfield>,
@@ -755,6 +767,15 @@ std::vector<AttentionRow> const& attentions() {
         options_of<TwoStageAttention::Config>},
        {},
        layer_of<TwoStageAttention>},
+      {{"auto-correlation", "series", should, "Wu et al., 2021", "values at the lags that correlate most",
+        options_of<AutoCorrelation::Config>},
+       part_of<AutoCorrelation>},
+      {{"pyramid", "series", should, "Liu et al., 2022", "neighbours, children and parent in a tree of means",
+        options_of<PyramidAttention::Config>},
+       {},
+       layer_of<PyramidAttention>,
+       {},
+       "pyramid:branch=2"},
       {{"patches", "series", should, "Nie et al., 2023", "another kind, of runs of positions",
         options_of<PatchedAttention::Config>},
        {},

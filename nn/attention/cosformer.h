@@ -31,6 +31,7 @@ class CosFormer final : public ScanAttention {
       return Complaint{"expected a reach of 1 or more, got " + std::to_string(reach_), "0 takes the model's block"};
     });
   }
+  bool spreads() const override { return false; }
 
  private:
   Traits kind_traits() const override {

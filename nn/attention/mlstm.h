@@ -21,6 +21,7 @@ class MatrixLstm final : public ScanAttention {
     // Long memory at the start.
     forget.bias = trainable(widths.key_heads > 1 ? linspace(3, 6, widths.key_heads) : full({1}, 4.5));
   }
+  bool spreads() const override { return false; }
   void visit(Visitor& visitor) override {
     ScanAttention::visit(visitor);
     visitor.child("input", input);

@@ -33,6 +33,7 @@ class Rwkv4 final : public ChannelScan {
         k_proj(config.dim, inner(), false),
         log_decay(trainable(linspace(-5, 3, inner()))),
         bonus(trainable(full({inner()}, std::log(0.3)))) {}
+  bool spreads() const override { return false; }
   void visit(Visitor& visitor) override {
     ChannelScan::visit(visitor);
     visitor.child("r_shift", r_shift);
@@ -90,6 +91,7 @@ class Rwkv6 : public ScanAttention {
         decay_in(config.dim, own.rank, false),
         decay(own.rank, widths.key_heads * widths.key),
         bonus(trainable(full({config.heads, 1, widths.key}, 0.5))) {}
+  bool spreads() const override { return false; }
   void visit(Visitor& visitor) override {
     ScanAttention::visit(visitor);
     visitor.child("r_shift", r_shift);

@@ -41,6 +41,7 @@ class S4D final : public ChannelScan {
     traits.time = Growth::subquadratic;
     return traits;
   }
+  bool spreads() const override { return false; }
   void visit(Visitor& visitor) override {
     ChannelScan::visit(visitor);
     visitor.parameter("log_step", log_step);

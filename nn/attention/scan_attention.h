@@ -61,6 +61,7 @@ class ShortConv final : public Module {
 class ScanAttention : public Attention {
  public:
   Traits traits() const override;
+  bool spreads() const override { return config.causal && !q_conv && around.spread(); }
   std::unique_ptr<AttentionState> make_state(int64_t positions) const override;
   Parts* parts() override { return &around; }
   void visit(Visitor& visitor) override;
@@ -103,6 +104,7 @@ class ChannelScan : public Attention {
     void visit(ConfigVisitor& v);
   };
   Traits traits() const override;
+  bool spreads() const override { return !conv; }
   std::unique_ptr<AttentionState> make_state(int64_t positions) const override;
   void visit(Visitor& visitor) override;
 

@@ -46,7 +46,36 @@ ResidualScale rezero(ResidualConfig const&, Spec const& spec) {
   return {.scale = zeros({}).requires_grad_()};
 }
 
+struct GateConfig {
+  double start = 2;
+  void visit(ConfigVisitor& v) { v.field("start", start, "of the bias that keeps the gate shut"); }
+};
+ResidualScale gru_gate(ResidualConfig const& config, Spec const& spec) {
+  return {.gate = std::make_unique<ResidualGate>(config.dim, configured<GateConfig>(spec).start)};
+}
+
 }  // namespace
+
+ResidualGate::ResidualGate(int64_t dim, double start)
+    : of_branch(dim, 3 * dim, false),
+      of_stream(dim, 2 * dim, false),
+      of_kept(dim, dim, false),
+      bias(full({dim}, start)) {
+  bias.requires_grad_();
+}
+Tensor ResidualGate::operator()(Tensor const& x, Tensor const& y) const {
+  int64_t const d = x.size(-1);
+  Tensor const branch = of_branch(y), stream = of_stream(x);
+  auto const part = [&](Tensor const& of, int64_t n) { return of.slice(-1, n * d, (n + 1) * d); };
+  Tensor const r = sigmoid(part(branch, 0) + part(stream, 0)), z = sigmoid(part(branch, 1) + part(stream, 1) - bias);
+  return lerp(x, tanh(part(branch, 2) + of_kept(r * x)), z);
+}
+void ResidualGate::visit(Visitor& visitor) {
+  visitor.child("of_branch", of_branch);
+  visitor.child("of_stream", of_stream);
+  visitor.child("of_kept", of_kept);
+  visitor.parameter("bias", bias);
+}
 
 std::vector<PlacementRow> const& placements() {
   using enum Rank;
@@ -91,6 +120,9 @@ std::vector<ResidualRow> const& residuals() {
       {{"admin", "residual", should, "Liu et al., 2020", "norm(ω∘x + f(x)), ω learnt, with init=admin; placement post"},
        admin},
       {{"rezero", "residual", must, "Bachlechner et al., 2021", "x + α·f(x), α = 0 at the start"}, rezero},
+      {{"gru-gate", "residual", should, "Parisotto et al., 2019", "(1 − z)∘x + z∘h, a GRU's step from x by f(x)",
+        options_of<GateConfig>},
+       gru_gate},
   };
   return rows;
 }
@@ -117,8 +149,8 @@ Residual::Residual(ResidualConfig const& config) {
 Tensor Residual::after(Tensor const& x, Tensor const& branch) const {
   Tensor y = output_norm ? (*output_norm)(branch) : branch;
   if (scale.scale.defined()) y = y * scale.scale;
-  if (scale.weight.defined()) return sum_norm ? (*sum_norm)(x * scale.weight + y) : x * scale.weight + y;
-  y = (scale.stream == 1 ? x : x * scale.stream) + y;
+  Tensor const stream = scale.weight.defined() ? x * scale.weight : scale.stream == 1 ? x : x * scale.stream;
+  y = scale.gate ? (*scale.gate)(x, y) : stream + y;
   return sum_norm ? (*sum_norm)(y) : y;
 }
 
@@ -126,6 +158,7 @@ void Residual::visit(Visitor& visitor, int number) {
   if (input_norm) visitor.child(fmt::format("norm{}", number), *input_norm);
   if (output_norm) visitor.child(fmt::format("norm{}_out", number), *output_norm);
   if (sum_norm) visitor.child(fmt::format("norm{}_sum", number), *sum_norm);
+  if (scale.gate) visitor.child(fmt::format("gate{}", number), *scale.gate);
   if (scale.scale.defined()) visitor.parameter(fmt::format("scale{}", number), scale.scale);
   if (scale.weight.defined()) visitor.parameter(fmt::format("stream{}", number), scale.weight);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <heed/nn/catalogue.h>
+#include <heed/nn/linear.h>
 #include <heed/nn/norm.h>
 
 #include <memory>
@@ -24,11 +25,26 @@ struct PlacementRow : Entry {
 };
 std::vector<PlacementRow> const& placements();
 
-/// x·stream·weight + branch·scale
+/// A GRU's step in the place of a sum: r = σ(W_r·y + U_r·x), z = σ(W_z·y + U_z·x − b), h = tanh(W_h·y + U_h·(r ⊙ x)),
+/// (1 − z) ⊙ x + z ⊙ h for a branch y of the stream x (Parisotto et al., "Stabilizing transformers for reinforcement
+/// learning", GTrXL, 2019): b = 2 lets little through at first, b → ∞ nothing. 6·dim² a branch; for training that
+/// diverges without, as from rewards. Without need the plain sum trains deeper stacks.
+class ResidualGate final : public Module {
+ public:
+  ResidualGate(int64_t dim, double start);
+  Tensor operator()(Tensor const& x, Tensor const& y) const;
+  void visit(Visitor& visitor) override;
+
+  Linear of_branch, of_stream, of_kept;  // [W_r; W_z; W_h], [U_r; U_z], U_h
+  Tensor bias;
+};
+
+/// x·stream·weight + branch·scale, or gate(x, branch·scale)
 struct ResidualScale {
   double stream = 1;
   Tensor scale = {};   // undefined: 1
   Tensor weight = {};  // of the stream's features; undefined: 1
+  std::unique_ptr<ResidualGate> gate = {};
 };
 struct ResidualRow : Entry {
   ResidualScale (*make)(ResidualConfig const& config, Spec const& spec);
@@ -42,7 +58,8 @@ class Residual {
   explicit Residual(ResidualConfig const& config);
   Tensor before(Tensor const& x) const { return input_norm ? (*input_norm)(x) : x; }
   Tensor after(Tensor const& x, Tensor const& branch) const;
-  /// "norm<number>", "norm<number>_out", "norm<number>_sum", "scale<number>", "stream<number>", those that there are.
+  /// "norm<number>", "norm<number>_out", "norm<number>_sum", "scale<number>", "stream<number>", "gate<number>", those
+  /// that there are.
   void visit(Visitor& visitor, int number);
 
   std::unique_ptr<Norm> input_norm, output_norm, sum_norm;

@@ -82,18 +82,22 @@ class Backoff {
  public:
   void reset() { idle_ = 0; }
   void pause() {
-    if (++idle_ < spins)
-      std::this_thread::yield();
-    else
+    auto const now = Clock::now();
+    if (idle_++ == 0) since_ = now;
+    sleeps_ = idle_ > 200 || now - since_ > 500us;  // where others want the processor, one yield may take milliseconds
+    if (sleeps_)
       std::this_thread::sleep_for(50us);
+    else
+      std::this_thread::yield();
   }
+  bool sleeps() const { return idle_ > 0 && sleeps_; }
   /// Now and then, for what is too costly to look at each time.
-  bool sleeps() const { return idle_ >= spins; }
   bool seldom() const { return idle_ % 32 == 31 || sleeps(); }
 
  private:
-  static constexpr int spins = 200;
   int idle_ = 0;
+  bool sleeps_ = false;
+  Clock::time_point since_;
 };
 
 class HostCommunicator final : public Communicator {
@@ -414,7 +418,7 @@ class HostCommunicator final : public Communicator {
       requests.push_back(transport_->send(peer, control, &notice, sizeof notice));
     }
     Backoff backoff;
-    auto const end = Clock::now() + (kind == Notice::ended ? timeout() : 300ms);
+    auto const end = Clock::now() + (kind == Notice::ended ? timeout() : kind == Notice::stopped ? 300ms : 500ms);
     while (!requests.empty() && Clock::now() < end) {
       std::erase_if(requests, [&](int request) { return transport_->test(request) != Transport::State::pending; });
       listen();

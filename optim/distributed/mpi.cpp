@@ -208,7 +208,14 @@ class MpiTransport final : public Transport {
   std::string failure() const override { return failure_; }
   bool alive(int rank) override {
     Place const& there = places_[size_t(rank)];
-    return there.machine != places_[size_t(rank_)].machine || ::kill(pid_t(there.process), 0) == 0 || errno != ESRCH;
+    if (there.machine != places_[size_t(rank_)].machine) return true;
+    if (::kill(pid_t(there.process), 0) != 0) return errno != ESRCH;
+    // One that died is a zombie until its launcher looks: "number (name) Z …".
+    std::ifstream file("/proc/" + std::to_string(there.process) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    size_t const name_end = text.rfind(')');
+    return name_end == text.npos || text.compare(name_end, 3, ") Z") != 0;
   }
   bool needs_progress() const override { return true; }
 

@@ -9,6 +9,7 @@
 #include <heed/optim/distributed/sequence_parallel.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -373,10 +374,91 @@ Attended SequenceParallel::attend(Tensor const& q_in, Tensor const& k_in, Tensor
 
 // ---- scan -----------------------------------------------------------------------------------------------------------
 
+namespace {
+
+/// By what a state is multiplied on the way through a piece that only decays: [B, H, D, 1].
+Tensor decay_of(ScanOptions const& piece, int64_t heads, Shape const& state) {
+  Shape const all{state[0], heads, state[2], 1};
+  if (!piece.decay.defined()) return ones(all);
+  Tensor sums = sum(wide(piece.decay), {2});  // [B, G] or [B, G, D]
+  if (sums.rank() == 2) sums = sums.unsqueeze(-1);
+  if (piece.rates.defined()) sums = sums * wide(piece.rates);
+  if (sums.size(1) < heads) sums = repeat_interleave(sums, heads / sums.size(1), 1);
+  return exp(sums).unsqueeze(-1).expand(all);
+}
+
+}  // namespace
+
 Scanned SequenceParallel::scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options) {
-  (void)k, (void)v, (void)options;
-  check_defined("scan", q);
-  fail("scan", {"recurrences over several ranks are not there", "use whole sequences"});
+  for (Tensor const* t : {&q, &k, &v}) {
+    check_defined("scan", *t);
+    check(t->rank() == 4 && t->size(2) == rows(), "scan", [&] {
+      return Complaint{fmt::format("expected q, k and v of {} positions, got {}, {} and {}", rows(),
+                                   to_string(q.shape()), to_string(k.shape()), to_string(v.shape())),
+                       "pass the rows that this rank has of the sequence"};
+    });
+  }
+  if (communicator_.size() == 1) return heed::scan(q, k, v, options);
+  int64_t heads = std::max({q.size(1), k.size(1), v.size(1)});
+  for (Tensor const* t : {&options.decay, &options.a, &options.b, &options.initial})
+    if (t->defined()) heads = std::max(heads, t->size(1));
+  int64_t const b = q.size(0), d = k.size(3), e = v.size(3);
+  Dtype const dtype = is_half(q.dtype()) ? Dtype::f32 : q.dtype();
+  Shape const state{b, heads, d, e};
+  // A piece makes S ↦ M·S + L. It gets M from states of the identity, as more columns.
+  bool const general = options.a.defined();
+  struct Piece {
+    Tensor q, k, v;
+    ScanOptions options;
+  };
+  std::vector<Piece> mine;
+  std::vector<Tensor> changes;  // [L | M]
+  int64_t row = 0;
+  for (PositionRun const& run : runs()) {
+    auto const part = [&](Tensor const& x) { return x.defined() ? x.slice(2, row, row + run.size()) : x; };
+    Piece piece{part(q), part(k), part(v), options};
+    piece.options.decay = part(options.decay), piece.options.a = part(options.a), piece.options.b = part(options.b);
+    row += run.size();
+    ScanOptions local = piece.options;
+    local.initial = Tensor();
+    if (general) {
+      Shape more = piece.v.shape();
+      more[3] = d;
+      Tensor const identity = eye(d, d, dtype).to(q.device()).expand({b, heads, d, d});
+      local.initial = cat({zeros(state, dtype, q.device()), identity}, 3);
+      changes.push_back(
+          heed::scan(piece.q, piece.k, cat({piece.v, zeros(more, v.dtype(), v.device())}, 3), local).state);
+    } else {
+      Tensor const made = heed::scan(piece.q, piece.k, piece.v, local).state;
+      changes.push_back(cat({made, decay_of(piece.options, heads, state).to(dtype).to(q.device())}, 3));
+    }
+    mine.push_back(std::move(piece));
+  }
+  if (changes.size() == 1) changes.push_back(zeros(changes[0].shape(), dtype, q.device()));  // as many from every rank
+  Tensor const all = gathered(communicator_, stack(changes, 0));
+
+  struct Place {
+    int64_t from;
+    int rank;
+    size_t run;
+  };
+  std::vector<Place> order;
+  for (int r = 0; r < communicator_.size(); ++r)
+    for (size_t i = 0; i < runs_[size_t(r)].size(); ++i) order.push_back({runs_[size_t(r)][i].from, r, i});
+  std::sort(order.begin(), order.end(), [](Place const& x, Place const& y) { return x.from < y.from; });
+  Tensor s = options.initial.defined() ? options.initial.to(dtype) : zeros(state, dtype, q.device());
+  std::vector<Tensor> out(mine.size());
+  for (Place const& place : order) {
+    if (place.rank == communicator_.rank()) {
+      Piece& piece = mine[place.run];
+      piece.options.initial = s;
+      out[place.run] = heed::scan(piece.q, piece.k, piece.v, piece.options).out;
+    }
+    Tensor const change = all.select(0, place.rank * 2 + int64_t(place.run));
+    Tensor const made = change.slice(3, 0, e), by = change.slice(3, e, change.size(3));
+    s = (general ? matmul(by, s) : by * s) + made;
+  }
+  return {joined(out, 2), s};
 }
 
 }  // namespace heed::distributed

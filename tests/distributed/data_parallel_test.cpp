@@ -10,8 +10,10 @@
 #include <heed/nn/transformer.h>
 #include <heed/optim/distributed.h>
 #include <heed/optim/optim.h>
+#include <stdlib.h>
 
 #include <cmath>
+#include <filesystem>
 #include <mutex>
 
 #include "../support/op_case.h"
@@ -51,6 +53,8 @@ struct Plan {
   int64_t bucket_bytes = 4096;
   int interrupted_rank = -1;
   int64_t interrupted_step = 0;
+  bool sharded = false;
+  std::string from = {}, to = {};  // checkpoints
 };
 
 /// A run alone, or as one of the ranks of `communicator`.
@@ -60,7 +64,9 @@ Curve train(Plan const& plan, Communicator* communicator) {
   auto const data = some_text();
   nn::Regularizers regularizers(nn::make_regularizers(plan.regularize));
   regularizers.begin(model);
-  auto const optimizer = optim::make_optimizer(plan.optimizer, optim::decay_matrices_only(model, 0.1), 3e-3);
+  auto groups = optim::decay_matrices_only(model, 0.1);
+  auto const optimizer = plan.sharded ? make_sharded(plan.optimizer, std::move(groups), *communicator, 3e-3)
+                                      : optim::make_optimizer(plan.optimizer, std::move(groups), 3e-3);
   Generator windows(9);
   optim::Batch whole;
   int64_t at = 0;
@@ -108,7 +114,22 @@ Curve train(Plan const& plan, Communicator* communicator) {
     return ++asked == plan.interrupted_step && communicator && communicator->rank() == plan.interrupted_rank;
   });
   optim::TrainingState state;
+  if (!plan.from.empty()) {
+    auto const checkpoint = optim::Checkpoint::load(plan.from);
+    checkpoint.get_model(model);
+    state = checkpoint.get_training(*optimizer);
+    windows = checkpoint.get_generator("windows");
+  }
   trainer.run(state);
+  if (!plan.to.empty()) {
+    optimizer->evaluating(true);
+    optim::Checkpoint checkpoint;
+    checkpoint.put_model(model);
+    checkpoint.put_training(*optimizer, state);
+    checkpoint.put_generator("windows", windows);
+    if (!communicator || communicator->rank() == 0) checkpoint.save(plan.to);
+    optimizer->evaluating(false);
+  }
   curve.steps = state.step;
   for (Tensor const& p : nn::parameters(model)) curve.weights.push_back(p.to(Dtype::f64).to_vector<double>());
   return curve;
@@ -187,6 +208,59 @@ TEST_CASE("every rule has the bits of one process that accumulates") {
     CHECK(curves[0] == curves[1]);
     CHECK(curves[0] == train(plan, nullptr));
   }
+}
+
+TEST_CASE("every rule spread over ranks has the bits of the rule alone") {
+  for (auto const& row : optim::optimizers()) {
+    CAPTURE(row.name);
+    Plan plan{.steps = 6, .optimizer = std::string(row.name)};
+    auto const plain = row.whole ? std::vector<Curve>() : on_ranks(3, plan);
+    plan.sharded = true;
+    if (row.whole && !row.wrap) {
+      CHECK(contains(error_of([&] { on_ranks(2, plan); }), "it cannot be spread"));
+      continue;
+    }
+    CHECK(on_ranks(3, plan) == (row.whole ? on_ranks(3, {.steps = 6, .optimizer = plan.optimizer}) : plain));
+  }
+  Plan const around{.steps = 6, .optimizer = "lookahead:k=2+sam+cautious+lion", .sharded = true};
+  Plan alone = around;
+  alone.sharded = false;
+  CHECK(on_ranks(2, around) == on_ranks(2, alone));
+  CHECK(contains(error_of([] {
+                   run_ranks(3, [](Communicator& c) {
+                     nn::Linear model(2, 2);
+                     make_sharded("adamw", optim::all_parameters(model), c);
+                   });
+                 }),
+                 "2 parameters do not give each of 3 ranks one"));
+}
+
+TEST_CASE("a checkpoint of any number of ranks goes on with any other") {
+  std::string const folder = std::filesystem::temp_directory_path() / "heed-resume-XXXXXX";
+  std::string name = folder;
+  REQUIRE(mkdtemp(name.data()) != nullptr);
+  for (char const* optimizer : {"adamw", "schedule-free", "adan"}) {
+    CAPTURE(optimizer);
+    Curve const whole = train({.steps = 24, .optimizer = optimizer, .schedule = "constant"}, nullptr);
+    for (int const saved : {1, 2, 3}) {
+      std::string const path = name + "/" + std::to_string(saved);
+      on_ranks(saved, {.steps = 12, .optimizer = optimizer, .schedule = "constant", .sharded = saved > 1, .to = path});
+      for (int const resumed : {1, 2, 3})
+        for (bool const sharded : {false, true}) {
+          Plan const rest{
+              .steps = 24, .optimizer = optimizer, .schedule = "constant", .sharded = sharded, .from = path};
+          auto const curves = on_ranks(resumed, rest);
+          for (Curve const& curve : curves) CHECK(curve == curves[0]);
+          REQUIRE(curves[0].losses.size() == 12);
+          Curve const uninterrupted =
+              on_ranks(resumed, {.steps = 24, .optimizer = optimizer, .schedule = "constant"})[0];
+          for (size_t i = 0; i < 12; ++i) CHECK(std::abs(curves[0].losses[i] - whole.losses[12 + i]) < 1e-4);
+          if (resumed == saved)
+            CHECK(std::vector(uninterrupted.losses.begin() + 12, uninterrupted.losses.end()) == curves[0].losses);
+        }
+    }
+  }
+  std::filesystem::remove_all(name);
 }
 
 TEST_CASE("early stop, schedules that observe and a stop asked of one rank end every rank at one step") {

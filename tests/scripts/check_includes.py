@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The include graph points one way: examples -> optim -> nn -> engine/backward -> engine/ops -> engine core."""
+"""The include graph points one way: examples -> optim/distributed -> optim -> nn -> engine/backward -> engine/ops -> engine core."""
 import re
 import sys
 from pathlib import Path
@@ -22,6 +22,8 @@ def layer(path):
         return 7
     if parts[0] == "examples":
         return 6
+    if path.startswith(("optim/distributed/", "optim/distributed.")):
+        return 5.5  # an optional component: the rest of optim knows nothing of it
     if parts[0] == "optim":
         return 5
     if parts[0] == "nn":
