@@ -4,6 +4,7 @@
 #include <heed/optim/distributed/communicator.h>
 #include <heed/optim/distributed/data_parallel.h>
 #include <heed/optim/distributed/environment.h>
+#include <heed/optim/distributed/nccl.h>
 #include <heed/optim/distributed/sequence_parallel.h>
 #include <heed/optim/distributed/sharded.h>
 #include <heed/optim/distributed/threads.h>

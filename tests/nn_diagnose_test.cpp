@@ -220,7 +220,7 @@ TEST_CASE("rank: residuals, similarity, effective and stable rank") {
   for (int64_t h = 0; h < 4; ++h) {
     Tensor const sigma = svdvals(a.select(0, h).contiguous());
     CHECK(stable[size_t(h)] == Approx(sum(square(sigma)).item() / square(amax(sigma, {0})).item()).epsilon(1e-4));
-    CHECK(nn::output_rank(call)[size_t(h)] ==
+    CHECK(nn::output_rank(call.result.out)[size_t(h)] ==
           Approx(nn::effective_rank(call.result.out.select(0, 0).select(0, h))).epsilon(1e-9));
   }
   Tensor const y = numbers({1, 4, 9}, 6);

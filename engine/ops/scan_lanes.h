@@ -53,24 +53,24 @@ struct Lanes {
   static bool shared(ScanRows<T const> const& rows) { return rows.group > 1; }
 
   /// panel[t][j], lane by lane, from rows[t·row + j + lane·head], and back.
-  void pack(T const* from, int64_t head, int64_t row, int64_t rows, int64_t columns, T* panel) const {
+  [[gnu::noinline]] void pack(T const* from, int64_t head, int64_t row, int64_t rows, int64_t columns, T* panel) const {
     for (int64_t t = 0; t < rows; ++t)
       for (int64_t j = 0; j < columns; ++j, panel += width) {
         T const* const x = from + t * row + j;
         if (head == 1) {
-          V::load_first(x, count).store(panel);
+          (count == width ? V::load(x) : V::load_first(x, count)).store(panel);
         } else {
           for (int i = 0; i < count; ++i) panel[i] = x[i * head];
           for (int i = count; i < width; ++i) panel[i] = 0;
         }
       }
   }
-  void unpack(T const* panel, T* to, int64_t head, int64_t row, int64_t rows, int64_t columns) const {
+  [[gnu::noinline]] void unpack(T const* panel, T* to, int64_t head, int64_t row, int64_t rows, int64_t columns) const {
     for (int64_t t = 0; t < rows; ++t)
       for (int64_t j = 0; j < columns; ++j, panel += width) {
         T* const x = to + t * row + j;
         if (head == 1)
-          V::load(panel).store_first(x, count);
+          count == width ? V::load(panel).store(x) : V::load(panel).store_first(x, count);
         else
           for (int i = 0; i < count; ++i) x[i * head] = panel[i];
       }
@@ -90,7 +90,7 @@ struct Lanes {
   }
 
   /// The operands of steps t … t + n − 1 of heads h … h + count − 1; what is shared only if `again`.
-  void load(int64_t b, int64_t h, int64_t t, bool again) {
+  [[gnu::noinline]] void load(int64_t b, int64_t h, int64_t t, bool again) {
     if (again || !shared(a.q)) pack(a.q, b, h, t, d, q);
     if (again || !shared(a.k)) pack(a.k, b, h, t, d, k);
     pack(a.v, b, h, t, e, v);
@@ -181,8 +181,8 @@ struct Lanes {
   static constexpr int64_t most_columns = ScanArgs<T>::lane_columns;
 
   /// A gradient of heads h … to its place; of what heads share, with the last of them, to this part's.
-  void give(T const* panel, bool of_all, ScanRows<T> const& to, int64_t offset, int64_t b, int64_t h, int64_t t,
-            int64_t columns, bool last) const {
+  [[gnu::noinline]] void give(T const* panel, bool of_all, ScanRows<T> const& to, int64_t offset, int64_t b, int64_t h,
+                              int64_t t, int64_t columns, bool last) const {
     if (!to.data) return;
     if (!of_all) return unpack(panel, to, b, h, t, columns);
     if (!last) return;
@@ -210,13 +210,12 @@ void each_part(ScanArgs<T> const& a, bool gradients, Body const& body) {
     }
   });
 }
-/// f(E), a constant where it is 1.
-template <class F>
+/// f(E), in f32 a constant where it is 1.
+template <class T, class F>
 void with_columns(int64_t e, F const& f) {
-  if (e == 1)
-    f(std::integral_constant<int64_t, 1>());
-  else
-    f(e);
+  if constexpr (std::is_same_v<T, float>)
+    if (e == 1) return f(std::integral_constant<int64_t, 1>());
+  f(e);
 }
 
 /// `states` is [B, ⌈T/chunk⌉, D, E, H] here.
@@ -235,7 +234,7 @@ void forward_in_lanes(ScanArgs<T> const& a, ScanRows<T> out, T* final_states, T*
         if (i == 0) x.pack_state(a.initial ? a.initial + place : nullptr, x.size, 1, x.state);
         if (states) x.unpack(x.state, states + (b * chunks + i) * x.size * a.heads + h, 1, a.heads, x.size, 1);
         x.load(b, h, t, h == from || x.count < width);
-        with_columns(a.e, [&](auto columns) { x.forward(columns); });
+        with_columns<T>(a.e, [&](auto columns) { x.forward(columns); });
         x.unpack(x.out, out, b, h, t, a.e);
         if (i + 1 == chunks) x.unpack(x.state, final_states + place, x.size, 1, x.size, 1);
       }
@@ -264,7 +263,7 @@ void backward_in_lanes(ScanArgs<T> const& a, ScanGradArgs<T> const& g) {
           x.pack(g.dout, b, h, t, a.e, x.dout);
         else
           fill_row(x.dout, x.n * a.e * width, T(0));
-        with_columns(a.e, [&](auto columns) {
+        with_columns<T>(a.e, [&](auto columns) {
           x.remember(columns);
           x.backward(columns, g, h == from);
         });

@@ -226,9 +226,9 @@ std::string head_tables(Verdict const& v) {
   }
   if (html.empty()) return "";
   html += fmt::format("<details><summary>More measures</summary>{}</details>", more);
-  return "<h2>What each head depends on</h2><p>By layer.head, means over seeds. Variants without a map of weights have "
-         "no row of "
-         "figures.</p>" +
+  return "<h2>What each head depends on</h2><p>By layer.head, means over seeds. Of a recurrence (linear attention, a "
+         "state space) the map is how its output changes with its values, ∂o_i/∂v_j, and the figures are of the shares "
+         "|A|/Σ|A|. Variants with neither have no row of figures.</p>" +
          html;
 }
 

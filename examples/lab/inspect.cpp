@@ -85,8 +85,8 @@ void print_diagnosis(nn::Diagnosis const& diagnosis, bool all, int64_t windows) 
   fmt::print(
       "\nMeans over queries of {} windows: entropy in nats, its share of a uniform head's, 1/sum(a^2) keys, largest "
       "weight,\ndistance in characters, largest mean weight that one key gets, what the first key gets, overlap with "
-      "other heads.\n{:.0f} % of heads have the first key for a sink. heed-lab list diagnosis explains them and the "
-      "rest (--all).\n",
+      "other heads.\n{:.0f} % of heads have the first key for a sink. Of a recurrence a is |A|/sum |A|, A = do/dv its "
+      "map.\nheed-lab list diagnosis explains them and the rest (--all).\n",
       windows, 100 * diagnosis.sink_rate());
 }
 
@@ -137,8 +137,9 @@ void run(InspectCommand const& c) {
   } else {
     fmt::print("validation loss {:.4f} over {} characters\n\n", loss, data.validation_tokens());
     if (diagnosis.layers.empty())
-      fmt::print("No layer weighs keys by the softmax core ({}): there are no maps to measure.\n",
-                 t.settings.model.attention);
+      fmt::print(
+          "No layer weighs positions by the softmax core or by a recurrence ({}): there are no maps to measure.\n",
+          t.settings.model.attention);
     else
       print_diagnosis(diagnosis, c.all, batch.inputs.size(0));
   }
@@ -157,7 +158,7 @@ void run(InspectCommand const& c) {
   std::filesystem::path const path(c.checkpoint);
   read_log(RunFiles(std::filesystem::is_directory(path) ? c.checkpoint : path.parent_path().string()).log(), report);
   report.diagnosis = diagnosis;
-  for (Tensor const& w : nn::attention_maps([&] { (*t.model)(batch.inputs.slice(0, 0, 1)); }))
+  for (Tensor const& w : nn::attention_maps([&] { (*t.model)(batch.inputs.slice(0, 0, 1)); }, true))
     report.maps.push_back(w.select(0, 0));
   report.window = t.vocabulary.decode(batch.inputs.select(0, 0).to_vector<int64_t>());
   Generator generator(1);

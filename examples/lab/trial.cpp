@@ -284,9 +284,9 @@ void measure_attention(Learner& model, Contest const& contest, bool keep_maps, O
   Generator generator(noise_seed);
   nn::DeletionDrop const drop =
       nn::most_attended_drop([&] { return score(model, batch, contest.device).loss; }, generator, nn::Deletion::token);
-  outcome.values["removal"] = drop.without - drop.random;
+  if (!std::isnan(drop.without)) outcome.values["removal"] = drop.without - drop.random;
   if (!keep_maps) return;
-  for (Tensor const& map : nn::attention_maps([&] { forward(rows(batch, 0, 1)); })) {
+  for (Tensor const& map : nn::attention_maps([&] { forward(rows(batch, 0, 1)); }, true)) {
     auto& kept = outcome.maps.emplace_back();
     for (int64_t h = 0; h < map.size(1); ++h) kept.push_back(small_map(map.select(0, 0).select(0, h)));
   }

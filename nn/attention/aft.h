@@ -30,7 +30,7 @@ class AttentionFree final : public ChannelScan {
  private:
   Tensor recur(Tensor const& u, ScanOperands& o) const override {
     auto const [decay, weight] = prefix_softmax(o, by_head(k_proj(o.x)));
-    return sigmoid(wide(q_proj(o.x))) * channel_scan(o, decay, weight.transpose(1, 2) * wide(u));
+    return sigmoid(wide(q_proj(o.x))) * channel_scan(o, decay, wide(u), weight.transpose(1, 2));
   }
 };
 

@@ -3,6 +3,7 @@
 #include <heed/engine/scope.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/attention/core.h>
+#include <heed/nn/attention/scan_map.h>
 #include <heed/nn/attention/sequence.h>
 #include <heed/nn/hook_list.h>
 
@@ -121,21 +122,28 @@ Tensor for_each_head(Tensor const& x, int64_t heads) {
   return x.size(1) == heads ? x : repeat_interleave(x, heads / x.size(1), 1);
 }
 
-std::vector<Tensor> attention_maps(std::function<void()> const& forward) {
+std::vector<Tensor> attention_maps(std::function<void()> const& forward, bool shares) {
   std::vector<Tensor> maps;
-  HookHandle watch = on_attend({}, [&](AttentionCall& call) {
-    NoGrad const off;
-    AttendOptions options = call.options;
-    options.dropout = 0;
-    maps.push_back(attention_weights(call.q, call.k, options));
-  });
-  try {
-    forward();
-  } catch (...) {
-    watch.remove();
-    throw;
-  }
-  watch.remove();
+  struct Watches {
+    HookHandle attend, scan;
+    ~Watches() {
+      attend.remove();
+      scan.remove();
+    }
+  } const watches{on_attend({},
+                            [&](AttentionCall& call) {
+                              NoGrad const off;
+                              AttendOptions options = call.options;
+                              options.dropout = 0;
+                              maps.push_back(attention_weights(call.q, call.k, options));
+                            }),
+                  on_scan([&](ScanCall const& call) {
+                    std::vector<Tensor> rows;
+                    for (int64_t t = call.out.size(2), at = 0; at < t; at += 32)
+                      rows.push_back(scan_map_rows(call, at, std::min(at + 32, t), shares));
+                    if (!rows.empty()) maps.push_back(cat(rows, 2));
+                  })};
+  forward();
   return maps;
 }
 

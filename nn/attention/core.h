@@ -46,8 +46,9 @@ Tensor by_query_blocks(
     std::function<Tensor(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const&)> const& step);
 /// x [B, G, ..] of key heads for each of `heads` query heads.
 Tensor for_each_head(Tensor const& x, int64_t heads);
-/// The weights [B, H, T, S] of every core of a layer while `forward` runs, in order: materialised, for looking.
-std::vector<Tensor> attention_maps(std::function<void()> const& forward);
+/// The weights [B, H, T, S] of every core of a layer while `forward` runs, in order: materialised, for looking. Of a
+/// recurrence its map (scan_map.h), as it is or by its shares.
+std::vector<Tensor> attention_maps(std::function<void()> const& forward, bool shares = false);
 /// scan(), in a SequenceScope that of the whole sequence; one step's T = 1 takes its loop.
 Scanned scan_core(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {});
 

@@ -53,6 +53,7 @@ class DeltaProduct final : public ScanAttention {
     o.q = repeat_interleave(unit(o.q), steps_, 2);
     o.k = in_a_row(unit(o.k));
     o.v = in_a_row(o.v);
+    o.steps = steps_;
     o.beta = in_a_row(sigmoid(by_head(beta(o.x))).unsqueeze(-1)).squeeze(-1) * largest_;
   }
   Tensor finish(Tensor const& out, ScanOperands const&) const override {

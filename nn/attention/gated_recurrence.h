@@ -24,7 +24,7 @@ class MinGru final : public ChannelScan {
  private:
   Tensor recur(Tensor const& u, ScanOperands& o) const override {
     Tensor const logits = wide(z(o.x));
-    return channel_scan(o, log_sigmoid(-logits).transpose(1, 2), sigmoid(logits) * wide(u));
+    return channel_scan(o, log_sigmoid(-logits).transpose(1, 2), wide(u), sigmoid(logits));
   }
 };
 
@@ -54,8 +54,8 @@ class RgLru final : public ChannelScan {
  private:
   Tensor recur(Tensor const& u, ScanOperands& o) const override {
     Tensor const log_a = sigmoid(wide(keep(u))) * softplus(wide(lambda)) * -8.;
-    Tensor const given = sigmoid(wide(input(u))) * wide(u);
-    return channel_scan(o, log_a.transpose(1, 2), sqrt(-expm1(log_a * 2.)) * given);
+    Tensor const given = sqrt(-expm1(log_a * 2.)) * sigmoid(wide(input(u)));
+    return channel_scan(o, log_a.transpose(1, 2), wide(u), given);
   }
 };
 

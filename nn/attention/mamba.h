@@ -46,7 +46,7 @@ class Mamba final : public ChannelScan {
  private:
   Tensor recur(Tensor const& u, ScanOperands& o) const override {
     Tensor const delta = softplus(wide(rate(rate_in(u))) + wide(rate_bias));  // [B, T, C]
-    Tensor const y = channel_scan(o, delta.transpose(1, 2), delta * wide(u), wide(b(u)).unsqueeze(1),
+    Tensor const y = channel_scan(o, delta.transpose(1, 2), wide(u), delta, wide(b(u)).unsqueeze(1),
                                   wide(c(u)).unsqueeze(1), -exp(wide(log_a)));
     return y + wide(skip) * wide(u);
   }

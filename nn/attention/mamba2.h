@@ -50,7 +50,7 @@ class Mamba2 final : public ScanAttention {
     Tensor const delta = step.delta(o.x);
     o.scan.decay = step.decay(delta);
     o.extra = o.v;
-    o.v = o.v * delta.unsqueeze(-1);
+    o.weight = delta;
   }
   Tensor finish(Tensor const& out, ScanOperands const& o) const override {
     Tensor const y = out + wide(skip).view({config.heads, 1, 1}) * o.extra;

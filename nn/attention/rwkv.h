@@ -58,13 +58,21 @@ class Rwkv4 final : public ChannelScan {
     // Numerator and denominator of what was, relative to exp(m.before).
     Carried const past = carried(o);
     Tensor const one = ones({k.size(0), 1, k.size(2), 1}, k.dtype(), k.device());
-    Tensor const added = stack({v, ones_like(v.detach())}, -1) * exp(k - m.now).unsqueeze(-1);
-    Scanned const sums =
-        scan_core(one, one, added, {.decay = forget + (m.before - m.now), .initial = past.before, .inclusive = false});
+    Tensor const weight = exp(k - m.now), added = stack({v, ones_like(v.detach())}, -1) * weight.unsqueeze(-1);
+    ScanOptions const options{.decay = forget + (m.before - m.now), .initial = past.before, .inclusive = false};
+    Scanned const sums = scan_core(one, one, added, options);
     past.keep(sums.state);
     Tensor const present = k + wide(bonus).unsqueeze(-1), most = maximum(m.before, present.detach());
     Tensor const was = exp(m.before - most), is = exp(present - most);
     Tensor const numerator = sums.out.select(3, 0) * was + is * v, denominator = sums.out.select(3, 1) * was + is;
+    if (scans_are_seen())
+      o.call = {.q = one,
+                .k = one,
+                .options = options,
+                .weight = weight,
+                .gain = was / denominator,
+                .own = is / denominator,
+                .v = v.transpose(1, 2)};
     return r * (numerator / denominator).transpose(1, 2);
   }
 };
@@ -118,14 +126,14 @@ class Rwkv6 : public ScanAttention {
   Tensor decay_logits(ScanOperands const& o) const {
     return wide(split_heads(decay(tanh(decay_in(w_shift.forward(o.x, o.source)))), widths.key_heads));
   }
-  /// The present's own share.
-  Tensor finish(Tensor const& out, ScanOperands const& o) const override {
-    int64_t const shared = config.heads / widths.key_heads;
-    auto const each = [&](Tensor const& x) { return shared == 1 ? x : repeat_interleave(x, shared, 1); };
-    return out + sum(o.q * wide(bonus) * each(o.k), {-1}, true) * each(o.v);
-  }
+  Tensor own_share(ScanOperands const& o) const override { return sum(o.q * wide(bonus) * by_query(o.k), {-1}, true); }
+  Tensor finish(Tensor const& out, ScanOperands const& o) const override { return out + own_share(o) * by_query(o.v); }
 
  private:
+  Tensor by_query(Tensor const& x) const {
+    int64_t const shared = config.heads / widths.key_heads;
+    return shared == 1 ? x : repeat_interleave(x, shared, 1);
+  }
   void features(ScanOperands& o) const override {
     o.scan.decay = -exp(decay_logits(o) - 2.);
     o.scan.inclusive = false;

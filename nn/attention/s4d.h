@@ -63,7 +63,7 @@ class S4D final : public ChannelScan {
     Tensor const time = arange(o.past, o.past + t).to(x.dtype()).to(x.device());
     Tensor const angle = over_time(wide(frequency) * step, time), c = cos(angle), s = sin(angle);  // [C, N, T]
     Tensor const re = wide(real).unsqueeze(-1), im = wide(imaginary).unsqueeze(-1);
-    if (!o.state) {
+    if (!o.state && !scans_are_seen()) {
       Tensor const kernel = sum(exp(-over_time(rates, time)) * (re * c - im * s), {1});
       return fft_convolve(x.transpose(1, 2), kernel.unsqueeze(0)).slice(2, 0, t).transpose(1, 2) + wide(skip) * x;
     }
@@ -72,7 +72,7 @@ class S4D final : public ChannelScan {
     auto const states = [&](Tensor const& a, Tensor const& b) { return cat({a, b}, 1).t().unsqueeze(0).expand(shape); };
     Tensor const q = states(re * c - im * s, re * s + im * c), k = states(c, s);
     Tensor const decay = -cat({rates, rates}, 1).unsqueeze(1).unsqueeze(0).expand(shape);
-    return channel_scan(o, decay, x, k, q) + wide(skip) * x;
+    return channel_scan(o, decay, x, {}, k, q) + wide(skip) * x;
   }
 };
 

@@ -167,12 +167,27 @@ Tensor ScanAttention::mix(Tensor const& x, AttentionContext const& context) cons
   auto const recur = [&](Tensor const& keys, Tensor const& queries, Tensor const& values) {
     return config.causal ? one_after_the_other(o, keys, queries, values) : all_at_once(o, keys, queries, values);
   };
-  Tensor out = recur(o.k, o.q, o.v);
+  Tensor out = recur(o.k, o.q, o.weight.defined() ? o.v * o.weight.unsqueeze(-1) : o.v), by;
   if (o.normalize) {
     Tensor const values = ones({k.size(0), k.size(1), k.size(2), 1}, k.dtype(), k.device());
-    out = out / divisor(recur(k, q, values), o);
+    by = divisor(recur(k, q, values), o);
+    out = out / by;
   }
-  out = finish(out, o).to(x.dtype());
+  out = finish(out, o);
+  if (scans_are_seen()) {
+    Tensor const own = own_share(o);
+    tell_scan({.q = o.q,
+               .k = !config.causal && o.valid.defined() ? where(o.valid.unsqueeze(1).unsqueeze(-1), o.k, 0.) : o.k,
+               .options = o.scan,
+               .weight = o.weight,
+               .gain = by.defined() ? (1. / by).squeeze(-1) : by,
+               .own = own.defined() ? own.squeeze(-1) : own,
+               .steps = o.steps,
+               .everything = !config.causal,
+               .v = o.v,
+               .out = out});
+  }
+  out = out.to(x.dtype());
   if (norm.defined()) out = rms_norm(out, norm);
   if (gate) out = out * silu(split_heads(gate->forward(x), config.heads));
   if (o.state) o.state->length += x.size(1);
@@ -219,20 +234,33 @@ Tensor ChannelScan::mix(Tensor const& x, AttentionContext const& context) const 
   }
   Tensor u = in_proj(x);
   if (conv) u = conv->forward(u, carried(o));
-  Tensor y = recur(u, o).to(x.dtype());
+  Tensor y = recur(u, o);
+  if (o.call.q.defined()) {
+    o.call.v = split_heads(o.call.v, config.heads), o.call.out = split_heads(y, config.heads);
+    tell_scan(o.call);
+  }
+  y = y.to(x.dtype());
   if (gate) y = y * silu(gate->forward(x));
   if (o.state) o.state->length += x.size(1);
   y = out_proj(y);
   return training() ? dropout(y, config.dropout) : y;
 }
 
-Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k, Tensor const& q,
-                    Tensor const& rates) {
+Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& weight, Tensor const& k,
+                    Tensor const& q, Tensor const& rates) {
   Tensor const one = k.defined() && q.defined() ? Tensor() : ones({v.size(0), 1, v.size(1), 1}, v.dtype(), v.device());
+  Tensor const &queries = q.defined() ? q : one, &keys = k.defined() ? k : one;
   Carried const past = carried(o);
-  Scanned const y = scan_core(q.defined() ? q : one, k.defined() ? k : one, v.transpose(1, 2).unsqueeze(-1),
-                              {.decay = decay, .initial = past.before, .rates = rates});
+  ScanOptions const options{.decay = decay, .initial = past.before, .rates = rates};
+  Tensor const given = weight.defined() ? weight * v : v;
+  Scanned const y = scan_core(queries, keys, given.transpose(1, 2).unsqueeze(-1), options);
   past.keep(y.state);
+  if (scans_are_seen())
+    o.call = {.q = queries,
+              .k = keys,
+              .options = options,
+              .weight = weight.defined() ? weight.transpose(1, 2) : weight,
+              .v = v};
   return y.out.squeeze(-1).transpose(1, 2);
 }
 

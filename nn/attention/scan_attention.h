@@ -2,6 +2,7 @@
 #pragma once
 
 #include <heed/nn/attention/part.h>
+#include <heed/nn/attention/scan_map.h>
 #include <heed/nn/linear.h>
 
 #include <memory>
@@ -32,7 +33,10 @@ struct ScanOperands : HeadOperands {
   Tensor beta = {};
   Tensor feedback = {};    // [G, 1, 1]: what is erased is read by feedback·k before the state decays, not after
   bool normalize = false;  // divides by what the recurrence makes of values of 1
+  Tensor weight = {};      // [B, H, T]: the scan takes weight·v
+  int64_t steps = 1;       // of the scan a position
   Tensor extra = {};       // what finish() needs of features()
+  ScanCall call = {};      // what channel_scan() did, where somebody looks
   RecurrentState* state = nullptr;
   size_t next_slot = 0;  // of the state
 };
@@ -84,6 +88,8 @@ class ScanAttention : public Attention {
   virtual void features(ScanOperands& o) const = 0;
   /// What o.normalize divides by, `ones` being the recurrence of values of 1 [B, H, T, 1].
   virtual Tensor divisor(Tensor const& ones, ScanOperands const&) const;
+  /// [B, H, T, 1]: the share of a position's own value that finish() adds; undefined: none.
+  virtual Tensor own_share(ScanOperands const&) const { return {}; }
   /// The scan's result [B, H, T, E] before norm and gate.
   virtual Tensor finish(Tensor const& out, ScanOperands const&) const { return out; }
 
@@ -121,10 +127,11 @@ class ChannelScan : public Attention {
  private:
   Tensor mix(Tensor const& x, AttentionContext const& context) const override;
 };
-/// S_t of S ← exp(decay)∘S + k·v for every channel, read by q: decay [B, C, T] or [B, C, T, N], v [B, T, C], q and k
-/// [B, 1, T, N] or [B, C, T, N], undefined: ones; with rates [C, N] a decay [B, C, T] times them. Gives [B, T, C].
-Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& k = {}, Tensor const& q = {},
-                    Tensor const& rates = {});
+/// S_t of S ← exp(decay)∘S + k·weight·v for every channel, read by q: decay [B, C, T] or [B, C, T, N], v and weight
+/// [B, T, C], q and k [B, 1, T, N] or [B, C, T, N], undefined: ones; with rates [C, N] a decay [B, C, T] times them.
+/// Gives [B, T, C].
+Tensor channel_scan(ScanOperands& o, Tensor const& decay, Tensor const& v, Tensor const& weight = {},
+                    Tensor const& k = {}, Tensor const& q = {}, Tensor const& rates = {});
 
 /// Softmax of logits [B, G, T] or [B, G, T, D] over the positions up to each as a recurrence: what was is multiplied by
 /// exp(decay), the new position gets `weight`.

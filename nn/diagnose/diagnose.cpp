@@ -40,29 +40,32 @@ struct Sums {
 struct Watch {
   std::vector<Sums> layers;
 
-  void attended(AttentionCall const& call) {
-    auto at = std::find_if(layers.begin(), layers.end(), [&](Sums const& l) { return l.layer.path == call.path; });
-    if (at == layers.end()) at = layers.insert(at, Sums(call.path, call.q.size(1)));
-    MapMeasures const m = measure_maps(call);
+  /// What is measured of every map; `out` [B, H, T, E], `v` [B, G, S, E].
+  Sums& add(std::string_view path, MapMeasures const& m, Tensor const& out, Tensor const& v) {
+    int64_t const heads = out.size(1), groups = v.size(1), share = heads / std::max(groups, int64_t{1});
+    auto at = std::find_if(layers.begin(), layers.end(), [&](Sums const& l) { return l.layer.path == path; });
+    if (at == layers.end()) at = layers.insert(at, Sums(path, heads));
     at->add("entropy", m.entropy), at->add("entropy-share", m.entropy_share), at->add("perplexity", m.perplexity);
     at->add("effective-count", m.effective_count), at->add("largest", m.largest), at->add("gini", m.gini);
     at->add("saturation", m.saturation), at->add("distance", m.distance), at->add("sink", m.sink);
     at->add("first-key", m.first_key), at->add("first-key-norm", m.first_key_norm);
     at->add("value-drain", m.value_drain), at->add("overlap", m.overlap), at->add("divergence", m.divergence);
-    at->add("output-similarity", head_similarity(call.result.out));
-    std::vector<double> const by_group = head_similarity(call.v);
+    at->add("output-similarity", head_similarity(out));
+    std::vector<double> const by_group = head_similarity(v);
     std::vector<double> values;
-    int64_t const groups = call.v.size(1), share = call.q.size(1) / std::max(groups, int64_t{1});
     // Of a head's H − 1 others, share − 1 read the very same values.
-    for (int64_t h = 0; h < call.q.size(1); ++h)
-      values.push_back(call.q.size(1) < 2
-                           ? 0
-                           : (double(share - 1) + double((groups - 1) * share) * by_group[size_t(h / share)]) /
-                                 double(call.q.size(1) - 1));
+    for (int64_t h = 0; h < heads; ++h)
+      values.push_back(heads < 2 ? 0
+                                 : (double(share - 1) + double((groups - 1) * share) * by_group[size_t(h / share)]) /
+                                       double(heads - 1));
     at->add("value-similarity", values);
-    at->add("stable-rank", stable_rank(call));
-    at->add("output-rank", output_rank(call));
+    at->add("output-rank", output_rank(out));
+    return *at;
   }
+  void attended(AttentionCall const& call) {
+    add(call.path, measure_maps(call), call.result.out, call.v).add("stable-rank", stable_rank(call));
+  }
+  void scanned(ScanCall const& call) { add(call.path, measure_maps(call), call.out, call.v); }
 
   void passed(ModuleCall const& call) {
     if (call.output.rank() < 2) return;
@@ -80,11 +83,12 @@ struct Watch {
 Diagnosis diagnose(Module& model, std::function<void()> const& forward) {
   Watch watch;
   struct Hooks {
-    HookHandle attended, passed;
+    HookHandle attended, scanned, passed;
     Module& model;
     bool trains = model.training();
     ~Hooks() {
       attended.remove();
+      scanned.remove();
       passed.remove();
       if (trains) train(model);
     }
@@ -92,6 +96,7 @@ Diagnosis diagnose(Module& model, std::function<void()> const& forward) {
   {
     NoGrad const off;
     Hooks const hooks{on_attend({}, [&](AttentionCall& call) { watch.attended(call); }),
+                      on_scan([&](ScanCall const& call) { watch.scanned(call); }),
                       on_forward("**",
                                  [&](ModuleCall const& call) {
                                    watch.passed(call);

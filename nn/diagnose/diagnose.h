@@ -30,8 +30,10 @@ struct Diagnosis {
 };
 
 /// Runs `forward`, which calls the model as often as it likes, in evaluation and unrecorded, and measures every
-/// attend() by a layer: means over calls. Maps are made again 32 rows at a time, never held; so it costs a few
-/// forwards. What comes after a block is the output of the module around the attention layer.
+/// attend() and every recurrence by a layer: means over calls. Of a recurrence it measures the shares |A|/Σ|A| of the
+/// map that it is of its values (attention/scan_map.h), all but stable-rank. Maps are made again 32 rows at a
+/// time, never held; so it costs a few forwards. What comes after a block is the output of the module around the
+/// attention layer.
 Diagnosis diagnose(Module& model, std::function<void()> const& forward);
 
 }  // namespace heed::nn

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace heed::nn {
@@ -27,21 +28,25 @@ struct HeadSums {
   }
 };
 
-}  // namespace
+Tensor wide(Tensor const& x) { return is_half(x.dtype()) ? x.detach().to(Dtype::f32) : x.detach(); }
+/// |v| of [B, G, S, E] for each of H heads.
+Tensor value_lengths(Tensor const& v, int64_t h) {
+  Tensor const lengths = vector_norm(wide(v), 2, {3});
+  int64_t const b = lengths.size(0), g = lengths.size(1), s = lengths.size(2);
+  return lengths.unsqueeze(2).expand({b, g, h / g, s}).reshape({b, h, s});
+}
 
-MapMeasures measure_maps(AttentionCall const& given) {
-  NoGrad const off;
-  auto const wide = [](Tensor const& x) {
-    return x.dtype() == Dtype::bf16 || x.dtype() == Dtype::f16 ? x.detach().to(Dtype::f32) : x.detach();
-  };
-  AttentionCall call = given;
-  call.q = wide(given.q), call.k = wide(given.k), call.v = wide(given.v);
-  int64_t const b = call.q.size(0), h = call.q.size(1), t = call.q.size(2), s = call.k.size(2), g = call.k.size(1);
-  Tensor const seen = keys_seen(call);
+struct MapRows {
+  Tensor seen, seeing;                           // [B, H, T]: keys that a query sees; [B, H, S]
+  Tensor lengths;                                // of values, [B, H, S]
+  std::function<Tensor(int64_t, int64_t)> rows;  // from, to: [B, H, to − from, S], 0 or more
+};
+
+MapMeasures measure(MapRows const& map) {
+  Tensor const &seen = map.seen, &lengths = map.lengths;
+  int64_t const b = seen.size(0), h = seen.size(1), t = seen.size(2), s = map.seeing.size(2);
   Tensor const some = seen >= 2.0;
   Tensor const places = arange(s).to(seen.dtype()).to(seen.device());
-  Tensor lengths = vector_norm(call.v, 2, {3});  // [B, G, S]
-  lengths = lengths.unsqueeze(2).expand({b, g, h / g, s}).reshape({b, h, s});
 
   HeadSums entropy, share, perplexity, count, largest, inequality, squares, distance, overlap, divergence, rows, first,
       all_norms, first_norms;
@@ -49,7 +54,7 @@ MapMeasures measure_maps(AttentionCall const& given) {
   constexpr int64_t block = 32;
   for (int64_t from = 0; from < t; from += block) {
     int64_t const to = std::min(from + block, t);
-    Tensor const a = attention_rows(call.q, call.k, from, to, call.options);
+    Tensor const a = map.rows(from, to);
     received = received + sum(a, {2});
     Tensor const weighted = a * lengths.unsqueeze(2);
     all_norms.add(weighted), first_norms.add(weighted.slice(3, 0, 1));
@@ -85,7 +90,7 @@ MapMeasures measure_maps(AttentionCall const& given) {
   if (h > 1) m.overlap = overlap.over(n), m.divergence = divergence.over(n);
 
   // A key that few queries see would look like a sink by chance.
-  Tensor const seeing = sum(queries_seeing(call), {0}), got = sum(received, {0});
+  Tensor const seeing = sum(map.seeing, {0}), got = sum(received, {0});
   Tensor const mean_got = where(seeing > 0.0, got / where(seeing > 0.0, seeing, 1.0), 0.0);
   m.sink = amax(where(seeing * 4.0 >= double(b * t), mean_got, 0.0), {1}).to(Dtype::f64).to_vector<double>();
   m.first_key = mean_got.select(1, 0).to(Dtype::f64).to_vector<double>();
@@ -94,6 +99,30 @@ MapMeasures measure_maps(AttentionCall const& given) {
   m.value_drain =
       mean(lengths.select(2, 0) / where(average > 0.0, average, 1.0), {0}).to(Dtype::f64).to_vector<double>();
   return m;
+}
+
+}  // namespace
+
+MapMeasures measure_maps(AttentionCall const& given) {
+  NoGrad const off;
+  AttentionCall call = given;
+  call.q = wide(given.q), call.k = wide(given.k), call.v = wide(given.v);
+  return measure({keys_seen(call), queries_seeing(call), value_lengths(call.v, call.q.size(1)),
+                  [&](int64_t from, int64_t to) { return attention_rows(call.q, call.k, from, to, call.options); }});
+}
+
+MapMeasures measure_maps(ScanCall const& call) {
+  NoGrad const off;
+  int64_t const b = call.out.size(0), h = call.out.size(1), t = call.out.size(2), s = call.k.size(2) / call.steps;
+  Tensor lengths = value_lengths(call.v, h);
+  if (call.steps > 1) lengths = sum(lengths.reshape({b, h, s, call.steps}), {3});
+  Tensor const place = arange(s).to(lengths.dtype()).to(lengths.device());
+  double const own = call.options.inclusive || call.own.defined() ? 1 : 0;
+  Tensor const before = place + own, after = (double(t) - 1 + own) - place;
+  auto const by_head = [&](Tensor const& x, int64_t n) { return x.expand({b, h, n}); };
+  return measure({call.everything ? full({b, h, t}, double(s), lengths.dtype(), lengths.device()) : by_head(before, t),
+                  call.everything ? full({b, h, s}, double(t), lengths.dtype(), lengths.device()) : by_head(after, s),
+                  lengths, [&](int64_t from, int64_t to) { return scan_map_rows(call, from, to, true); }});
 }
 
 double least_entropy(double sigma, int64_t t) {

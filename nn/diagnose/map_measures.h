@@ -2,6 +2,7 @@
 #pragma once
 
 #include <heed/nn/attention/core.h>
+#include <heed/nn/attention/scan_map.h>
 
 #include <vector>
 
@@ -15,6 +16,9 @@ struct MapMeasures {
   std::vector<double> overlap, divergence;                           // beside other heads; 0 where there are none
 };
 MapMeasures measure_maps(AttentionCall const& call);
+/// Of a recurrence's map, by its shares |A|/Σ|A|: how much of what a query reads comes from each position, whatever the
+/// sign; of several channels a head, means of their shares.
+MapMeasures measure_maps(ScanCall const& call);
 
 /// The least entropy of a row of T weights whose scores, taken from their mean, have length sigma at most: log(1 +
 /// (T − 1)β) + σ√(T(T − 1))·β/(1 + (T − 1)β), β = exp(−σ√(T/(T − 1))). With σ = ‖W_K·W_Qᵀ‖₂·‖X·Xᵀ‖₂ it says how far

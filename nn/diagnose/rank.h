@@ -18,8 +18,8 @@ double token_similarity(Tensor const& x);
 /// 2007).
 double effective_rank(Tensor const& x);
 
-/// By head, the mean over the batch: effective_rank of what each head gives.
-std::vector<double> output_rank(AttentionCall const& call);
+/// By head, the mean over the batch: effective_rank of what each head gives, [B, H, T, E].
+std::vector<double> output_rank(Tensor const& out);
 /// ‖A‖_F²/‖A‖₂² of each head's map, the spectral norm by `steps` power iterations with attend() and its gradient: O(T)
 /// memory. 1 where all rows are multiples of one, T for a permutation.
 std::vector<double> stable_rank(AttentionCall const& call, int64_t steps = 20);

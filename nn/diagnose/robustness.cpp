@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace heed::nn {
 
@@ -72,7 +73,9 @@ Tensor lost_keys(AttentionCall const& given, Deletion deletion, Generator* rando
 }
 
 double evaluate_without(std::function<double()> const& evaluate, Deletion deletion, Generator* random) {
+  bool attended = false;
   HookHandle hook = on_attend([&](AttentionCall& call) {
+    attended = true;
     NoGrad const off;
     Tensor const key = lost_keys(call, deletion, random).to(Dtype::f32);
     double const shift = double(call.k.size(2) - call.q.size(2));
@@ -84,7 +87,8 @@ double evaluate_without(std::function<double()> const& evaluate, Deletion deleti
     HookHandle& hook;
     ~Off() { hook.remove(); }
   } const off{hook};
-  return evaluate();
+  double const value = evaluate();
+  return attended ? value : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace

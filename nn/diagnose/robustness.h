@@ -32,7 +32,8 @@ struct DeletionDrop {
 };
 /// How much hangs on one key or token: without − whole beside random − whole (comprehensiveness: DeYoung et al.,
 /// ERASER, 2020). Queries that see one key keep it. What is most attended is judged in each layer with its operands of
-/// that moment; a token by what it gets from the queries that see it, a quarter of all at least.
+/// that moment; NaN where no layer attends (a recurrence has no keys to hide); a token by what it gets from the queries
+/// that see it, a quarter of all at least.
 DeletionDrop most_attended_drop(std::function<double()> const& evaluate, Generator& generator,
                                 Deletion deletion = Deletion::key);
 

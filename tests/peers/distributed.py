@@ -128,7 +128,10 @@ class Side:
         self.signal(signal.SIGCONT)
         self.processes[0].stdin.close()
         for process in self.processes:
-            process.wait(60)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def heed(ranks, binary):
@@ -162,35 +165,37 @@ def main():
     alone = {}
     for ranks in arguments.ranks:
         sides = [heed(ranks, arguments.heed), torch(ranks, False)] + ([] if arguments.quick else [torch(ranks, True)])
-        for name, (order, calls) in orders.items():
-            if ranks == 1 and name != "step":
-                continue
-            of_order = [s for s in sides if s.name != "compiled" or name == "step"]
-            for side in of_order:
-                side.ask(order, calls)  # the first is for warming up
-                side.ask(order, calls)
-            seconds = {side.name: [] for side in of_order}
-            sent = {side.name: [] for side in of_order}
-            for _ in range(turns):
+        try:
+            for name, (order, calls) in orders.items():
+                if ranks == 1 and name != "step":
+                    continue
+                of_order = [s for s in sides if s.name != "compiled" or name == "step"]
                 for side in of_order:
-                    took, counted = side.ask(order, calls)
-                    seconds[side.name].append(took)
-                    sent[side.name].append(counted)
-            least = {n: min(s) for n, s in seconds.items()}
-            best = min((n for n in least if n != "heed"), key=least.get)
-            line = f"{ranks} rank{'s' if ranks > 1 else ''}  {name:<20}"
-            for n, s in least.items():
-                line += f"  {n} {s * 1e3:.4g} ms (median {statistics.median(seconds[n]) * 1e3:.4g}"
-                line += f", {statistics.median(sent[n]) / 1e6:.4g} MB)" if ranks > 1 else ")"
-            line += f"  {least[best] / least['heed']:.2f} x {best}"
-            if name == "step":
-                if ranks == 1:
-                    alone = least
-                elif alone:
-                    line += "  speed-up " + ", ".join(f"{n} {alone[n] / least[n]:.2f}" for n in least)
-            print(line, flush=True)
-        for side in sides:
-            side.end()
+                    side.ask(order, calls)  # the first is for warming up
+                    side.ask(order, calls)
+                seconds = {side.name: [] for side in of_order}
+                sent = {side.name: [] for side in of_order}
+                for _ in range(turns):
+                    for side in of_order:
+                        took, counted = side.ask(order, calls)
+                        seconds[side.name].append(took)
+                        sent[side.name].append(counted)
+                least = {n: min(s) for n, s in seconds.items()}
+                best = min((n for n in least if n != "heed"), key=least.get)
+                line = f"{ranks} rank{'s' if ranks > 1 else ''}  {name:<20}"
+                for n, s in least.items():
+                    line += f"  {n} {s * 1e3:.4g} ms (median {statistics.median(seconds[n]) * 1e3:.4g}"
+                    line += f", {statistics.median(sent[n]) / 1e6:.4g} MB)" if ranks > 1 else ")"
+                line += f"  {least[best] / least['heed']:.2f} x {best}"
+                if name == "step":
+                    if ranks == 1:
+                        alone = least
+                    elif alone:
+                        line += "  speed-up " + ", ".join(f"{n} {alone[n] / least[n]:.2f}" for n in least)
+                print(line, flush=True)
+        finally:
+            for side in sides:
+                side.end()
 
 
 if __name__ == "__main__":
