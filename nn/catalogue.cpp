@@ -62,12 +62,12 @@ bool read_value(std::string const& text, std::string& value) {
   return true;
 }
 
-std::string fields_with_help(std::function<void(ConfigVisitor&)> const& visit) {
+std::string fields_with_help(void (*visit)(ConfigVisitor&, void*), void* config) {
   std::string list;
   FieldReader reader([&](std::string_view name, std::string_view, auto const& value, std::string_view help) {
     list += fmt::format("{}{}={} ({})", list.empty() ? "" : ", ", name, value, help);
   });
-  visit(reader);
+  visit(reader, config);
   return list;
 }
 
@@ -126,7 +126,7 @@ std::vector<Spec> parse_specs(std::string_view text) {
   return specs;
 }
 
-void read_options(Spec const& spec, std::function<void(ConfigVisitor&)> const& visit) {
+void read_options(Spec const& spec, void (*visit)(ConfigVisitor&, void*), void* config) {
   std::vector<bool> used(spec.options.size());
   std::string problem;
   FieldReader reader([&](std::string_view name, std::string_view type, auto& value, std::string_view) {
@@ -141,26 +141,18 @@ void read_options(Spec const& spec, std::function<void(ConfigVisitor&)> const& v
         value = read;
     }
   });
-  visit(reader);
+  visit(reader, config);
   for (size_t i = 0; i < used.size() && problem.empty(); ++i)
     if (!used[i]) problem = fmt::format("there is no setting '{}'", spec.options[i].first);
   check(problem.empty(), spec.name, [&] {
-    std::string const fields = fields_with_help(visit);
+    std::string const fields = fields_with_help(visit, config);
     return Complaint{problem, fields.empty() ? "it has no settings: leave them out" : "the settings are " + fields};
   });
 }
 
 void expect_no_options(Spec const& spec) {
-  read_options(spec, [](ConfigVisitor&) {});
-}
-
-std::string options_text(std::function<void(ConfigVisitor&)> const& visit) {
-  std::string list;
-  FieldReader reader([&](std::string_view name, std::string_view, auto const& value, std::string_view) {
-    list += fmt::format("{}{}={}", list.empty() ? "" : ", ", name, value);
-  });
-  visit(reader);
-  return list;
+  read_options(
+      spec, [](ConfigVisitor&, void*) {}, nullptr);
 }
 
 void fail_unknown(std::string_view what, std::string_view name, std::vector<std::string_view> const& known) {

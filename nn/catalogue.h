@@ -3,7 +3,6 @@
 
 #include <heed/nn/config.h>
 
-#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,20 +41,18 @@ Spec parse_spec(std::string_view text);
 /// Things joined by '+', "sliding:window=128+alibi"; a '+' before a digit belongs to a number.
 std::vector<Spec> parse_specs(std::string_view text);
 
-/// Sets the fields that `visit` shows from the settings. An Error that lists fields and defaults where one is unknown
-/// or of another type.
-void read_options(Spec const& spec, std::function<void(ConfigVisitor&)> const& visit);
+/// Sets the fields of `config`, which `visit` shows, from the settings. An Error that lists fields and defaults where
+/// one is unknown or of another type.
+void read_options(Spec const& spec, void (*visit)(ConfigVisitor&, void* config), void* config);
 /// `config` with the settings of `spec`.
 template <class Config>
 Config configured(Spec const& spec, Config config = {}) {
-  read_options(spec, [&](ConfigVisitor& visitor) { config.visit(visitor); });
+  read_options(
+      spec, [](ConfigVisitor& visitor, void* each) { static_cast<Config*>(each)->visit(visitor); }, &config);
   return config;
 }
 /// An Error where `spec` has settings: for what has none.
 void expect_no_options(Spec const& spec);
-
-/// "window=128, sinks=4": every field that `visit` shows.
-std::string options_text(std::function<void(ConfigVisitor&)> const& visit);
 
 /// An Error that names the nearest of `known`. `what`: "attention", "optimizer", …, as `heed-lab list` calls it.
 [[noreturn]] void fail_unknown(std::string_view what, std::string_view name,

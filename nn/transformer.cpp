@@ -45,7 +45,7 @@ void GPTConfig::visit(ConfigVisitor& v) {
   v.field("causal", causal, "a token sees itself and what comes before; needed for text");
   v.field("norm", norm, "of each position's features; heed-lab list norm");
   v.field("placement", placement, "where norms stand in a block: pre, post, sandwich, peri or output");
-  v.field("residual", residual, "how branches come back: plain, layer-scale, rezero, gru-gate or deepnorm");
+  v.field("residual", residual, "how branches come back: plain, layer-scale, rezero, gru-gate, deepnorm or admin");
   v.field("init", init, "of the weights; heed-lab list init");
   v.field("dropout", dropout, "probability, 0 to below 1");
   v.field("checkpoint", checkpoint, "keep only each block's input for backward and compute the block again there");

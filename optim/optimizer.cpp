@@ -19,6 +19,22 @@ std::vector<ParameterGroup> decay_matrices_only(nn::Module& model, double weight
   return groups;
 }
 
+std::vector<ParameterGroup> mup_groups(nn::Module& model, int64_t base, double weight_decay) {
+  std::vector<ParameterGroup> groups(3);
+  groups[0].weight_decay = groups[1].weight_decay = weight_decay;
+  double dim = 0;
+  for (auto const& parameter : nn::named_parameters(model)) {
+    if (parameter.name.ends_with("token_embedding.weight")) dim = double(parameter.tensor.size(1));
+    bool const matrix = parameter.tensor.rank() >= 2, input = parameter.name.find("embedding") != std::string::npos;
+    groups[!matrix ? 2 : input ? 1 : 0].parameters.push_back(parameter);
+  }
+  check(dim > 0 && base >= 1, "mup_groups", [] {
+    return Complaint{"the model has no token_embedding, whose width is its own", "make groups with rate_scale"};
+  });
+  groups[0].rate_scale = double(base) / dim;
+  return groups;
+}
+
 std::vector<ParameterGroup> all_parameters(nn::Module& model, double weight_decay) {
   return {{.parameters = nn::named_parameters(model), .weight_decay = weight_decay}};
 }

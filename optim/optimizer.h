@@ -17,6 +17,9 @@ struct ParameterGroup {
 
 /// Two groups: matrices and tables (rank 2 and up) decay, vectors (biases, norms) do not.
 std::vector<ParameterGroup> decay_matrices_only(nn::Module& model, double weight_decay);
+/// For init mup and rules of Adam's kind: matrices of the blocks and the head learn at `base`/dim of the rate, dim the
+/// width of the token embedding; embeddings and vectors at the whole of it (Yang et al., 2022). Vectors do not decay.
+std::vector<ParameterGroup> mup_groups(nn::Module& model, int64_t base, double weight_decay = 0);
 /// One group of everything.
 std::vector<ParameterGroup> all_parameters(nn::Module& model, double weight_decay = 0);
 

@@ -133,7 +133,8 @@ void require_momentum(double momentum, double dampening, bool nesterov) {
   });
 }
 
-bool adamw_kernel(StepArrays const& at, Element const& e, double beta1, double beta2, double epsilon) {
+bool adamw_kernel(StepArrays const& at, Element const& e, double beta1, double beta2, double epsilon, bool coupled,
+                  bool amsgrad) {
   AdamwStep const step{.lr = e.rate,
                        .beta1 = beta1,
                        .beta2 = beta2,
@@ -141,12 +142,25 @@ bool adamw_kernel(StepArrays const& at, Element const& e, double beta1, double b
                        .weight_decay = e.decay,
                        .correction1 = correction(beta1, e.t),
                        .correction2 = correction(beta2, e.t),
-                       .grad_scale = at.gradient_scale};
+                       .grad_scale = at.gradient_scale,
+                       .coupled = coupled};
   dispatch_floating("adamw", at.dtype, [&]<class T>(Type<T>) {
     kernels<OptimiseKernels>(at.device, "adamw")
         .of<T>()
         .adamw(static_cast<T*>(at.parameter), static_cast<T const*>(at.gradient), static_cast<T*>(at.state[0]),
-               static_cast<T*>(at.state[1]), at.n, step);
+               static_cast<T*>(at.state[1]), amsgrad ? static_cast<T*>(at.state[2]) : nullptr, at.n, step);
+  });
+  return true;
+}
+
+bool adagrad_kernel(StepArrays const& at, Element const& e, double rate, double initial, double epsilon) {
+  AdagradStep const step{
+      .lr = rate, .initial = initial, .eps = epsilon, .weight_decay = e.decay, .grad_scale = at.gradient_scale};
+  dispatch_floating("adagrad", at.dtype, [&]<class T>(Type<T>) {
+    kernels<OptimiseKernels>(at.device, "adagrad")
+        .of<T>()
+        .adagrad(static_cast<T*>(at.parameter), static_cast<T const*>(at.gradient), static_cast<T*>(at.state[0]), at.n,
+                 step);
   });
   return true;
 }

@@ -48,8 +48,11 @@ struct StepArrays {
   int64_t n;
   double gradient_scale;
 };
-/// Kernels of the two rules that most runs use, for which the formulas are the specification.
-bool adamw_kernel(StepArrays const& at, Element const& e, double beta1, double beta2, double epsilon);
+/// Kernels of the rules that most runs use, for which the formulas are the specification.
+/// Adam's, decay apart from the gradient or `coupled`; with a third state AMSGrad's.
+bool adamw_kernel(StepArrays const& at, Element const& e, double beta1, double beta2, double epsilon,
+                  bool coupled = false, bool amsgrad = false);
+bool adagrad_kernel(StepArrays const& at, Element const& e, double rate, double initial, double epsilon);
 bool sgd_kernel(StepArrays const& at, Element const& e, double momentum, double dampening, bool nesterov);
 /// An Error where Nesterov's form lacks momentum, or is dampened.
 void require_momentum(double momentum, double dampening, bool nesterov);

@@ -665,7 +665,7 @@ TEST_CASE("optimiser steps follow PyTorch's formulas") {
                               .nesterov = beta1 == 0.9,
                               .first = t == 1,
                               .grad_scale = 0.5};
-          k.adamw(p.data(), g.data(), m.data(), v.data(), n, step);
+          k.adamw(p.data(), g.data(), m.data(), v.data(), nullptr, n, step);
           k.sgd(q.data(), g.data(), t < 4 ? b.data() : nullptr, n, slide);
           for (size_t i = 0; i < size_t(n); ++i) {
             double const gi = double(g[i]) * 0.5;

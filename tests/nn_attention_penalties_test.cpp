@@ -268,7 +268,8 @@ TEST_CASE("attention maps: every row of the catalogue is tested here") {
                                     "qk-clip",
                                     "forgetful-mask",
                                     "attention-temperature",
-                                    "supervised-attention"};
+                                    "supervised-attention",
+                                    "l0-heads"};  // in nn_weight_penalties_test
   auto const list = penalties();
   std::vector<std::string> texts;
   for (Penalty const& p : list) texts.push_back(nn::parse_spec(p.text).name);

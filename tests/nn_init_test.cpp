@@ -326,8 +326,55 @@ TEST_CASE("inits: starts of models") {
                               named(model, "blocks.0.attn.v_proj.weight").detach());
     CHECK(difference(out, eye(32) * -0.25) < 1e-6);
   }
+  {
+    covered.insert("admin");
+    seed(5);
+    nn::GPT model({.vocabulary = 11,
+                   .layers = 3,
+                   .heads = 2,
+                   .dim = 32,
+                   .block = 8,
+                   .placement = "post",
+                   .residual = "admin",
+                   .init = "admin"});
+    // Each weight is the root of what came before, 1 at first.
+    double last = 1;
+    CHECK(difference(model.blocks[0]->around_attn.scale.weight, ones({32})) == 0);
+    for (auto const& block : model.blocks)
+      for (auto const* around : {&block->around_attn, &block->around_mlp}) {
+        double const now = around->scale.weight.at(0).item();
+        CHECK(now >= last);
+        last = now;
+      }
+    CHECK(last > 1.2);
+    CHECK(model.training());
+    // ω = 1 is the plain sum; it trains with the rest.
+    Tensor const y = numbers({2, 5, 32}, 3, Dtype::f32);
+    nn::Residual weighed({.dim = 32, .placement = "post", .residual = "admin"}),
+        plain({.dim = 32, .placement = "post"});
+    CHECK(difference(weighed.after(x, y), plain.after(x, y)) == 0);
+    CHECK(named(model, "blocks.1.stream2").requires_grad());
+    CHECK(throws([] { nn::GPT other({.layers = 1, .init = "admin"}); }));
+    CHECK(throws([] { nn::GPT other({.layers = 1, .residual = "admin"}); }));
+  }
+  {
+    covered.insert("mup");
+    nn::GPT model({.vocabulary = 11,
+                   .layers = 3,
+                   .heads = 4,
+                   .dim = 64,
+                   .block = 8,
+                   .tied = false,
+                   .init = "mup:base=16,deviation=0.1"});
+    CHECK(near(deviation(model, "token_embedding.weight"), 0.1));
+    CHECK(near(deviation(model, "blocks.1.attn.k_proj.weight"), 0.05));
+    CHECK(near(deviation(model, "blocks.1.mlp.proj.weight"), 0.05 / std::sqrt(6.0)));
+    CHECK(deviation(model, "blocks.1.attn.q_proj.weight") == 0);
+    CHECK(deviation(model, "head.weight") == 0);
+    CHECK(throws([] { nn::GPT tied({.layers = 1, .init = "mup"}); }));
+  }
   for (auto const& row : nn::inits())
-    if (row.start) {
+    if (row.start && row.name != "admin" && row.name != "mup") {  // those need a model of their own
       INFO(std::string(row.name));
       CHECK(covered.contains(row.name));
       nn::GPT model = model_of(row.name);

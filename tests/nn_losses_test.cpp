@@ -242,6 +242,30 @@ TEST_CASE("losses: identities of classification") {
   CHECK(value("nll", {log_softmax(x), t}) == doctest::Approx(ce).epsilon(1e-14));
   CHECK(value("focal:gamma=0", {x, t}) == doctest::Approx(ce).epsilon(1e-14));
   CHECK(value("gce:q=1e-7", {x, t}) == doctest::Approx(ce).epsilon(1e-6));
+  CHECK(value("bi-tempered:t1=1,t2=1", {x, t}) == doctest::Approx(ce).epsilon(1e-14));
+  CHECK(value("bi-tempered:t1=0.99999,t2=1.00001", {x, t}) == doctest::Approx(ce).epsilon(1e-4));
+  {  // By hand: the λ of each row by bisection, and a loss that a hopeless row cannot pass.
+    double const t1 = 0.7, t2 = 1.3;
+    double total = 0;
+    for (int64_t i = 0; i < 6; ++i) {
+      auto const power = [&](double z) { return std::pow(1 - (t2 - 1) * z, -1 / (t2 - 1)); };
+      double const most = max(x.select(0, i)).item();
+      double below = most, above = most + 50;
+      for (int n = 0; n < 200; ++n) {
+        double const shift = (below + above) / 2;
+        double sum = 0;
+        for (int64_t j = 0; j < 5; ++j) sum += power(x.at(i, j).item() - shift);
+        (sum > 1 ? below : above) = shift;
+      }
+      double spread = 0;
+      for (int64_t j = 0; j < 5; ++j) spread += std::pow(power(x.at(i, j).item() - below), 2 - t1);
+      double const own = power(x.at(i, t.at(i).item<int64_t>()).item() - below);
+      total += -(std::pow(own, 1 - t1) - 1) / (1 - t1) - (1 - spread) / (2 - t1);
+    }
+    CHECK(value("bi-tempered:t1=0.7,t2=1.3", {x, t}) == doctest::Approx(total / 6).epsilon(1e-10));
+    CHECK(value("bi-tempered:t1=0.7,t2=1.3", {x * 1e4, t}) < 1 / (1 - t1) - 1 / (2 - t1) + 1);
+    CHECK_THROWS_AS(value("bi-tempered:t1=2", {x, t}), Error);
+  }
   CHECK(value("bootstrapping:beta=1", {x, t}) == doctest::Approx(ce).epsilon(1e-14));
   CHECK(value("ldam:max_margin=0,scale=1", {x, t, ones({5}, Dtype::f64)}) == doctest::Approx(ce).epsilon(1e-14));
   Tensor const weight = numbers({5, 4}, 4), h = numbers({6, 4}, 5);
@@ -252,7 +276,7 @@ TEST_CASE("losses: identities of classification") {
         doctest::Approx(0.8 * ce - 0.2 * mean(log_softmax(x)).item()).epsilon(1e-14));
   // Ignored rows count for nothing; with a class's weight of 0 neither.
   Tensor const some = cat({t.slice(0, 0, 4), full({2}, -100, Dtype::i64)});
-  for (char const* text : {"cross-entropy", "focal", "gce", "bootstrapping", "focal:gamma=0.5"}) {
+  for (char const* text : {"cross-entropy", "focal", "gce", "bootstrapping", "bi-tempered", "focal:gamma=0.5"}) {
     INFO(text);
     Tensor z = x.clone();
     z.requires_grad_();

@@ -5,6 +5,7 @@
 #include <heed/engine/io/safetensors.h>
 #include <heed/nn/nn.h>
 #include <heed/nn/regularize/activity.h>
+#include <heed/nn/regularize/adversarial.h>
 #include <heed/nn/regularize/data.h>
 #include <heed/nn/regularize/dropouts.h>
 #include <heed/nn/regularize/labels.h>
@@ -94,6 +95,7 @@ struct Case {
 };
 std::map<std::string_view, Case> const of_tokens{
     {"dropout", {"dropout:p=0", "dropout:p=0.3"}},
+    {"mc-dropout", {"mc-dropout:p=0", "mc-dropout:p=0.3"}},
     {"spatial-dropout", {"spatial-dropout:p=0", "spatial-dropout:p=0.3"}},
     {"alpha-dropout", {"alpha-dropout:p=0", "alpha-dropout:p=0.3"}},
     {"gaussian-dropout", {"gaussian-dropout:p=0", "gaussian-dropout:p=0.3"}},
@@ -111,6 +113,11 @@ std::map<std::string_view, Case> const of_tokens{
     {"mean-teacher", {"mean-teacher:weight=0", "mean-teacher", false}},
     {"r-drop", {nullptr, "r-drop", false}},
     {"gce", {nullptr, "gce", false}},
+    {"bi-tempered", {"bi-tempered:t1=1,t2=1", "bi-tempered", false}},
+    {"fgsm", {"fgsm:weight=0", "fgsm:radius=0.1", false}},
+    {"pgd", {"pgd:weight=0", "pgd:radius=0.1,rate=0.05", false}},
+    {"freelb", {"freelb:weight=0", "freelb"}},
+    {"vat", {"vat:weight=0", "vat"}},
     {"bootstrapping", {"bootstrapping:beta=1", "bootstrapping:beta=0.5", false}},
     {"mixup", {"mixup:share=1", "mixup:alpha=2"}},
     {"cutmix", {"cutmix:share=1", "cutmix:alpha=2"}},
@@ -121,8 +128,10 @@ std::map<std::string_view, Case> const of_tokens{
 std::map<std::string_view, Case> const of_numbers{
     {"jitter", {"jitter:deviation=0", "jitter"}},
     {"window-warp", {"window-warp:scale=1", "window-warp:share=0.3"}},
-    {"spec-augment", {"spec-augment:frequency_masks=0,time_masks=0", "spec-augment:frequency_width=3,time_width=4"}},
+    {"spec-augment",
+     {"spec-augment:frequency_masks=0,time_masks=0", "spec-augment:frequency_width=3,time_width=4,time_warp=3"}},
     {"rand-augment", {"rand-augment:count=0", "rand-augment"}},
+    {"aug-mix", {nullptr, "aug-mix"}},
     {"trivial-augment", {nullptr, "trivial-augment"}},
     {"mixup", {"mixup:share=1", "mixup:alpha=2"}},
     {"cutmix", {"cutmix:share=1", "cutmix:alpha=2"}},
@@ -185,7 +194,8 @@ TEST_CASE("regularisers in a training step: off is the identity, draws follow th
 
 TEST_CASE("regularisers in a training step: the gradient is the slope, the same draws ahead and back") {
   walk([&](nn::RegularizerRow const& row) {
-    if (!of_tokens.contains(row.name)) return;
+    // Their place is taken for given, though it moves with the weights.
+    if (!of_tokens.contains(row.name) || row.name == "freelb" || row.name == "vat") return;
     nn::GPT model = model_of();
     nn::Regularizers regularizers(nn::make_regularizers(of_tokens.at(row.name).on));
     regularizers.begin(model);
@@ -219,7 +229,7 @@ TEST_CASE("regularisers of activations: evaluation is as without, but for zoneou
     if (row.family != "activations") return;
     nn::Regularizers regularizers(nn::make_regularizers(of_tokens.at(row.name).on));
     regularizers.begin(model);
-    CHECK(same_bits(model(tokens), plain) == (row.name != "zoneout"));
+    CHECK(same_bits(model(tokens), plain) == (row.name != "zoneout" && row.name != "mc-dropout"));
     CHECK(!regularizers.penalty(model).defined());
   });
   CHECK(same_bits(model(tokens), plain));  // hooks went with the regularisers
@@ -576,6 +586,17 @@ TEST_CASE("regularisers of data: shares, ends and bounds") {
   CHECK(max(frames).item() > 0);
   CHECK(difference(sum(seen, {1, 2}), (20.0 - bands) * (60.0 - frames)) < 1e-12);
 
+  // Time: a straight line stays monotone with its ends, and moves by no more than it may.
+  Tensor const lines = arange(40).to(Dtype::f64).reshape({1, 1, 40}).expand({6, 2, 40}).contiguous();
+  Tensor const bent = nn::warp_time(lines, 5, generator);
+  CHECK(difference(bent.select(2, 0), lines.select(2, 0)) < 1e-12);
+  CHECK(difference(bent.select(2, 39), lines.select(2, 39)) < 1e-12);
+  CHECK(min(bent.slice(2, 1, 40) - bent.slice(2, 0, 39)).item() > 0);
+  CHECK(difference(bent, lines) <= 5);
+  CHECK(difference(bent, lines) > 0.5);
+  CHECK(difference(nn::warp_time(lines, 0, generator), lines) == 0);
+  CHECK(throws([&] { nn::warp_time(lines, 20, generator); }));
+
   // Changes of images: no strength, no change; otherwise within [0, 1], and each kind does something.
   Tensor const picture = rand({2, 3, 9, 7}, Dtype::f64, generator);
   for (int64_t k = 0; k < int64_t(nn::image_changes().size()); ++k) {
@@ -593,4 +614,113 @@ TEST_CASE("regularisers of data: shares, ends and bounds") {
   }
   CHECK(difference(flip(nn::change_image(picture, 1, 1), {3}), picture) == 0);
   CHECK(throws([&] { nn::change_image(picture, 99, 1); }));
+}
+
+TEST_CASE("adversarial training: the worst of a linear model is known; never farther than the radius") {
+  // Logits ±w·x/2 of two classes: CE(x + δ) of the worst δ within ±ε is log(1 + exp(−y·w·x + ε·|w|₁)).
+  Tensor const w = numbers({6}, 3), x = numbers({5, 6}, 4);
+  Tensor const labels = tensor(std::vector<int64_t>{0, 1, 1, 0, 1}, {5});
+  auto const forward = [&](Tensor const& in) {
+    Tensor const score = mv(in, w);
+    return stack({score * -0.5, score * 0.5}, 1);
+  };
+  Tensor const y = labels.to(Dtype::f64) * 2.0 - 1.0, margin = y * mv(x, w);
+  double const length = sum(abs(w)).item(), square_length = norm(w).item();
+  nn::GPT model = model_of();
+  auto const run = [&](nn::Regularizer& r) {
+    Tensor inputs = x, targets = labels;
+    Generator generator(1);
+    r.begin(model);
+    r.batch(inputs, targets, generator);
+    CHECK(same_bits(inputs, x));
+    Tensor const logits = forward(x);
+    return r.loss(cross_entropy(logits, labels), logits, labels).item();
+  };
+  double const plain = mean(softplus(-margin)).item();
+  for (double const radius : {0.1, 0.4}) {
+    double const worst = mean(softplus(-margin + radius * length)).item();
+    nn::Fgsm fgsm({.weight = 1, .radius = radius}, forward);
+    CHECK(run(fgsm) == doctest::Approx(worst).epsilon(1e-12));
+    nn::Fgsm half({.weight = 0.5, .radius = radius}, forward);
+    CHECK(run(half) == doctest::Approx((worst + plain) / 2).epsilon(1e-12));
+    nn::Pgd::Config steps;
+    steps.weight = 1, steps.radius = radius, steps.steps = 7, steps.rate = radius / 3;
+    nn::Pgd pgd(steps, forward);
+    CHECK(run(pgd) == doctest::Approx(worst).epsilon(1e-12));
+    // The last place of many is the radius along g/|g|: between all places and that one lies their mean.
+    nn::FreeLB::Config free;
+    free.weight = 1, free.radius = radius, free.steps = 300, free.rate = radius;
+    nn::FreeLB freelb(free, forward);
+    double const sphere = mean(softplus(-margin + radius * square_length)).item(), seen = run(freelb);
+    CHECK(seen > sphere - 0.02 * (sphere - plain));
+    CHECK(seen < sphere + 1e-9);
+  }
+  // Without a way the losses are what they were.
+  nn::Vat::Config still;
+  still.radius = 0;
+  nn::Vat vat(still, forward);
+  CHECK(run(vat) == doctest::Approx(plain).epsilon(1e-12));
+  // The direction in which p changes most is w's: KL of that move.
+  nn::Vat::Config far;
+  far.radius = 0.5, far.steps = 3;
+  nn::Vat found(far, forward);
+  Tensor const p = sigmoid(mv(x, w));
+  auto const divergence_at = [&](double by) {
+    Tensor const q = sigmoid(mv(x, w) + by * square_length);
+    return p * log(p / q) + (1. - p) * log((1. - p) / (1. - q));
+  };
+  double const either = run(found) - plain;
+  CHECK(either > mean(minimum(divergence_at(0.5), divergence_at(-0.5))).item() - 1e-9);
+  CHECK(either < mean(maximum(divergence_at(0.5), divergence_at(-0.5))).item() + 1e-9);
+  // Tokens move by their embeddings, as far as they may.
+  for (char const* text :
+       {"fgsm:radius=0.3", "pgd:radius=0.3,rate=0.2", "freelb:radius=0.3,rate=0.2", "vat:radius=0.3"}) {
+    INFO(text);
+    nn::Regularizers r(nn::make_regularizers(text));
+    std::vector<Tensor> places;
+    r.begin(model);
+    HookHandle look = nn::on_forward("token_embedding", [&](nn::ModuleCall const& call) {
+      places.push_back(call.output.detach());
+      return Tensor();
+    });
+    step_loss(model, r, 5);
+    look.remove();
+    REQUIRE(places.size() >= 3);
+    bool const box = text[0] == 'f' ? text[1] == 'g' : text[0] == 'p';
+    for (Tensor const& place : places) {
+      Tensor const delta = place - places[0];
+      CHECK(max(box ? abs(delta) : vector_norm(delta.reshape({delta.size(0), -1}), 2, {1})).item() < 0.3 + 1e-12);
+    }
+    CHECK(difference(places.back(), places[0]) > 1e-4);
+  }
+  CHECK(throws([] { nn::make_regularizers("pgd:steps=0"); }));
+  CHECK(throws([] { nn::make_regularizers("fgsm:radius=-1"); }));
+  nn::Linear linear(3, 3);
+  CHECK(throws([&] { nn::make_regularizers("fgsm")[0]->begin(linear); }));
+  auto const lost = nn::make_regularizers("fgsm:at=nowhere");
+  lost[0]->begin(model);
+  CHECK(throws([&] { step_loss(model, *lost[0], 1); }));
+}
+
+TEST_CASE("AugMix: shares add up to one, three views that agree cost nothing") {
+  Generator generator(3);
+  Tensor const flat = full({3, 2, 6, 6}, 0.5, Dtype::f64);
+  Tensor const mixed = nn::aug_mix(flat, 3, 0.0, generator);
+  CHECK(max(abs(mixed - 0.5)).item() < 0.51);
+  Tensor const picture = rand({4, 3, 8, 8}, Dtype::f64, generator), some = nn::aug_mix(picture, 3, 0.5, generator);
+  CHECK(min(some).item() >= 0);
+  CHECK(max(some).item() <= 1 + 1e-12);
+  auto const r = nn::make_regularizers("aug-mix:consistency=2");
+  Tensor inputs = picture, targets = tensor(std::vector<int64_t>{0, 1, 2, 0}, {4});
+  r[0]->batch(inputs, targets, generator);
+  CHECK(inputs.size(0) == 12);
+  CHECK(same_bits(inputs.slice(0, 0, 4).contiguous(), picture));
+  Tensor const z = numbers({4, 3}, 5), other = numbers({4, 3}, 6), own = targets.slice(0, 0, 4);
+  CHECK(r[0]->loss({}, cat({z, z, z}), targets).item() == doctest::Approx(cross_entropy(z, own).item()).epsilon(1e-13));
+  Tensor const p = softmax(z), q = softmax(other), m = (p * 2. + q) / 3.;
+  double const apart = (sum(p * log(p / m)) * 2. + sum(q * log(q / m))).item() / 12;
+  CHECK(r[0]->loss({}, cat({z, z, other}), targets).item() ==
+        doctest::Approx(cross_entropy(z, own).item() + 2 * apart).epsilon(1e-12));
+  CHECK(throws([&] { r[0]->loss({}, cat({z, z}), targets); }));
+  CHECK(throws([] { nn::make_regularizers("aug-mix:width=0"); }));
 }

@@ -4,6 +4,7 @@
 #include <heed/nn/nn.h>
 #include <heed/nn/regularize/catalogue.h>
 #include <heed/nn/regularize/ewc.h>
+#include <heed/nn/regularize/l0.h>
 #include <heed/nn/regularize/l2_sp.h>
 #include <heed/nn/regularize/magnitude_pruning.h>
 #include <heed/nn/regularize/sigma_reparam.h>
@@ -361,10 +362,101 @@ TEST_CASE("magnitude pruning: the smallest go, along the cubic") {
   CHECK(contains(error_of([] { make("magnitude-pruning:share=1"); }), "share"));
 }
 
+TEST_CASE("L0: gates that are open change nothing; their probability is that of being drawn; closed ones fold away") {
+  Model model;
+  Tensor const x = numbers({3, 5}, 9), plain = model.run(x).detach();
+  {
+    nn::L0 open({.keep = 1 - 1e-12});
+    open.begin(model);
+    CHECK(test::differs(model.run(x).detach(), plain, 1e-12) == "");
+  }
+  for (char const* gates : {"rows", "weights"}) {
+    CAPTURE(gates);
+    nn::L0 r({.weight = 2, .keep = 0.7, .gates = gates, .pattern = "one.weight"});
+    r.begin(model);
+    CHECK(r.penalty(model).item() == doctest::Approx(2 * 0.7).epsilon(1e-12));
+    // Of a layer of the identity: the weights as they are used.
+    seed(2);
+    double shut = 0, count = 0, total = 0;
+    for (int i = 0; i < 2000; ++i) {
+      Tensor const used = (model.one(eye(5, -1, Dtype::f64)) - model.one.bias).t().detach(),
+                   z = used / model.one.weight.detach();
+      if (gates[0] == 'r') CHECK(test::differs(z, z.slice(1, 0, 1).expand(z.shape()).contiguous(), 1e-12) == "");
+      CHECK(max(z).item() <= 1 + 1e-12);
+      shut += sum((z == 0.).to(Dtype::f64)).item(), count += double(z.numel()), total += sum(z).item();
+    }
+    double const draws = gates[0] == 'r' ? count / 5 : count;
+    CHECK(std::abs(shut / count - 0.3) < 5 * std::sqrt(0.3 * 0.7 / draws));
+    CHECK(total / count > 0.2);
+    // The price is differentiable, and its steps close the gates.
+    for (int step = 1; step <= 2; ++step) {
+      r.penalty(model).backward();
+      double const before = r.penalty(model).item();
+      r.stepped(model, step);
+      CHECK(r.penalty(model).item() < before);
+    }
+  }
+  // Gradients of weights and of log α, with the draws held.
+  nn::L0 r({.keep = 0.6, .pattern = "one.weight"});
+  r.begin(model);
+  Tensor const w = model.one.weight;
+  CHECK(test::gradcheck(
+            [&](std::vector<Tensor> const& in) {
+              seed(8);
+              model.one.weight = in[0];
+              auto const y = model.run(x);
+              model.one.weight = w;
+              return std::vector<Tensor>{y};
+            },
+            {w.detach().clone().requires_grad_()}, {.step = 1e-6, .tolerance = 1e-4, .full_up_to = 0}) == "");
+  // Closed: rows of exact zeros in evaluation, the others as they are.
+  for (auto const& s : r.state())
+    if (s.name == "one.weight.gain") {
+      NoGrad const off;
+      s.tensor.detach().copy_(tensor(std::vector<double>{9, -9, 9, -9}, {4, 1}));
+    }
+  nn::eval(model);
+  Tensor const used = (model.one(eye(5, -1, Dtype::f64)) - model.one.bias).t().detach();
+  for (int64_t row = 0; row < 4; ++row)
+    CHECK(test::differs(used.select(0, row), model.one.weight.detach().select(0, row) * double(row % 2 == 0), 1e-12) ==
+          "");
+  CHECK(contains(error_of([] { make("l0:gates=columns"); }), "rows"));
+  CHECK(contains(error_of([] { make("l0:keep=1"); }), "keep"));
+}
+
+TEST_CASE("L0 of heads: a closed gate is a head without output") {
+  seed(4);
+  nn::GPT model({.vocabulary = 11, .layers = 1, .heads = 2, .dim = 8, .block = 8});
+  for (Tensor p : nn::parameters(model))
+    if (p.rank() >= 2) nn::init::normal_(p, 0.4);
+  Tensor const tokens = randint(0, 11, {2, 6});
+  nn::L0Heads r({.keep = 1 - 1e-12});
+  r.begin(model);
+  nn::eval(model);
+  Tensor const plain = model(tokens).detach();
+  for (auto const& s : r.state())
+    if (s.name == "blocks.0.attn.out_proj.weight.gain") {
+      CHECK(s.tensor.shape() == Shape{2, 1});
+      NoGrad const off;
+      s.tensor.detach().copy_(tensor(std::vector<double>{20, -20}, {2, 1}).to(Dtype::f32));
+    }
+  Tensor const one = model(tokens).detach();
+  CHECK(!same_bits(one, plain));
+  // The same as without that head's columns.
+  for (auto const& p : nn::named_parameters(model))
+    if (p.name == "blocks.0.attn.out_proj.weight") {
+      NoGrad const off;
+      Tensor(p.tensor).slice(1, 4, 8).copy_(zeros({8, 4}));
+    }
+  CHECK(test::differs(model(tokens).detach(), one, 1e-6) == "");
+  Model other;
+  CHECK(contains(error_of([&] { make("l0-heads")->begin(other); }), "heads"));
+}
+
 TEST_CASE("weights: every row of the catalogue is tested here") {
-  std::set<std::string> tested{"max-norm",    "spectral-norm", "sigma-reparam",    "srip",
-                               "dropconnect", "weight-noise",  "weight-norm",      "weight-standardization",
-                               "l2-sp",       "ewc",           "magnitude-pruning"};
+  std::set<std::string> tested{"max-norm",    "spectral-norm", "sigma-reparam",     "srip",
+                               "dropconnect", "weight-noise",  "weight-norm",       "weight-standardization",
+                               "l2-sp",       "ewc",           "magnitude-pruning", "l0"};
   for (Penalty const& p : penalties()) tested.insert(nn::parse_spec(p.text).name);
   size_t rows = 0;
   for (auto const& row : nn::regularizers()) {

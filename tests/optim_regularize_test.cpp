@@ -78,6 +78,13 @@ TEST_CASE("gradients: norms, values and rows are bounded; what is within keeps i
   CHECK(max(abs(mean(centred.first, {1}))).item() < 1e-15);
   CHECK(same_bits(centred.second, plain.second));
   CHECK(largest_difference(centred.first, plain.first - mean(plain.first, {1}, true)) == 0);
+  auto const across = changed("ortho-grad");
+  CHECK(std::abs(sum(across.first * toy.w).item()) < 1e-13);
+  CHECK(norm(across.first).item() == doctest::Approx(norm(plain.first).item()).epsilon(1e-12));
+  Tensor const without = plain.first - toy.w * (sum(toy.w * plain.first) / sum(square(toy.w)));
+  CHECK(largest_difference(across.first / norm(across.first), without / norm(without)) < 1e-14);
+  CHECK(same_bits(across.second, plain.second));
+  CHECK(same_bits(changed("ortho-grad:pattern=none").first, plain.first));
 }
 
 TEST_CASE("gradients: noise has the variance that its formula says, and goes on where it stopped") {
@@ -197,7 +204,8 @@ TEST_CASE("regularisers of optimisation go on with the same bits, also from a fi
 
 TEST_CASE("regularisers of gradients and optimisation: every row stands in a test above") {
   std::vector<std::string_view> const seen{
-      "clip-norm", "clip-value", "agc", "gradient-noise", "gradient-centralization", "ema", "swa", "lookahead"};
+      "clip-norm",  "clip-value", "agc", "gradient-noise", "gradient-centralization",
+      "ortho-grad", "ema",        "swa", "lookahead"};
   for (auto const& row : nn::regularizers())
     if (row.family == "gradients" || row.family == "optimisation") {
       CHECK_MESSAGE(std::find(seen.begin(), seen.end(), row.name) != seen.end(), row.name);

@@ -5,6 +5,7 @@
 #include <heed/engine/engine.h>
 #include <heed/engine/io/safetensors.h>
 #include <heed/engine/parallel.h>
+#include <heed/nn/nn.h>
 #include <heed/optim/catalogue.h>
 #include <heed/optim/optim.h>
 #include <heed/optim/rules/muon.h>
@@ -745,18 +746,54 @@ TEST_CASE("identities: GSAM takes off what the gradient has at a right angle to 
   CHECK(apart("sam:radius=0.1,gap=0+sgd", "sam:radius=0.1+sgd") == 0);
 }
 
-TEST_CASE("kernels of AdamW and SGD are their formulas") {
-  test::on_every_isa([](Isa) {
-    for (Dtype const dtype : {Dtype::f32, Dtype::f64}) {
-      // A fourth state keeps the formula from the kernel: AMSGrad of growing gradients is Adam.
-      Toy const x(dtype), y(dtype);
-      auto const a = make_optimizer("adam", x.groups(), 0.01), b = make_optimizer("amsgrad", y.groups(), 0.01);
-      for (int step = 1; step < 6; ++step) {
-        x.gradients(1), y.gradients(1);
-        a->step(std::pow(2, step));
-        b->step(std::pow(2, step));
-      }
-      CHECK(largest_difference(x.w, y.w) < (dtype == Dtype::f64 ? 1e-15 : 1e-6));
+TEST_CASE("µP: changes of the outputs after some steps do not grow with the width") {
+  // The coordinate check: AdamW at one rate, widths of 16 and 128.
+  auto const change = [](bool scaled, int64_t dim) {
+    seed(2);
+    nn::GPT model({.vocabulary = 11,
+                   .layers = 2,
+                   .heads = dim / 8,
+                   .dim = dim,
+                   .block = 8,
+                   .tied = false,
+                   .init = scaled ? "mup:base=16" : "gpt-residual"});
+    auto const optimizer = make_optimizer("adamw", scaled ? mup_groups(model, 16) : all_parameters(model), 0.01);
+    Tensor const tokens = randint(0, 11, {8, 8}), targets = randint(0, 11, {8, 8}), first = model(tokens).detach();
+    for (int step = 0; step < 4; ++step) {
+      optimizer->zero_grad();
+      cross_entropy(model(tokens), targets).backward();
+      optimizer->step();
     }
+    return (norm(model(tokens).detach() - first) / std::sqrt(double(first.numel()))).item();
+  };
+  CHECK(change(true, 128) / change(true, 16) < 1.6);
+  CHECK(change(false, 128) / change(false, 16) > 2);
+  struct Plain : nn::Module {
+    Tensor w = ones({2, 2}).requires_grad_();
+    void visit(nn::Visitor& v) override { v.parameter("w", w); }
+  } plain;
+  CHECK(contains(error_of([&] { mup_groups(plain, 16); }), "token_embedding"));
+}
+
+TEST_CASE("rules with kernels of their own step as their formulas do") {
+  std::pair<char const*, char const*> const twins[] = {
+      {"adamw", "ademamix:mix=0"},  // by its formula
+      {"sgd:momentum=0", "asgd:lambd=0"},
+      {"adagrad:eps=1", "ftrl"},
+      {"adam", "amsgrad"},  // of gradients that grow
+  };
+  test::on_every_isa([&](Isa) {
+    for (auto const& [kernel, formula] : twins)
+      for (Dtype const dtype : {Dtype::f32, Dtype::f64}) {
+        CAPTURE(kernel);
+        Toy const x(dtype), y(dtype);
+        auto const a = make_optimizer(kernel, x.groups(0.1), 0.01), b = make_optimizer(formula, y.groups(0.1), 0.01);
+        for (int step = 1; step < 6; ++step) {
+          x.gradients(1), y.gradients(1);
+          a->step(std::pow(2, step));
+          b->step(std::pow(2, step));
+        }
+        CHECK(largest_difference(x.w, y.w) < (dtype == Dtype::f64 ? 1e-13 : 2e-6));
+      }
   });
 }

@@ -9,17 +9,24 @@ template <class T>
 struct Adamw {
   T* param;
   T const* grad;
-  T *m, *v;
-  T scale, decay, beta2, rest2, eps, root2, rate, weight;
+  T *m, *v, *largest;  // largest: null but for AMSGrad
+  T scale, decay, coupled, beta2, rest2, eps, root2, rate, weight;
   bool near;  // lerp counts from the nearer end, as in PyTorch
-  /// Reads 16 and writes 12 bytes an element (f32).
+  /// Reads 16 and writes 12 bytes an element (f32); AMSGrad 20 and 16.
   __device__ void operator()(int64_t, int64_t k, int count) const {
     auto const at = [&](T const* p) { return load(p + k, 1, count, T(0)); };
-    Pack<T> const g = map_pack([&](T a) { return a * scale; }, at(grad));
+    Pack<T> const p0 = at(param);
+    Pack<T> g = map_pack([&](T a) { return a * scale; }, at(grad));
+    if (coupled != 0) g = map_pack([&](T a, T p) { return a + coupled * p; }, g, p0);
     Pack<T> const m1 = map_pack([&](T a, T b) { return std::fma(weight, b - a, near ? a : b); }, at(m), g);
     Pack<T> const v1 = map_pack([&](T a, T b) { return a * beta2 + rest2 * b * b; }, at(v), g);
+    Pack<T> most = v1;
+    if (largest) {
+      most = map_pack([&](T a, T b) { return a > b ? a : b; }, at(largest), v1);
+      store(most, largest + k, count);
+    }
     Pack<T> const p1 =
-        map_pack([&](T p, T a, T b) { return p * decay + rate * a / (std::sqrt(b) / root2 + eps); }, at(param), m1, v1);
+        map_pack([&](T p, T a, T b) { return p * decay + rate * a / (std::sqrt(b) / root2 + eps); }, p0, m1, most);
     store(m1, m + k, count);
     store(v1, v + k, count);
     store(p1, param + k, count);
@@ -27,14 +34,16 @@ struct Adamw {
 };
 
 template <class T>
-void adamw(T* param, T const* grad, T* m, T* v, int64_t n, AdamwStep const& step) {
+void adamw(T* param, T const* grad, T* m, T* v, T* largest, int64_t n, AdamwStep const& step) {
   bool const near = 1 - step.beta1 < 0.5;
   Adamw<T> const f{param,
                    grad,
                    m,
                    v,
+                   largest,
                    T(step.grad_scale),
-                   T(1 - step.lr * step.weight_decay),
+                   T(step.coupled ? 1 : 1 - step.lr * step.weight_decay),
+                   T(step.coupled ? step.weight_decay : 0),
                    T(step.beta2),
                    T(1 - step.beta2),
                    T(step.eps),
@@ -43,6 +52,32 @@ void adamw(T* param, T const* grad, T* m, T* v, int64_t n, AdamwStep const& step
                    near ? T(1 - step.beta1) : T(T(1 - step.beta1) - 1),
                    near};
   map_rows<T>("adamw", f, 1, n);
+}
+
+template <class T>
+struct Adagrad {
+  T* param;
+  T const* grad;
+  T* sum;
+  T scale, decay, rate, initial, eps;
+  /// Reads 12 and writes 8 bytes an element (f32).
+  __device__ void operator()(int64_t, int64_t k, int count) const {
+    auto const at = [&](T const* p) { return load(p + k, 1, count, T(0)); };
+    Pack<T> const p = at(param);
+    Pack<T> g = map_pack([&](T a) { return a * scale; }, at(grad));
+    if (decay != 0) g = map_pack([&](T a, T b) { return a + decay * b; }, g, p);
+    Pack<T> const s = map_pack([&](T a, T b) { return a + b * b; }, at(sum), g);
+    store(s, sum + k, count);
+    store(map_pack([&](T a, T b, T c) { return a + rate * b / (std::sqrt(c + initial) + eps); }, p, g, s), param + k,
+          count);
+  }
+};
+
+template <class T>
+void adagrad(T* param, T const* grad, T* sum, int64_t n, AdagradStep const& step) {
+  Adagrad<T> const f{param,           grad,       sum, T(step.grad_scale), T(step.weight_decay), T(-step.lr),
+                     T(step.initial), T(step.eps)};
+  map_rows<T>("adagrad", f, 1, n);
 }
 
 template <class T>
@@ -112,7 +147,7 @@ double sum_squares(T const* x, int64_t n) {
 }
 
 template <class T>
-constexpr OptimiseKernelsOf<T> table{adamw<T>, sgd<T>, sum_squares<T>};
+constexpr OptimiseKernelsOf<T> table{adamw<T>, adagrad<T>, sgd<T>, sum_squares<T>};
 
 }  // namespace
 

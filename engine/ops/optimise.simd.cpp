@@ -17,20 +17,46 @@ void each_register(int64_t begin, int64_t end, F const& f) {
 }
 
 template <class T>
-void adamw(T* param, T const* grad, T* m, T* v, int64_t n, AdamwStep const& step) {
-  Vec<T> const scale = T(step.grad_scale), decay = T(1 - step.lr * step.weight_decay), beta2 = T(step.beta2);
+void adamw(T* param, T const* grad, T* m, T* v, T* largest, int64_t n, AdamwStep const& step) {
+  Vec<T> const scale = T(step.grad_scale), beta2 = T(step.beta2);
+  Vec<T> const decay = T(step.coupled ? 1 : 1 - step.lr * step.weight_decay), coupled = T(step.weight_decay);
+  bool const couples = step.coupled && step.weight_decay != 0;
   Vec<T> const rest2 = T(1 - step.beta2), eps = T(step.eps);
   Vec<T> const root2 = T(std::sqrt(step.correction2)), rate = T(-(step.lr / step.correction1));
   bool const near = 1 - step.beta1 < 0.5;  // lerp counts from the nearer end, as in PyTorch
   Vec<T> const weight = near ? T(1 - step.beta1) : T(T(1 - step.beta1) - 1);
   parallel_for(n, chunk_elements, [=](int64_t begin, int64_t end) {
     each_register<T>(begin, end, [=](auto load, auto store) {
-      Vec<T> const g = load(grad) * scale, m0 = load(m);
+      Vec<T> const p = load(param), m0 = load(m);
+      Vec<T> g = load(grad) * scale;
+      if (couples) g += coupled * p;
       Vec<T> const m1 = fma(weight, g - m0, near ? m0 : g);
       Vec<T> const v1 = load(v) * beta2 + rest2 * g * g;
       store(m1, m);
       store(v1, v);
-      store(load(param) * decay + rate * m1 / (sqrt(v1) / root2 + eps), param);
+      Vec<T> most = v1;
+      if (largest) {
+        most = max(load(largest), v1);
+        store(most, largest);
+      }
+      store(p * decay + rate * m1 / (sqrt(most) / root2 + eps), param);
+    });
+  });
+}
+
+template <class T>
+void adagrad(T* param, T const* grad, T* sum, int64_t n, AdagradStep const& step) {
+  Vec<T> const scale = T(step.grad_scale), decay = T(step.weight_decay), rate = T(-step.lr);
+  Vec<T> const initial = T(step.initial), eps = T(step.eps);
+  bool const decaying = step.weight_decay != 0;
+  parallel_for(n, chunk_elements, [=](int64_t begin, int64_t end) {
+    each_register<T>(begin, end, [=](auto load, auto store) {
+      Vec<T> const p = load(param);
+      Vec<T> g = load(grad) * scale;
+      if (decaying) g += decay * p;
+      Vec<T> const s = load(sum) + g * g;
+      store(s, sum);
+      store(p + rate * g / (sqrt(s + initial) + eps), param);
     });
   });
 }
@@ -74,7 +100,7 @@ double sum_squares(T const* x, int64_t n) {
 }
 
 template <class T>
-constexpr OptimiseKernelsOf<T> table{adamw<T>, sgd<T>, sum_squares<T>};
+constexpr OptimiseKernelsOf<T> table{adamw<T>, adagrad<T>, sgd<T>, sum_squares<T>};
 
 }  // namespace
 

@@ -52,17 +52,21 @@ constexpr ProgramKernel<T> steps[] = {nullptr, nullptr, nullptr,
 /// Registers of the block in turn go through every step: a step's operands are still in the first cache.
 template <class T>
 void run(Program const& program, T const* const* inputs, int64_t const* strides, T* const* outputs, int64_t n) {
-  int64_t const length = n < block ? (n + 15) / 16 * 16 : block;
+  constexpr int64_t most = 2048 / int64_t(sizeof(T));  // so that some twenty registers stay in the first cache
+  int64_t const length = n < most ? (n + 15) / 16 * 16 : most;
   ProgramRunner<T> runner(program, steps<T>, nullptr, length);
   for (int i = 0; i < program.inputs(); ++i)
     if (strides[i] == 0) runner.fill(i, *inputs[i]);
   runner.begin();
   for (int64_t begin = 0; begin < n; begin += length) {
-    int64_t const here = n - begin < length ? n - begin : length;
+    int64_t const here = n - begin < length ? n - begin : length,
+                  next = n - begin - here < length ? n - begin - here : length;
     for (int i = 0; i < program.inputs(); ++i) {
-      if (strides[i] == 1)
+      if (strides[i] == 1) {
         runner.place(i, inputs[i] + begin);
-      else if (strides[i] != 0)
+        // A block is too short for the processor to foresee the next one.
+        for (int64_t j = 0; j < next; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(inputs[i] + begin + here + j);
+      } else if (strides[i] != 0)
         for (int64_t j = 0; j < here; ++j) runner.own(i)[j] = inputs[i][(begin + j) * strides[i]];
     }
     runner.run(here);

@@ -835,10 +835,14 @@ AttentionConfig with_heads(AttentionConfig config, Spec& kind) {
     if (is) shared.options.push_back(option);
     return is;
   });
-  read_options(shared, [&](ConfigVisitor& v) {
-    v.field("heads", config.heads, "attention heads; must divide the width");
-    v.field("kv_heads", config.kv_heads, "heads of keys and values; 0: as many as heads");
-  });
+  read_options(
+      shared,
+      [](ConfigVisitor& v, void* each) {
+        auto& own = *static_cast<AttentionConfig*>(each);
+        v.field("heads", own.heads, "attention heads; must divide the width");
+        v.field("kv_heads", own.kv_heads, "heads of keys and values; 0: as many as heads");
+      },
+      &config);
   return checked(config);
 }
 

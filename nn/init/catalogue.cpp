@@ -95,6 +95,8 @@ std::vector<InitRow> const& inits() {
                          "He's start/√(2L), ends of branches and head 0; norm none"),
       model<init::TFixup>("t-fixup", must, "Huang et al., 2020", "Glorot's start, 0.67·L^(−¼); norm none, no warm-up"),
       model<init::DeepNet>("deepnet", should, "Wang et al., 2022", "Glorot's start, (8L)^(−¼); residual deepnorm"),
+      model<init::Admin>("admin", should, "Liu et al., 2020", "ω of each sum from the variance so far; residual admin"),
+      model<init::Mup>("mup", should, "Yang et al., 2022", "variances by width, so that rates carry over; tied=false"),
       model<init::Lsuv>("lsuv", should, "Mishkin and Matas, 2016", "orthogonal, each layer's outputs of variance 1"),
       model<init::Mimetic>("mimetic", should, "Trockman and Kolter, 2023", "W_qᵀW_k ≈ αZ + β·1, W_oW_v ≈ αZ − β·1"),
   };

@@ -143,6 +143,60 @@ void DeepNet::operator()(Module& model) const {
   for (Found const& f : finder.found) glorot_scaled(f, std::pow(8.0 * double(finder.blocks), -0.25));
 }
 
+void Admin::operator()(Module& model) const {
+  auto* const gpt = dynamic_cast<GPT*>(&model);
+  check(gpt && gpt->blocks[0]->around_attn.scale.weight.defined(), "admin", [] {
+    return Complaint{"the model is no GPT whose sums have weights", "set residual=admin and placement=post"};
+  });
+  for (Found const& f : Finder(model).found) glorot_scaled(f, 1);
+  Tensor const tokens = randint(0, gpt->config.vocabulary, {batch, gpt->config.block});
+  bool const training = model.training();
+  eval(model);
+  NoGrad const off;
+  std::vector<double> variances;
+  HookHandle seen = on_forward("blocks.*.*", [&](ModuleCall const& call) {
+    if (call.path.ends_with(".attn") || call.path.ends_with(".mlp"))
+      variances.push_back(var(call.output.to(Dtype::f64)).item());
+    return Tensor();
+  });
+  for (auto const& block : gpt->blocks)
+    for (Residual* around : {&block->around_attn, &block->around_mlp}) constant_(around->scale.weight, 1);
+  (*gpt)(tokens.to(gpt->token_embedding.weight.device()));
+  seen.remove();
+  double sum = 1;
+  auto variance = variances.begin();
+  for (auto const& block : gpt->blocks)
+    for (Residual* around : {&block->around_attn, &block->around_mlp}) {
+      constant_(around->scale.weight, std::sqrt(sum));
+      sum += *variance++;
+    }
+  train(model, training);
+}
+
+void Mup::operator()(Module& model) const {
+  Finder const finder(model);
+  double dim = 0;
+  bool head = false;
+  for (Found const& f : finder.found) {
+    if (f.role == Role::embedding && dim == 0) dim = double(f.weight->size(1));
+    head |= f.role == Role::head;
+  }
+  check(dim > 0 && head && base >= 1, "mup", [] {
+    return Complaint{"the model has no head of its own, whose start and rate are other than an embedding's",
+                     "set tied=false"};
+  });
+  double const narrow = deviation * std::sqrt(double(base) / dim);
+  for (Found const& f : finder.found) {
+    no_bias(f);
+    if (f.role == Role::head || f.name == "q_proj")
+      constant_(*f.weight, 0);
+    else
+      normal_(*f.weight, f.role == Role::embedding ? deviation
+                         : f.role == Role::last    ? narrow / std::sqrt(2.0 * double(finder.blocks))
+                                                   : narrow);
+  }
+}
+
 void Mimetic::operator()(Module& model) const {
   Finder const finder(model);
   auto const beside = [&](Found const& f, std::string_view name) -> Tensor* {

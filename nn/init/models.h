@@ -41,6 +41,27 @@ struct DeepNet {
   void operator()(Module& model) const;
 };
 
+/// For residual=admin: Glorot's start; then one batch of random tokens is passed through a GPT, and ω of each sum
+/// becomes √(1 + Σ var f) over the branches before: every branch has its share of the stream (Liu et al., 2020).
+struct Admin {
+  int64_t batch = 8;
+  void visit(ConfigVisitor& v) { v.field("batch", batch, "sequences"); }
+  void operator()(Module& model) const;
+};
+
+/// µP: N(0, deviation²·base/dim) for the layers of branches (the last of them /√(2L)), N(0, deviation²) for embeddings,
+/// 0 for queries and the head. With optim::mup_groups(), and heads of one size, the best rates of a model of width
+/// `base` are those of any width (Yang et al., 2022). The head must be its own (tied=false).
+struct Mup {
+  double deviation = 0.02;
+  int64_t base = 128;
+  void visit(ConfigVisitor& v) {
+    v.field("deviation", deviation, "standard deviation at the base width");
+    v.field("base", base, "width of the model whose rates were tuned");
+  }
+  void operator()(Module& model) const;
+};
+
 /// Queries and keys whose product, and values and outputs whose product, look as after pretraining: W_qᵀW_k ≈
 /// alpha·Z + beta·1 for each head, W_out·W_v ≈ alpha_v·Z − beta_v·1, Z of N(0, 1/dim) (Trockman and Kolter, 2023); with
 /// as many key as query heads.

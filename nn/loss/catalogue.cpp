@@ -82,6 +82,8 @@ std::vector<LossRow> const& losses() {
                                       "BCE of logits, mean over classes"),
       row<loss::GeneralizedCrossEntropy>("gce", "classification", should, "Zhang and Sabuncu, 2018",
                                          "(1 − p^q)/q: noisy labels"),
+      row<loss::BiTempered>("bi-tempered", "classification", should, "Amid et al., 2019",
+                            "−log_t p of a softmax with thick tails: wrong labels, bounded"),
       row<loss::Bootstrapping>("bootstrapping", "classification", should, "Reed et al., 2015",
                                "β·CE + (1 − β)·H(p): noisy labels"),
       row<loss::Contrastive>("contrastive", "metric", must, "Hadsell et al., 2006",

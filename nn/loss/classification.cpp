@@ -1,5 +1,9 @@
+#include <fmt/format.h>
+#include <heed/engine/error.h>
+#include <heed/engine/tape.h>
 #include <heed/nn/loss/classification.h>
 
+#include <cmath>
 #include <numbers>
 
 namespace heed::nn::loss {
@@ -40,6 +44,34 @@ Tensor Focal::operator()(Tensor const& logits, Tensor const& targets, Tensor con
 Tensor GeneralizedCrossEntropy::operator()(Tensor const& logits, Tensor const& targets) const {
   check_operands("gce", operands, logits, targets);
   return over_rows(expm1(row_losses(logits, targets, ignore_index) * -q) * (-1 / q), targets, ignore_index, reduction);
+}
+
+Tensor BiTempered::operator()(Tensor const& logits, Tensor const& targets) const {
+  check_operands("bi-tempered", operands, logits, targets);
+  check(t1 >= 0 && t1 <= 1 && t2 >= 1 && std::isfinite(t2), "bi-tempered", [&] {
+    return Complaint{fmt::format("expected t1 from 0 to 1 and t2 of 1 or more, got {} and {}", t1, t2),
+                     "0.8 and 1.2 are usual"};
+  });
+  Tensor p = t2 == 1 ? softmax(logits) : Tensor();
+  if (t2 != 1) {
+    auto const power = [this](Tensor const& x) { return pow(1. - x * (t2 - 1), -1 / (t2 - 1)); };
+    Tensor shift, slope;
+    {  // Σ exp_t(x − λ) = 1, by the iteration of the paper
+      NoGrad const off;
+      Tensor const most = amax(logits, {-1}, true), low = logits - most;
+      Tensor x = low;
+      for (int i = 0; i < 30; ++i) x = low * pow(sum(power(x), {-1}, true), 1 - t2);
+      shift = most + (pow(sum(power(x), {-1}, true), t2 - 1) - 1.) / (t2 - 1);
+      slope = sum(pow(power(logits - shift), t2), {-1}, true);
+    }
+    // A step of Newton's: λ's own gradient.
+    p = power(logits - (shift + (sum(power(logits - shift), {-1}, true) - 1.) / slope));
+  }
+  Tensor const index = where(targets == ignore_index, int64_t{0}, targets).unsqueeze(-1),
+               own = gather(p, -1, index).squeeze(-1);
+  Tensor const near = t1 == 1 ? -log(own) : (1. - pow(own, 1 - t1)) / (1 - t1);
+  Tensor const each = near - (1. - sum(pow(p, 2 - t1), {-1})) / (2 - t1);
+  return over_rows(where(targets == ignore_index, 0.0, each), targets, ignore_index, Reduction::mean);
 }
 
 Tensor Bootstrapping::operator()(Tensor const& logits, Tensor const& targets) const {

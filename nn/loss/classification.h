@@ -118,6 +118,21 @@ struct GeneralizedCrossEntropy {
   Tensor operator()(Tensor const& logits, Tensor const& targets) const;
 };
 
+/// −log_{t1} p − (1 − Σ p^(2 − t1))/(2 − t1), p = exp_{t2}(x − λ) with λ such that Σ p = 1, log_t x = (x^(1 − t) −
+/// 1)/(1 − t) and exp_t its inverse (Amid et al., 2019): t1 below 1 bounds the loss of wrong labels, t2 above 1
+/// thickens tails.
+struct BiTempered {
+  static constexpr std::string_view operands = "logits [.., C]; targets index C [..]";
+  double t1 = 0.8, t2 = 1.2;
+  int64_t ignore_index = -100;
+  void visit(ConfigVisitor& v) {
+    v.field("t1", t1, "of the logarithm, 0 to 1 (cross-entropy's)");
+    v.field("t2", t2, "of the exponential, 1 (softmax) or more");
+    v.field("ignore_index", ignore_index, "rows with this target count for nothing");
+  }
+  Tensor operator()(Tensor const& logits, Tensor const& targets) const;
+};
+
 /// beta·CE + (1 − beta)·H(p): the target is mixed with what the model itself believes (Reed et al., 2015, soft form),
 /// for noisy labels. beta = 1 is CE.
 struct Bootstrapping {

@@ -95,7 +95,18 @@ struct OfGroup {
   Made operator()(int64_t c, bool bias) const { return std::make_unique<GroupNorm>(groups, c, bias, eps); }
 };
 struct OfEvo : OfGroup {
-  Made operator()(int64_t c, bool) const { return std::make_unique<EvoNormS0>(c, groups, eps); }
+  std::string kind = "s0";
+  void visit(ConfigVisitor& v) {
+    OfGroup::visit(v);
+    v.field("kind", kind, "s0, of each sample, or b0, of the batch");
+  }
+  Made operator()(int64_t c, bool) const {
+    check(kind == "s0" || kind == "b0", "evo-norm", [&] {
+      return Complaint{fmt::format("expected s0 or b0, got '{}'", kind), "choose one of the two"};
+    });
+    if (kind == "b0") return std::make_unique<EvoNormB0>(ChannelNormConfig{.channels = c, .eps = eps});
+    return std::make_unique<EvoNormS0>(c, groups, eps);
+  }
 };
 struct OfFilterResponse {
   double eps = 1e-6;
@@ -195,7 +206,8 @@ std::vector<NormRow> const& norms() {
       row<OfGroup>("group-norm", "channels", axis_1, must, "Wu and He, 2018", "over groups of channels and positions"),
       row<OfFilterResponse>("filter-response-norm", "channels", axis_1, should, "Singh and Krishnan, 2020",
                             "max(x/√(mean x² + ε)·w + b, τ)"),
-      row<OfEvo>("evo-norm", "channels", axis_1, should, "Liu et al., 2020", "x·σ(v·x)/√(group var + ε)·w + b"),
+      row<OfEvo>("evo-norm", "channels", axis_1, should, "Liu et al., 2020",
+                 "x·σ(v·x)/√(group var + ε)·w + b; or by the larger of two deviations"),
       row<OfGlobalResponse>("global-response-norm", "channels", axis_1, should, "Woo et al., 2023",
                             "w·x·(energy/mean energy) + b + x"),
       row<OfRenorm>("batch-renorm", "channels", axis_1, should, "Ioffe, 2017",

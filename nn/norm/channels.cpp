@@ -69,6 +69,31 @@ void EvoNormS0::visit(Visitor& visitor) {
   visitor.parameter("bias", bias);
 }
 
+EvoNormB0::EvoNormB0(ChannelNormConfig const& config) : ChannelNorm(config, 3, 5), v(parameter(config.channels, 1)) {}
+Tensor EvoNormB0::forward(Tensor const& x) const {
+  Dims const positions = positions_of("EvoNormB0", x, config.channels);
+  BatchNormOptions const options = options_for("EvoNormB0", x);
+  Tensor variance = running_var;
+  if (options.training) {
+    Dims all = positions;
+    all.push_back(0);
+    variance = var(x, all, 0);
+    if (running_var.defined() && !recomputing()) {
+      NoGrad const off;
+      double const n = double(x.numel() / x.size(1));
+      Tensor(running_var).copy_(lerp(running_var, variance * (n / std::max(n - 1, 1.)), options.momentum));
+    }
+  }
+  Tensor const whole = sqrt(by_channel(variance, x) + options.eps),
+               own = sqrt(var(x, positions, 0, true) + options.eps);
+  Tensor const y = x / maximum(whole, x * by_channel(v, x) + own);
+  return weight.defined() ? y * by_channel(weight, x) + by_channel(bias, x) : y;
+}
+void EvoNormB0::visit(Visitor& visitor) {
+  ChannelNorm::visit(visitor);
+  visitor.parameter("v", v);
+}
+
 GlobalResponseNorm::GlobalResponseNorm(int64_t channels, double eps)
     : weight(parameter(channels, 0)), bias(parameter(channels, 0)), eps(eps) {}
 Tensor GlobalResponseNorm::forward(Tensor const& x) const {

@@ -30,6 +30,16 @@ class EvoNormS0 final : public Norm {
   double eps;
 };
 
+/// x/max(√(var + eps), v·x + √(var of the sample's channel + eps))·weight + bias, the first variance over batch and
+/// positions, the running one in evaluation (EvoNorm-B0: Liu et al., 2020).
+class EvoNormB0 final : public ChannelNorm {
+ public:
+  explicit EvoNormB0(ChannelNormConfig const& config);
+  Tensor forward(Tensor const& x) const override;
+  void visit(Visitor& visitor) override;
+  Tensor v;
+};
+
 /// weight·(x·|x|_positions/mean_channels |x|) + bias + x: channels compete by their energy; weight and bias start at 0,
 /// so that it starts as the identity (Global Response Normalisation: Woo et al., 2023).
 class GlobalResponseNorm final : public Norm {

@@ -31,6 +31,16 @@ ResidualScale layer_scale(ResidualConfig const& config, Spec const& spec) {
   return {.scale = full({config.dim}, configured<LayerScaleConfig>(spec).init).requires_grad_()};
 }
 
+ResidualScale admin(ResidualConfig const& config, Spec const& spec) {
+  expect_no_options(spec);
+  check(config.placement == "post", "admin", [&] {
+    return Complaint{
+        fmt::format("it weighs the stream before a norm of the sum, but norms stand '{}'", config.placement),
+        "set placement=post"};
+  });
+  return {.weight = full({config.dim}, 1.0).requires_grad_()};
+}
+
 ResidualScale rezero(ResidualConfig const&, Spec const& spec) {
   expect_no_options(spec);
   return {.scale = zeros({}).requires_grad_()};
@@ -107,6 +117,8 @@ std::vector<ResidualRow> const& residuals() {
        deepnorm},
       {{"layer-scale", "residual", must, "Touvron et al., 2021", "x + γ∘f(x), γ small", options_of<LayerScaleConfig>},
        layer_scale},
+      {{"admin", "residual", should, "Liu et al., 2020", "norm(ω∘x + f(x)), ω learnt, with init=admin; placement post"},
+       admin},
       {{"rezero", "residual", must, "Bachlechner et al., 2021", "x + α·f(x), α = 0 at the start"}, rezero},
       {{"gru-gate", "residual", should, "Parisotto et al., 2019", "(1 − z)∘x + z∘h, a GRU's step from x by f(x)",
         options_of<GateConfig>},
@@ -137,7 +149,8 @@ Residual::Residual(ResidualConfig const& config) {
 Tensor Residual::after(Tensor const& x, Tensor const& branch) const {
   Tensor y = output_norm ? (*output_norm)(branch) : branch;
   if (scale.scale.defined()) y = y * scale.scale;
-  y = scale.gate ? (*scale.gate)(x, y) : (scale.stream == 1 ? x : x * scale.stream) + y;
+  Tensor const stream = scale.weight.defined() ? x * scale.weight : scale.stream == 1 ? x : x * scale.stream;
+  y = scale.gate ? (*scale.gate)(x, y) : stream + y;
   return sum_norm ? (*sum_norm)(y) : y;
 }
 
@@ -147,6 +160,7 @@ void Residual::visit(Visitor& visitor, int number) {
   if (sum_norm) visitor.child(fmt::format("norm{}_sum", number), *sum_norm);
   if (scale.gate) visitor.child(fmt::format("gate{}", number), *scale.gate);
   if (scale.scale.defined()) visitor.parameter(fmt::format("scale{}", number), scale.scale);
+  if (scale.weight.defined()) visitor.parameter(fmt::format("stream{}", number), scale.weight);
 }
 
 }  // namespace heed::nn

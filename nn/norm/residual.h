@@ -39,10 +39,11 @@ class ResidualGate final : public Module {
   Tensor bias;
 };
 
-/// x·stream + branch·scale, or gate(x, branch·scale)
+/// x·stream·weight + branch·scale, or gate(x, branch·scale)
 struct ResidualScale {
   double stream = 1;
-  Tensor scale = {};  // undefined: 1
+  Tensor scale = {};   // undefined: 1
+  Tensor weight = {};  // of the stream's features; undefined: 1
   std::unique_ptr<ResidualGate> gate = {};
 };
 struct ResidualRow : Entry {
@@ -57,7 +58,8 @@ class Residual {
   explicit Residual(ResidualConfig const& config);
   Tensor before(Tensor const& x) const { return input_norm ? (*input_norm)(x) : x; }
   Tensor after(Tensor const& x, Tensor const& branch) const;
-  /// "norm<number>", "norm<number>_out", "norm<number>_sum", "scale<number>", "gate<number>", those that there are.
+  /// "norm<number>", "norm<number>_out", "norm<number>_sum", "scale<number>", "stream<number>", "gate<number>", those
+  /// that there are.
   void visit(Visitor& visitor, int number);
 
   std::unique_ptr<Norm> input_norm, output_norm, sum_norm;

@@ -1,4 +1,5 @@
 #include <heed/nn/regularize/activity.h>
+#include <heed/nn/regularize/adversarial.h>
 #include <heed/nn/regularize/attention_concentration.h>
 #include <heed/nn/regularize/attention_coverage.h>
 #include <heed/nn/regularize/attention_dropout.h>
@@ -31,6 +32,7 @@
 #include <heed/nn/regularize/gradient_noise.h>
 #include <heed/nn/regularize/group_lasso.h>
 #include <heed/nn/regularize/guided_attention.h>
+#include <heed/nn/regularize/l0.h>
 #include <heed/nn/regularize/l1.h>
 #include <heed/nn/regularize/l2.h>
 #include <heed/nn/regularize/l2_sp.h>
@@ -41,6 +43,7 @@
 #include <heed/nn/regularize/max_norm.h>
 #include <heed/nn/regularize/max_weight.h>
 #include <heed/nn/regularize/mixes.h>
+#include <heed/nn/regularize/ortho_grad.h>
 #include <heed/nn/regularize/orthogonality.h>
 #include <heed/nn/regularize/qk_clip.h>
 #include <heed/nn/regularize/sigma_reparam.h>
@@ -75,7 +78,8 @@ consteval RegularizerRow of_data(std::string_view name, Rank rank, std::string_v
 }
 
 constexpr std::string_view of_weights = "weights", of_activations = "activations", of_maps = "attention maps",
-                           of_labels = "labels", of_gradients = "gradients", of_optimisation = "optimisation";
+                           of_labels = "labels", worse_inputs = "any numbers, tokens by their embeddings",
+                           of_gradients = "gradients", of_optimisation = "optimisation";
 
 }  // namespace
 
@@ -108,11 +112,15 @@ std::vector<RegularizerRow> const& regularizers() {
       row<GroupLasso>("group-lasso", of_weights, Rank::should, "Yuan and Lin, 2006", "weight sum sqrt(I) |row|"),
       row<L2Sp>("l2-sp", of_weights, Rank::should, "Li et al., 2018", "weight/2 sum (w - w at the start)^2"),
       row<Ewc>("ewc", of_weights, Rank::should, "Kirkpatrick et al., 2017", "weight/2 sum F (w - w of an old task)^2"),
+      row<L0>("l0", of_weights, Rank::should, "Louizos et al., 2018", "rows, or weights, behind gates that may close"),
+      row<L0Heads>("l0-heads", of_maps, Rank::should, "Voita et al., 2019", "heads behind gates that may close"),
       row<MagnitudePruning>("magnitude-pruning", of_weights, Rank::should, "Zhu and Gupta, 2017",
                             "a growing share of each matrix, its smallest weights, is 0"),
       // activations
       row<OutputDropout>("dropout", of_activations, Rank::must, "Srivastava et al., 2014",
                          "elements dropped, the others divided by 1 - p"),
+      row<McDropout>("mc-dropout", of_activations, Rank::should, "Gal and Ghahramani, 2016",
+                     "dropout in evaluation too: passes are samples"),
       row<SpatialDropout>("spatial-dropout", of_activations, Rank::must, "Tompson et al., 2015",
                           "whole features of a sequence, whole channels"),
       row<AlphaDropout>("alpha-dropout", of_activations, Rank::must, "Klambauer et al., 2017",
@@ -192,6 +200,8 @@ std::vector<RegularizerRow> const& regularizers() {
       row<MeanTeacher>("mean-teacher", of_labels, Rank::should, "Tarvainen and Valpola, 2017",
                        "distillation by the average of the own weights"),
       row<NoisyLabels>("gce", of_labels, Rank::should, "Zhang and Sabuncu, 2018", "(1 - p^q)/q in place of CE"),
+      row<BiTemperedLabels>("bi-tempered", of_labels, Rank::should, "Amid et al., 2019",
+                            "tempered logarithm and softmax in place of CE"),
       row<BootstrappedLabels>("bootstrapping", of_labels, Rank::should, "Reed et al., 2015",
                               "labels mixed with what the model believes"),
       // data
@@ -206,7 +216,16 @@ std::vector<RegularizerRow> const& regularizers() {
                            "images in [0, 1]"),
       of_data<TrivialAugment>("trivial-augment", Rank::must, "Mueller and Hutter, 2021",
                               "one random change of random strength", "images in [0, 1]"),
-      of_data<SpecAugment>("spec-augment", Rank::must, "Park et al., 2019", "bands and frames hidden",
+      of_data<AugMix>("aug-mix", Rank::should, "Hendrycks et al., 2020",
+                      "chains of changes mixed; three views that are to agree", "images in [0, 1]"),
+      of_data<Fgsm>("fgsm", Rank::should, "Goodfellow et al., 2015", "CE at x + radius sign(gradient) as well",
+                    worse_inputs),
+      of_data<Pgd>("pgd", Rank::should, "Madry et al., 2018", "the same, found in several steps", worse_inputs),
+      of_data<FreeLB>("freelb", Rank::should, "Zhu et al., 2020", "CE along several steps to a worse place",
+                      worse_inputs),
+      of_data<Vat>("vat", Rank::should, "Miyato et al., 2018", "KL to p at the place nearby that differs most",
+                   worse_inputs),
+      of_data<SpecAugment>("spec-augment", Rank::must, "Park et al., 2019", "bands and frames hidden, time warped",
                            "spectra [B, F, T]"),
       of_data<Jitter>("jitter", Rank::must, "Um et al., 2017", "x + N(0, deviation^2)", "any numbers"),
       of_data<WindowWarp>("window-warp", Rank::must, "Le Guennec et al., 2016", "a window slower or faster",
@@ -221,6 +240,8 @@ std::vector<RegularizerRow> const& regularizers() {
                          "g + N(0, variance/(1 + t)^fade)"),
       row<GradientCentralization>("gradient-centralization", of_gradients, Rank::should, "Yong et al., 2020",
                                   "rows of g have mean 0"),
+      row<OrthoGrad>("ortho-grad", of_gradients, Rank::should, "Prieto et al., 2025",
+                     "g without what goes along the weights, as long as before"),
       // optimisation
       row<WeightEma>("ema", of_optimisation, Rank::must, "Polyak and Juditsky, 1992",
                      "evaluations see a moving mean of the weights"),

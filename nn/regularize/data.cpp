@@ -2,6 +2,7 @@
 #include <heed/engine/error.h>
 #include <heed/engine/ops.h>
 #include <heed/nn/regularize/data.h>
+#include <heed/nn/regularize/labels.h>
 #include <heed/nn/regularize/mixes.h>
 #include <heed/nn/regularize/outputs.h>
 
@@ -92,6 +93,28 @@ Tensor warp_window(Tensor const& x, double share, double scale, Generator& gener
   return lerp(gather(x, 1, first), gather(x, 1, first + 1), weight);
 }
 
+Tensor warp_time(Tensor const& x, int64_t most, Generator& generator) {
+  int64_t const t = x.size(2);
+  if (most == 0 || t < 2) return x;
+  check(most > 0 && 2 * most < t, "spec-augment", [&] {
+    return Complaint{fmt::format("a place of {} frames cannot move by {}", t, most), "choose less than half of them"};
+  });
+  std::vector<int64_t> below;
+  std::vector<double> beyond;
+  for (int64_t b = 0; b < x.size(0); ++b) {
+    double const end = double(t - 1), was = double(most) + draw_uniform(generator) * (end - 2 * double(most)),
+                 is = was + (2 * draw_uniform(generator) - 1) * double(most) * 0.999;
+    for (int64_t i = 0; i < t; ++i) {
+      double const at = double(i), from = at <= is ? at * was / is : end - (end - at) * (end - was) / (end - is);
+      below.push_back(std::clamp<int64_t>(int64_t(from), 0, t - 2));
+      beyond.push_back(from - double(below.back()));
+    }
+  }
+  Tensor const first = tensor(below, {x.size(0), 1, t}).to(x.device()).expand(x.shape());
+  Tensor const weight = tensor(beyond, {x.size(0), 1, t}).to(x.dtype()).to(x.device());
+  return lerp(gather(x, 2, first), gather(x, 2, first + 1), weight);
+}
+
 Tensor spec_augment(Tensor const& x, SpecAugmentOptions const& options, Generator& generator) {
   checked_rank("spec-augment", expect_floating("spec-augment", x, "spectra [B, F, T]"), 3, 3, "spectra [B, F, T]");
   Tensor seen = full({1, 1, 1}, 1.0, x.dtype(), x.device());
@@ -110,7 +133,7 @@ Tensor spec_augment(Tensor const& x, SpecAugmentOptions const& options, Generato
   };
   mask(1, options.frequency_masks, options.frequency_width);
   mask(2, options.time_masks, options.time_width);
-  return x * seen;
+  return warp_time(x, options.time_warp, generator) * seen;
 }
 
 std::vector<std::string_view> const& image_changes() {
@@ -180,6 +203,55 @@ Tensor rand_augment(Tensor const& x, int64_t count, double magnitude, Generator&
     }
     return image;
   });
+}
+
+Tensor aug_mix(Tensor const& x, int64_t width, double magnitude, Generator& generator) {
+  return each_image(x, generator, [&](Tensor const& image, Generator& from) {
+    Tensor const shares = dirichlet(ones({width}, Dtype::f64), from);
+    Tensor mixed = zeros_like(image);
+    for (int64_t i = 0; i < width; ++i) {
+      Tensor chain = image;
+      for (int64_t n = randint(1, 4, {1}, from).item<int64_t>(); n > 0; --n) {
+        int64_t const kind = draw_kind(from);
+        chain = change_image(chain, kind, magnitude * (2 * draw_uniform(from) - 1));
+      }
+      mixed = mixed + chain * shares.at(i).item();
+    }
+    return lerp(mixed, image, draw_uniform(from));
+  });
+}
+
+AugMix::AugMix(Config const& config) : config_(config) {
+  checked_range("aug-mix", config.magnitude, 0, 1 + 1e-12);
+  checked_range("aug-mix", config.consistency, 0, INFINITY);
+  check(config.width >= 1, "aug-mix", [&] {
+    return Complaint{fmt::format("expected width of 1 or more, got {}", config.width), "3 is usual"};
+  });
+}
+void AugMix::batch(Tensor& inputs, Tensor& targets, Generator& generator) {
+  auto const mixed = [&] { return aug_mix(inputs, config_.width, config_.magnitude, generator); };
+  if (config_.consistency == 0) {
+    inputs = mixed();
+    return;
+  }
+  Tensor const first = mixed(), second = mixed();
+  inputs = cat({inputs, first, second});
+  targets = cat({targets, targets, targets});
+}
+Tensor AugMix::loss(Tensor const& loss, Tensor const& logits, Tensor const& targets) {
+  if (config_.consistency == 0) return loss;
+  check(logits.size(0) % 3 == 0, "aug-mix", [&] {
+    return Complaint{fmt::format("the batch is not there three times: logits {}", to_string(logits.shape())),
+                     "put it behind what changes the batch"};
+  });
+  auto const views = chunk(log_softmax(logits), 3);
+  Tensor const own = chunk(targets, 3)[0], middle = log((exp(views[0]) + exp(views[1]) + exp(views[2])) / 3.);
+  Tensor apart;
+  for (Tensor const& view : views) {
+    Tensor const one = divergence(view, middle);
+    apart = apart.defined() ? apart + one : one;
+  }
+  return cross_entropy(chunk(logits, 3)[0], own) + mean_of_rows(apart, own) * (config_.consistency / 3);
 }
 
 Tensor trivial_augment(Tensor const& x, Generator& generator) {

@@ -24,9 +24,13 @@ Tensor warp_window(Tensor const& x, double share, double scale, Generator& gener
 struct SpecAugmentOptions {
   int64_t frequency_masks = 2, frequency_width = 8;  // of up to so many bands each
   int64_t time_masks = 2, time_width = 16;           // of up to so many frames each
+  int64_t time_warp = 0;                             // by how many frames at most a place moves
 };
-/// Bands and frames of spectra x [B, F, T] set to 0, other ones for each sample (Park et al., 2019; without its time
-/// warp, which they found to matter least).
+/// x [B, F, T] along time: one place of each sample, at least `most` from both ends, moves by up to `most` frames to
+/// either side, ends stay, between them linear interpolation (Park et al., 2019, on lines for their thin plates).
+Tensor warp_time(Tensor const& x, int64_t most, Generator& generator = default_generator());
+/// Bands and frames of spectra x [B, F, T] set to 0, other ones for each sample, after a warp in time (Park et al.,
+/// 2019, who found the warp to matter least).
 Tensor spec_augment(Tensor const& x, SpecAugmentOptions const& options = {},
                     Generator& generator = default_generator());
 
@@ -37,6 +41,9 @@ std::vector<std::string_view> const& image_changes();
 Tensor change_image(Tensor const& x, int64_t index, double strength);
 /// `count` changes of a random kind and sign for each image, all of strength `magnitude` (Cubuk et al., 2020).
 Tensor rand_augment(Tensor const& x, int64_t count, double magnitude, Generator& generator = default_generator());
+/// m·x + (1 − m)·Σ w_i·chain_i(x) for each image: `width` chains of one to three changes of a random strength up to
+/// `magnitude`, w ~ Dirichlet(1, ..), m ~ U(0, 1) (Hendrycks et al., 2020).
+Tensor aug_mix(Tensor const& x, int64_t width, double magnitude, Generator& generator = default_generator());
 /// One change of a random kind and a random strength for each image (Müller and Hutter, 2021): nothing to tune.
 Tensor trivial_augment(Tensor const& x, Generator& generator = default_generator());
 
@@ -118,6 +125,7 @@ class SpecAugment final : public Regularizer {
       v.field("frequency_width", frequency_width, "of a band at most");
       v.field("time_masks", time_masks, "spans hidden");
       v.field("time_width", time_width, "of a span at most, frames");
+      v.field("time_warp", time_warp, "frames by which a place moves at most; 0: none");
     }
   };
   explicit SpecAugment(Config const& config) : config_(config) {}
@@ -143,6 +151,27 @@ class RandAugment final : public Regularizer {
   void batch(Tensor& inputs, Tensor&, Generator& generator) override {
     inputs = rand_augment(inputs, config_.count, config_.magnitude, generator);
   }
+
+ private:
+  Config config_;
+};
+
+/// aug_mix(). With `consistency` each batch stands three times, as it is and mixed twice, and the loss is CE of the
+/// first + consistency·JSD of all three: it stands last among those that change batches.
+class AugMix final : public Regularizer {
+ public:
+  struct Config {
+    int64_t width = 3;
+    double magnitude = 0.3, consistency = 0;
+    void visit(ConfigVisitor& v) {
+      v.field("width", width, "chains of changes that are mixed");
+      v.field("magnitude", magnitude, "their largest strength, 0 to 1");
+      v.field("consistency", consistency, "weight of the divergence between three views; 0: one view");
+    }
+  };
+  explicit AugMix(Config const& config);
+  void batch(Tensor& inputs, Tensor& targets, Generator& generator) override;
+  Tensor loss(Tensor const& loss, Tensor const& logits, Tensor const& targets) override;
 
  private:
   Config config_;

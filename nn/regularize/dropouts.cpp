@@ -66,6 +66,7 @@ Tensor zoneout(Tensor const& previous, Tensor const& next, double p, bool traini
 }
 
 Tensor OutputDropout::changed(ModuleCall const& call) { return dropout(call.output, p_); }
+Tensor McDropout::changed(ModuleCall const& call) { return dropout(call.output, p_); }
 Tensor SpatialDropout::changed(ModuleCall const& call) { return spatial_dropout(call.output, p_); }
 Tensor AlphaDropout::changed(ModuleCall const& call) { return p_ == 0 ? Tensor() : alpha_dropout(call.output, p_); }
 Tensor GaussianDropout::changed(ModuleCall const& call) { return gaussian_dropout(call.output, p_); }

@@ -36,6 +36,21 @@ class OutputDropout final : public OutputRegularizer {
   double p_;
 };
 
+/// Dropout in evaluation too: several passes are a sample of what the model believes, and their spread how sure it is
+/// (Monte-Carlo dropout: Gal and Ghahramani, 2016).
+class McDropout final : public OutputRegularizer {
+ public:
+  using Config = DropConfig<at_branches>;
+  explicit McDropout(Config const& config)
+      : OutputRegularizer(config.at, true), p_(checked_range("mc-dropout", config.p, 0, 1)) {}
+
+ protected:
+  Tensor changed(ModuleCall const& call) override;
+
+ private:
+  double p_;
+};
+
 class SpatialDropout final : public OutputRegularizer {
  public:
   using Config = DropConfig<at_branches>;

@@ -9,32 +9,27 @@
 #include <heed/nn/transformer.h>
 
 namespace heed::nn {
-namespace {
 
-/// The mean of `each` [..] over the rows that count.
-Tensor over_rows(Tensor const& each, Tensor const& targets) {
+Tensor mean_of_rows(Tensor const& each, Tensor const& targets) {
   if (is_floating(targets.dtype())) return mean(each);
   Tensor const counts = targets != -100;
   return sum(where(counts, each, 0.0)) / clamp_min(sum(counts).to(each.dtype()), 1.0);
 }
 
-/// KL(p‖q) of each row from log p and log q.
 Tensor divergence(Tensor const& log_p, Tensor const& log_q) { return sum(exp(log_p) * (log_p - log_q), {-1}); }
-
-}  // namespace
 
 LabelSmoothing::LabelSmoothing(Config const& config)
     : epsilon_(checked_range("label-smoothing", config.epsilon, 0, 1)) {}
 Tensor LabelSmoothing::loss(Tensor const& loss, Tensor const& logits, Tensor const& targets) {
   if (epsilon_ == 0) return loss;
-  Tensor const uniform = over_rows(logsumexp(logits, -1) - mean(logits, {-1}), targets);
+  Tensor const uniform = mean_of_rows(logsumexp(logits, -1) - mean(logits, {-1}), targets);
   return loss * (1 - epsilon_) + uniform * epsilon_;
 }
 
 Tensor ConfidencePenalty::loss(Tensor const& loss, Tensor const& logits, Tensor const& targets) {
   if (weight_ == 0) return loss;
   Tensor const log_p = log_softmax(logits);
-  return loss + over_rows(sum(exp(log_p) * log_p, {-1}), targets) * weight_;
+  return loss + mean_of_rows(sum(exp(log_p) * log_p, {-1}), targets) * weight_;
 }
 
 NoisyLabels::NoisyLabels(Config const& config) : q_(config.q) {
@@ -44,6 +39,10 @@ NoisyLabels::NoisyLabels(Config const& config) : q_(config.q) {
 }
 Tensor NoisyLabels::loss(Tensor const&, Tensor const& logits, Tensor const& targets) {
   return loss::GeneralizedCrossEntropy{q_}(logits, targets);
+}
+
+Tensor BiTemperedLabels::loss(Tensor const& loss, Tensor const& logits, Tensor const& targets) {
+  return config_.t1 == 1 && config_.t2 == 1 ? loss : loss::BiTempered{config_.t1, config_.t2}(logits, targets);
 }
 
 Tensor BootstrappedLabels::loss(Tensor const& loss, Tensor const& logits, Tensor const& targets) {
@@ -65,7 +64,7 @@ Tensor RDrop::loss(Tensor const& loss, Tensor const& logits, Tensor const& targe
   Tensor const log_p = log_softmax(logits);
   auto const halves = chunk(log_p, 2);
   Tensor const both = divergence(halves[0], halves[1]) + divergence(halves[1], halves[0]);
-  return loss + over_rows(both, chunk(targets, 2)[0]) * (weight_ / 2);
+  return loss + mean_of_rows(both, chunk(targets, 2)[0]) * (weight_ / 2);
 }
 
 Distillation::Distillation(Config const& config, Forward teacher) : config_(config), teacher_(std::move(teacher)) {
@@ -130,7 +129,7 @@ Tensor Distillation::loss(Tensor const& loss, Tensor const& logits, Tensor const
   double const t = config_.temperature;
   Tensor const apart = divergence(log_softmax(taught_ / t), log_softmax(logits / t));
   taught_ = {};
-  return loss * (1 - config_.weight) + over_rows(apart, targets) * (config_.weight * t * t);
+  return loss * (1 - config_.weight) + mean_of_rows(apart, targets) * (config_.weight * t * t);
 }
 
 MeanTeacher::MeanTeacher(Config const& config)

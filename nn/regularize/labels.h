@@ -10,6 +10,11 @@
 
 namespace heed::nn {
 
+/// The mean of `each` [..] over the rows that count.
+Tensor mean_of_rows(Tensor const& each, Tensor const& targets);
+/// KL(p‖q) of each row from log p and log q.
+Tensor divergence(Tensor const& log_p, Tensor const& log_q);
+
 /// (1 − epsilon)·loss + epsilon·mean(−log p): the targets are mixed with the uniform distribution (Szegedy et al.,
 /// 2016).
 class LabelSmoothing final : public Regularizer {
@@ -52,6 +57,23 @@ class NoisyLabels final : public Regularizer {
 
  private:
   double q_;
+};
+
+/// loss::BiTempered in place of cross-entropy: wrong labels weigh no more than so much (Amid et al., 2019).
+class BiTemperedLabels final : public Regularizer {
+ public:
+  struct Config {
+    double t1 = 0.8, t2 = 1.2;
+    void visit(ConfigVisitor& v) {
+      v.field("t1", t1, "of the logarithm, 0 to 1 (cross-entropy's)");
+      v.field("t2", t2, "of the exponential, 1 (softmax) or more");
+    }
+  };
+  explicit BiTemperedLabels(Config const& config) : config_(config) {}
+  Tensor loss(Tensor const& loss, Tensor const& logits, Tensor const& targets) override;
+
+ private:
+  Config config_;
 };
 
 /// loss + (1 − beta)·mean(H(p) − CE): the labels are mixed with what the model believes (Reed et al., 2015).

@@ -62,10 +62,13 @@ Tensor first_direction(Tensor const& w) {
 
 void WeightUse::begin(Module& model) {
   hook_.remove();
-  hook_ = on_weight(pattern_, [this, &model](std::string_view path, Tensor const& w) {
-    return (always_ || model.training()) && w.rank() >= 2 ? used(path, w) : Tensor();
+  model_ = &model;
+  hook_ = on_weight(pattern_, [this](std::string_view path, Tensor const& w) {
+    return (always_ || training()) && w.rank() >= 2 ? used(path, w) : Tensor();
   });
 }
+
+bool WeightUse::training() const { return model_ && model_->training(); }
 
 void ReparametrizationConfig::visit(ConfigVisitor& v) {
   v.field("gain", gain, "the largest singular value at first; 0: that of the weight");

@@ -61,10 +61,12 @@ class WeightUse : public Regularizer {
   /// Undefined: the weight itself.
   virtual Tensor used(std::string_view path, Tensor const& w) = 0;
   std::string const& pattern() const { return pattern_; }
+  bool training() const;
 
  private:
   std::string pattern_;
   bool always_;
+  Module* model_ = nullptr;
   HookHandle hook_;
 };
 
@@ -93,6 +95,7 @@ class Reparametrization : public WeightUse {
   /// Of the weight w [O, ..] when training begins.
   virtual Tensor first_gain(Tensor const& w) const = 0;
   virtual Tensor scaled(Entry const& entry, Tensor const& w) const = 0;
+  std::vector<Entry> const& entries() const { return entries_; }
   Tensor used(std::string_view path, Tensor const& w) override;
 
  private:

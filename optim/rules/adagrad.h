@@ -16,11 +16,13 @@ struct AdagradRule {
     v.field("initial", initial, "s₀, added to the sum of squares");
     v.field("eps", eps, "added to the root");
   }
+  double rate(Element const& e) const { return e.rate / (1 + double(e.t - 1) * rate_decay); }
+  bool kernel(StepArrays const& at, Element const& e) const { return adagrad_kernel(at, e, rate(e), initial, eps); }
   void operator()(Element& e) const {
     e.add_decay_to_gradient();
     Symbol& sum = e.state[0];
     sum = sum + square(e.g);
-    e.p = e.p - e.rate / (1 + double(e.t - 1) * rate_decay) * (e.g / (sqrt(sum + initial) + eps));
+    e.p = e.p - rate(e) * (e.g / (sqrt(sum + initial) + eps));
   }
 };
 using Adagrad = Pointwise<AdagradRule>;

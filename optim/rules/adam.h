@@ -20,7 +20,7 @@ struct AdamRule {
     v.field("eps", eps, "added to the root");
   }
   bool kernel(StepArrays const& at, Element const& e) const {
-    return !amsgrad && (decoupled || e.decay == 0) && adamw_kernel(at, e, beta1, beta2, eps);
+    return adamw_kernel(at, e, beta1, beta2, eps, !decoupled, amsgrad);
   }
   void operator()(Element& e) const {
     if (decoupled)

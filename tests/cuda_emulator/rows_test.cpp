@@ -460,17 +460,31 @@ void check_optimise() {
       CAPTURE(n);
       CAPTURE(kind);
       std::vector<T> p = numbers<T>(n, 1), m = numbers<T>(n, 3), v = numbers<T>(n, 4, 0.5, 0.6);
+      std::vector<T> const w = numbers<T>(n, 5, 0.5, 0.6);
       std::vector<T> const g = numbers<T>(n, 2);
       size_t const shift = size_t(kind % 2);
       {
-        There<T> const p_there(p, shift), g_there(g), m_there(m), v_there(v, shift);
-        heed::AdamwStep const step{0.01, kind < 3 ? 0.9 : 0.3, 0.999, 1e-8, 0.1, 0.271, 0.003, kind == 2 ? 0.5 : 1};
-        std::vector<T> cp = p, cm = m, cv = v;
-        cpu.adamw(cp.data(), g.data(), cm.data(), cv.data(), n, step);
-        device.adamw(p_there.data(), g_there.data(), m_there.data(), v_there.data(), n, step);
+        There<T> const p_there(p, shift), g_there(g), m_there(m), v_there(v, shift), w_there(w);
+        heed::AdamwStep step{0.01, kind < 3 ? 0.9 : 0.3, 0.999, 1e-8, 0.1, 0.271, 0.003, kind == 2 ? 0.5 : 1};
+        step.coupled = kind > 3;
+        bool const amsgrad = kind % 3 == 1;
+        std::vector<T> cp = p, cm = m, cv = v, cw = w;
+        cpu.adamw(cp.data(), g.data(), cm.data(), cv.data(), or_null(amsgrad, cw), n, step);
+        device.adamw(p_there.data(), g_there.data(), m_there.data(), v_there.data(), or_null(amsgrad, w_there), n,
+                     step);
+        compare("optimise.adamw largest", w_there.back(), cw, 2);
         compare("optimise.adamw", p_there.back(), cp, 4);
         compare("optimise.adamw m", m_there.back(), cm, 2);
         compare("optimise.adamw v", v_there.back(), cv, 2);
+      }
+      {
+        There<T> const p_there(p, shift), g_there(g), w_there(w);
+        heed::AdagradStep const step{0.01, kind == 1 ? 0.1 : 0, 1e-10, kind == 2 ? 0.1 : 0, 0.7};
+        std::vector<T> cp = p, cw = w;
+        cpu.adagrad(cp.data(), g.data(), cw.data(), n, step);
+        device.adagrad(p_there.data(), g_there.data(), w_there.data(), n, step);
+        compare("optimise.adagrad", p_there.back(), cp, 4);
+        compare("optimise.adagrad sum", w_there.back(), cw, 2);
       }
       There<T> const p_there(p, shift), g_there(g), m_there(m);
       heed::SgdStep step{0.01, kind == 0 ? 0 : 0.9, kind == 2 ? 0.3 : 0, kind == 3 ? 0.1 : 0};

@@ -81,6 +81,19 @@ def gce(x, t, q):
     return ((1 - p**q) / q).mean()
 
 
+def bi_tempered(x, t, t1, t2):
+    """The normaliser by the paper's iteration, its gradient through the iteration."""
+    def power(z):
+        return (1 - (t2 - 1) * z) ** (-1 / (t2 - 1))
+    low = x - x.amax(-1, keepdim=True)
+    z = low
+    for _ in range(200):
+        z = low * power(z).sum(-1, keepdim=True) ** (1 - t2)
+    p = power(low - (power(z).sum(-1, keepdim=True) ** (t2 - 1) - 1) / (t2 - 1))
+    own = p.gather(-1, t[..., None])[..., 0]
+    return ((1 - own ** (1 - t1)) / (1 - t1) - (1 - (p ** (2 - t1)).sum(-1)) / (2 - t1)).mean()
+
+
 def bootstrapping(x, t, beta):
     p = x.softmax(-1)
     target = beta * F.one_hot(t, x.shape[-1]).double() + (1 - beta) * p
@@ -201,6 +214,7 @@ def main():
     case("jsd", jsd, n(6, 5), n(6, 5), wrt=(0, 1))
     case("focal:gamma=1.5", lambda x, t: focal(x, t, 1.5), x, t)
     case("gce:q=0.6", lambda x, t: gce(x, t, 0.6), x, t)
+    case("bi-tempered:t1=0.7,t2=1.3", lambda x, t: bi_tempered(x, t, 0.7, 1.3), x, t)
     case("bootstrapping:beta=0.8", lambda x, t: bootstrapping(x, t, 0.8), x, t)
     case("ldam:max_margin=0.4,scale=5", lambda x, t, k: ldam(x, t, k, 0.4, 5), c, index(5, 6), u(5) * 40)
     case("asymmetric:gamma_pos=1,gamma_neg=3,clip=0.1", lambda x, t: asymmetric(x, t, 1, 3, 0.1), n(3, 5), u(3, 5))
