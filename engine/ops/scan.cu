@@ -156,8 +156,8 @@ void backward(ScanArgs<T> const& a, ScanGradArgs<T> const& g, ScanWay) {
 }  // namespace scans
 
 extern ScanKernels const device_scan_kernels;
-constinit ScanKernels const device_scan_kernels{{{scans::forward<float>, scans::backward<float>},
-                                                 {scans::forward<double>, scans::backward<double>}}};
+constinit ScanKernels const device_scan_kernels{
+    {{scans::forward<float>, scans::backward<float>}, {scans::forward<double>, scans::backward<double>}}};
 
 }  // namespace HEED_DEVICE_LEVEL
 }  // namespace heed

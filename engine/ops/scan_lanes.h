@@ -108,7 +108,7 @@ struct Lanes {
   void forward(Columns columns) const {
     V read[most_columns];
     for (int64_t s = 0; s < n; ++s) {
-      for (int64_t c = 0; c < columns; ++c) read[c] = V(0);
+      for (int64_t c = 0; c < most_columns; ++c) read[c] = V(0);
       for (int64_t j = 0; j < d; ++j) {
         V const keep = factor(s, j), key = at(k, s * d + j), query = at(q, s * d + j);
         for (int64_t c = 0; c < columns; ++c) {
@@ -140,12 +140,10 @@ struct Lanes {
     auto const put = [&](T* panel, int64_t i, V x, bool sum) { set(panel, i, sum ? at(panel, i) + x : x); };
     bool const sum_q = shared(a.q) && !first, sum_k = shared(a.k) && !first, sum_log = shared(a.decay) && !first;
     bool const of_q = g.dq.data, of_k = g.dk.data, of_log = g.ddecay.data || a.rates;
-    V read[most_columns], dvalue[most_columns];
     for (int64_t s = n; s-- > 0;) {
-      for (int64_t c = 0; c < columns; ++c) {
-        read[c] = at(dout, s * columns + c) * V(a.scale);
-        dvalue[c] = V(0);
-      }
+      V read[most_columns], dvalue[most_columns];
+      for (int64_t c = 0; c < most_columns; ++c) read[c] = dvalue[c] = V(0);
+      for (int64_t c = 0; c < columns; ++c) read[c] = at(dout, s * columns + c) * V(a.scale);
       V all(0);
       for (int64_t j = 0; j < d; ++j) {
         V const keep = factor(s, j), key = at(k, s * d + j), query = at(q, s * d + j);
