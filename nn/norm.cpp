@@ -3,6 +3,7 @@
 #include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/norm.h>
+#include <heed/nn/norm/spread_rows.h>
 
 namespace heed::nn {
 
@@ -83,7 +84,7 @@ BatchNormOptions ChannelNorm::options_for(char const* name, Tensor const& x) con
 
 Tensor BatchNorm::forward(Tensor const& x) const {
   auto const options = options_for("BatchNorm", x);
-  return batch_norm(x, running_mean, running_var, weight, bias, options);
+  return batch_normed(*this, x, weight, bias, options);
 }
 
 std::pair<Tensor, Tensor> folded(Tensor const& weight, Tensor const& bias, BatchNorm const& norm) {

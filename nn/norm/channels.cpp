@@ -3,16 +3,10 @@
 #include <heed/engine/recompute.h>
 #include <heed/engine/tape.h>
 #include <heed/nn/norm/channels.h>
+#include <heed/nn/norm/spread_rows.h>
 
 namespace heed::nn {
 namespace {
-
-/// A parameter [C] as it broadcasts to x [N, C, ..].
-Tensor by_channel(Tensor const& parameter, Tensor const& x) {
-  Shape shape = Shape::filled(x.rank() - 1, 1);
-  shape[0] = -1;
-  return parameter.reshape(shape);
-}
 
 /// The axes of positions; an Error unless x is [N, C, ..] with some.
 Dims positions_of(char const* name, Tensor const& x, int64_t channels) {
@@ -75,13 +69,12 @@ Tensor EvoNormB0::forward(Tensor const& x) const {
   BatchNormOptions const options = options_for("EvoNormB0", x);
   Tensor variance = running_var;
   if (options.training) {
-    Dims all = positions;
-    all.push_back(0);
-    variance = var(x, all, 0);
+    auto const moments = batch_moments(*this, x);
+    variance = moments.var.flatten();
     if (running_var.defined() && !recomputing()) {
       NoGrad const off;
-      double const n = double(x.numel() / x.size(1));
-      Tensor(running_var).copy_(lerp(running_var, variance * (n / std::max(n - 1, 1.)), options.momentum));
+      Tensor(running_var)
+          .copy_(lerp(running_var, variance * (moments.count / std::max(moments.count - 1, 1.)), options.momentum));
     }
   }
   Tensor const whole = sqrt(by_channel(variance, x) + options.eps),
@@ -110,19 +103,22 @@ Tensor BatchRenorm::forward(Tensor const& x) const {
   check(config.track_running_stats, "BatchRenorm", [] {
     return Complaint{"it corrects towards running statistics, which are off", "turn track_running_stats on"};
   });
+  check(!recomputing(), "BatchRenorm", [] {
+    return Complaint{"it computes with running statistics that the first run of recompute() has changed",
+                     "leave the layer outside of recompute()"};
+  });
   BatchNormOptions const options = options_for("BatchRenorm", x);
   if (!options.training) return batch_norm(x, running_mean, running_var, weight, bias, options);
   Tensor factor, shift;
   {
     NoGrad const off;
-    Dims axes{0};
-    for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
-    auto const [variance, middle] = var_mean(x, axes, 0);
+    auto const moments = batch_moments(*this, x);
+    Tensor const variance = moments.var.flatten(), middle = moments.mean.flatten();
     Tensor const running = sqrt(running_var + options.eps);
     factor = clamp(sqrt(variance + options.eps) / running, 1 / r_max, r_max);
     shift = clamp((middle - running_mean) / running, -d_max, d_max);
   }
-  Tensor const y = batch_norm(x, running_mean, running_var, {}, {}, options);
+  Tensor const y = batch_normed(*this, x, {}, {}, options);
   Tensor const corrected = y * by_channel(factor, x) + by_channel(shift, x);
   return weight.defined() ? corrected * by_channel(weight, x) + by_channel(bias, x) : corrected;
 }

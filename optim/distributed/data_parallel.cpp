@@ -108,6 +108,7 @@ DataParallel::DataParallel(nn::Module& model, Communicator& communicator, DataPa
   }
   for (size_t i = 0; i < parameters_.size(); ++i)
     hooks_.push_back(on_accumulated(parameters_[i], [this, i] { arrived(i); }));
+  if (options.synchronize_batch_norm) batch_norm_.emplace(model, communicator);
 }
 
 DataParallel::~DataParallel() {

@@ -4,9 +4,11 @@
 #include <heed/engine/hooks.h>
 #include <heed/engine/random.h>
 #include <heed/nn/module.h>
+#include <heed/optim/distributed/batch_norm.h>
 #include <heed/optim/distributed/communicator.h>
 #include <heed/optim/trainer.h>
 
+#include <optional>
 #include <vector>
 
 namespace heed::distributed {
@@ -26,6 +28,7 @@ struct DataParallelOptions {
   int64_t bucket_bytes = 1 << 19;  // of gradients that go out together
   /// What else has gradients: a regulariser's state(), whose leaves that require one count as parameters.
   std::vector<nn::NamedTensor> also = {};
+  bool synchronize_batch_norm = false;  // statistics of all ranks' rows (batch_norm.h)
 };
 
 /// Li et al., "PyTorch Distributed: experiences on accelerating data parallel training" (2020). The gradients go out in
@@ -95,6 +98,7 @@ class DataParallel final : public optim::Together {
   Tensor carried(Tensor const& tensor) const;
 
   Communicator& communicator_;
+  std::optional<SynchronizedBatchNorm> batch_norm_;
   std::vector<Tensor> parameters_;
   std::vector<std::vector<Tensor>> buffers_;  // in runs of one type
   std::vector<HookHandle> hooks_;

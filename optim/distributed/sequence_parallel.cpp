@@ -6,6 +6,7 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/ops/attend_parts.h>
 #include <heed/engine/tape.h>
+#include <heed/optim/distributed/gathered.h>
 #include <heed/optim/distributed/sequence_parallel.h>
 
 #include <algorithm>
@@ -44,21 +45,6 @@ int64_t SequenceParallel::rows(int rank) const {
 namespace {
 
 Tensor joined(std::vector<Tensor> const& parts, int axis) { return parts.size() == 1 ? parts[0] : cat(parts, axis); }
-
-/// x [n, …] → [ranks·n, …] on every rank; a row's gradient is the sum over ranks.
-Tensor gathered(Communicator& communicator, Tensor const& x) {
-  return custom(
-      "all_gather", {x},
-      [&](std::vector<Tensor> const& in, CustomContext&) {
-        return std::vector<Tensor>{communicator.all_gather(in[0].contiguous())};
-      },
-      [&communicator](std::vector<Tensor> const& g, CustomContext const&) {
-        check(!recording(), "all_gather", [] {
-          return Complaint{"its gradient is not recorded", "take second derivatives on one rank"};
-        });
-        return std::vector<Tensor>{communicator.reduce_scatter(g[0].contiguous())};
-      })[0];
-}
 
 }  // namespace
 
