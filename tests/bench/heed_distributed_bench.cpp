@@ -1,7 +1,10 @@
 // heed-distributed-bench: ranks that tests/peers/distributed.py measures. Rank 0 reads "step N", "reduce BYTES N" or
 // "attend LENGTH N" from its standard input, all ranks do it, and rank 0 answers "seconds bytes", of one call: the
 // bytes are those that this rank has sent.
+//   heed-distributed-bench memory [RULE]   what a rank of training holds by RULE (adamw), with and without sharding
+#include <heed/engine/storage.h>
 #include <heed/nn/nn.h>
+#include <heed/optim/catalogue.h>
 #include <heed/optim/distributed.h>
 #include <heed/optim/rules/adam.h>
 #include <unistd.h>
@@ -88,12 +91,41 @@ void serve(Communicator& c) {
   }
 }
 
+/// Bytes of tensors after three steps of a GPT (the gradients are gone), and the most during the third.
+void memory(Communicator& c, std::string const& rule) {
+  nn::GPTConfig const config{.vocabulary = 65, .layers = 6, .heads = 6, .dim = 384, .block = 64};
+  for (bool const sharded : {false, true}) {
+    seed(1);
+    nn::GPT model(config);
+    auto groups = optim::decay_matrices_only(model, 0.1);
+    auto const optimizer =
+        sharded ? make_sharded(rule, std::move(groups), c, 1e-3) : optim::make_optimizer(rule, std::move(groups), 1e-3);
+    DataParallel parallel(model, c);
+    Tensor const tokens = randint(0, 65, {2, 65});
+    double peak = 0;
+    for (int step = 0; step < 3; ++step) {
+      reset_peak_memory();
+      cross_entropy(model(tokens.slice(1, 0, 64)), tokens.slice(1, 1, 65)).backward();
+      parallel.finish();
+      optimizer->step();
+      optimizer->zero_grad();
+      peak = double(memory_statistics().peak);
+    }
+    c.barrier();
+    double const weights = 4 * double(nn::count_parameters(model)), held = double(memory_statistics().in_use);
+    std::printf("rank %d of %d, %s%s: weights %.1f MB, state %.1f MB, peak %.1f MB\n", c.rank(), c.size(), rule.c_str(),
+                sharded ? ", sharded" : "", weights / 1e6, (held - weights) / 1e6, peak / 1e6);
+    std::fflush(stdout);
+  }
+}
+
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   try {
     auto const ranks = connect({.timeout = 600});
-    run(*ranks, serve);
+    bool const measures = argc > 1 && std::string(argv[1]) == "memory";
+    run(*ranks, [&](Communicator& c) { measures ? memory(c, argc > 2 ? argv[2] : "adamw") : serve(c); });
   } catch (std::exception const& error) {
     std::fprintf(stderr, "heed-distributed-bench: %s\n", error.what());
     return 2;
