@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <memory>
@@ -283,7 +284,9 @@ int run(TrainCommand command, CLI::App const& app, Communicator& ranks) {
   if (!command.resume) save(s, files, first);
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
+  auto const begun = std::chrono::steady_clock::now();
   trainer.run(s.state);
+  double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
   progress.finish();
   profiler.finish();
   nn::eval(*s.model);
@@ -294,6 +297,8 @@ int run(TrainCommand command, CLI::App const& app, Communicator& ranks) {
   if (validation > 0)
     fmt::print("validation loss {:.4f} (best {:.4f}) after {} steps, {:.0f} tokens/s\n", validation,
                s.state.best_validation, s.state.step, progress.tokens_per_second());
+  if (ranks.size() > 1 && seconds > 0)
+    fmt::print("rank 0 waited for the others {:.1f} % of the time\n", 100 * parallel.waited() / seconds);
   fmt::print("checkpoint {}\n", files.checkpoint());
   if (s.state.step < t.steps)
     fmt::print("stopped at step {} of {}; continue with: heed-lab train --resume --out {}\n", s.state.step, t.steps,

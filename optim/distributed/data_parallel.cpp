@@ -179,6 +179,7 @@ void DataParallel::launch(Bucket& bucket) {
   auto const count = int64_t(given.size());
   parts.push_back(tensor(given, {count}).to(parts[0].dtype()).to(parts[0].device()));
   bucket.flat = carried(pack(parts));
+  for (size_t i : bucket.members) parameters_[i].set_grad({});  // finish() brings the sum: not both at a time
   bucket.pending = communicator_.start_all_reduce(bucket.flat);
 }
 

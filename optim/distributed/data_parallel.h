@@ -43,8 +43,9 @@ struct DataParallelOptions {
 ///   parallel.finish();  // waits; model's gradients are those of the whole batch
 ///   optimizer.step();
 ///
-/// A parameter that no rank used keeps no gradient; one that some rank did not use counts as zero there. A shared
-/// parameter goes out once. With a Trainer, trainer.together(parallel) does all of it but rows().
+/// A gradient that has gone out is not in memory twice: from then to finish() its parameter has none. A parameter that
+/// no rank used keeps no gradient; one that some rank did not use counts as zero there. A shared parameter goes out
+/// once. With a Trainer, trainer.together(parallel) does all of it but rows().
 class DataParallel final : public optim::Together {
  public:
   /// Every rank gets the parameters, buffers and default_generator() of rank 0. An Error on every rank where they hold
