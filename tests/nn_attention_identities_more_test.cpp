@@ -55,12 +55,6 @@ std::unique_ptr<nn::Attention> made(std::string_view text, bool causal = false) 
   prepare(*layer);
   return layer;
 }
-Tensor parameter(nn::Module& module, std::string_view name) {
-  for (auto& [key, tensor] : nn::named_parameters(module))
-    if (key.ends_with(name)) return tensor;
-  FAIL("no parameter ", name);
-  return {};
-}
 
 }  // namespace
 
