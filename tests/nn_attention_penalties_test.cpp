@@ -268,8 +268,7 @@ TEST_CASE("attention maps: every row of the catalogue is tested here") {
                                     "qk-clip",
                                     "forgetful-mask",
                                     "attention-temperature",
-                                    "supervised-attention",
-                                    "l0-heads"};  // in nn_weight_penalties_test
+                                    "supervised-attention"};
   auto const list = penalties();
   std::vector<std::string> texts;
   for (Penalty const& p : list) texts.push_back(nn::parse_spec(p.text).name);

@@ -456,7 +456,8 @@ TEST_CASE("L0 of heads: a closed gate is a head without output") {
 TEST_CASE("weights: every row of the catalogue is tested here") {
   std::set<std::string> tested{"max-norm",    "spectral-norm", "sigma-reparam",     "srip",
                                "dropconnect", "weight-noise",  "weight-norm",       "weight-standardization",
-                               "l2-sp",       "ewc",           "magnitude-pruning", "l0"};
+                               "l2-sp",       "ewc",           "magnitude-pruning", "l0",
+                               "l0-heads"};
   for (Penalty const& p : penalties()) tested.insert(nn::parse_spec(p.text).name);
   size_t rows = 0;
   for (auto const& row : nn::regularizers()) {

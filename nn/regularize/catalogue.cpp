@@ -113,7 +113,7 @@ std::vector<RegularizerRow> const& regularizers() {
       row<L2Sp>("l2-sp", of_weights, Rank::should, "Li et al., 2018", "weight/2 sum (w - w at the start)^2"),
       row<Ewc>("ewc", of_weights, Rank::should, "Kirkpatrick et al., 2017", "weight/2 sum F (w - w of an old task)^2"),
       row<L0>("l0", of_weights, Rank::should, "Louizos et al., 2018", "rows, or weights, behind gates that may close"),
-      row<L0Heads>("l0-heads", of_maps, Rank::should, "Voita et al., 2019", "heads behind gates that may close"),
+      row<L0Heads>("l0-heads", of_weights, Rank::should, "Voita et al., 2019", "heads behind gates that may close"),
       row<MagnitudePruning>("magnitude-pruning", of_weights, Rank::should, "Zhu and Gupta, 2017",
                             "a growing share of each matrix, its smallest weights, is 0"),
       // activations
