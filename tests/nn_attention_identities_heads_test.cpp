@@ -110,9 +110,12 @@ TEST_CASE("scalable-softmax: 1/log n is the softmax, twice that twice the scores
   CHECK(causal.from(causal.softmax_of(causal.scores * (0.7 * log(causal.counts())))) < 1e-12);
 }
 
-TEST_CASE("additive: a loop over pairs and features") {
-  Case c("additive");
-  Tensor const weight = named(*c.layer, "additive.weight");
+namespace {
+
+/// softmax of w·tanh(q + k), by a loop over pairs and features.
+void check_additive(std::string const& name) {
+  Case c(name);
+  Tensor const weight = named(*c.layer, name + ".weight");
   auto const q = c.q.to_vector<double>(), k = c.k.to_vector<double>(), w = weight.to_vector<double>();
   std::vector<double> scores;
   for (int64_t b = 0; b < batch; ++b)
@@ -128,6 +131,14 @@ TEST_CASE("additive: a loop over pairs and features") {
           scores.push_back(sum);
         }
   CHECK(c.from(c.softmax_of(tensor(scores, {batch, heads, length, length}))) < 1e-12);
+}
+
+}  // namespace
+
+TEST_CASE("luong-concat: a loop over pairs and features") { check_additive("luong-concat"); }
+
+TEST_CASE("additive: a loop over pairs and features") {
+  check_additive("additive");
   // Positions may follow; one key head serves several heads.
   CHECK(nn::make_attention("additive:kv_heads=1+alibi", config(true))->traits().steps);
 }

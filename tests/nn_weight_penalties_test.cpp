@@ -3,6 +3,7 @@
 #include <heed/engine/engine.h>
 #include <heed/nn/nn.h>
 #include <heed/nn/regularize/catalogue.h>
+#include <heed/nn/regularize/concrete_dropout.h>
 #include <heed/nn/regularize/ewc.h>
 #include <heed/nn/regularize/l0.h>
 #include <heed/nn/regularize/l2_sp.h>
@@ -453,11 +454,84 @@ TEST_CASE("L0 of heads: a closed gate is a head without output") {
   CHECK(contains(error_of([&] { make("l0-heads")->begin(other); }), "heads"));
 }
 
+TEST_CASE("concrete dropout: near p = 0 the identity; a share of p is dropped, the mean stays; p learns") {
+  Model model;
+  Tensor const x = numbers({3, 5}, 9), plain = model.run(x).detach();
+  {
+    nn::ConcreteDropout none({.p = 1e-12});
+    none.begin(model);
+    CHECK(test::differs(model.run(x).detach(), plain, 1e-9) == "");
+  }
+  nn::ConcreteDropout r({.p = 0.3, .weight = 0.5, .decay = 0.25, .pattern = "one.weight"});
+  r.begin(model);
+  Tensor const w = model.one.weight, gain = r.state()[1].tensor;
+  REQUIRE(r.state()[1].name == "one.weight.gain");
+  double const entropy = -0.3 * std::log(0.3) - 0.7 * std::log(0.7);
+  CHECK(r.penalty(model).item() ==
+        doctest::Approx(0.25 * sum(square(w)).item() / 0.7 - 0.5 * 5 * entropy).epsilon(1e-12));
+  // Of a layer of the identity: the weights as they are used. Columns go together.
+  double hidden = 0, total = 0;
+  for (int i = 0; i < 4000; ++i) {
+    Tensor const z = (model.one(eye(5, -1, Dtype::f64)) - model.one.bias).t().detach() / w.detach() * 0.7;
+    CHECK(test::differs(z, z.slice(0, 0, 1).expand(z.shape()).contiguous(), 1e-12) == "");
+    hidden += sum((z.select(0, 0) < 0.5).to(Dtype::f64)).item(), total += sum(z.select(0, 0)).item();
+  }
+  CHECK(std::abs(hidden / 20000 - 0.3) < 5 * std::sqrt(0.3 * 0.7 / 20000));
+  CHECK(std::abs(total / 20000 - 0.7) < 0.02);
+  // Gradients of weights and of logit p, with the draws held.
+  CHECK(test::gradcheck(
+            [&](std::vector<Tensor> const& in) {
+              seed(8);
+              model.one.weight = in[0];
+              std::vector<Tensor> const y{sum(square(model.run(x))) + r.penalty(model)};
+              model.one.weight = w;
+              return y;
+            },
+            {w.detach().clone().requires_grad_()}, {.step = 1e-6, .tolerance = 1e-4, .full_up_to = 0}) == "");
+  auto const loss = [&] {
+    seed(8);
+    return sum(square(model.run(x))) + r.penalty(model);
+  };
+  double const slope = grad({loss()}, {gain})[0].item();
+  auto const moved = [&](double by) {
+    NoGrad const off;
+    gain.detach().copy_(gain + by);
+    return loss().item();
+  };
+  double const up = moved(1e-6), down = moved(-2e-6);
+  CHECK(slope == doctest::Approx((up - down) / 2e-6).epsilon(1e-5));
+  // Without data the entropy wins: p moves towards one half.
+  nn::ConcreteDropout free({.p = 0.3, .weight = 1, .decay = 0, .pattern = "one.weight"});
+  free.begin(model);
+  for (int step = 1; step <= 3; ++step) {
+    free.penalty(model).backward();
+    free.stepped(model, step);
+  }
+  CHECK(sigmoid(free.state()[1].tensor).item() > 0.3);
+  nn::eval(model);
+  CHECK(same_bits(model.run(x), plain));
+  CHECK(contains(error_of([] { make("concrete-dropout:p=0"); }), "between 0 and 1"));
+  CHECK(contains(error_of([] { make("concrete-dropout:temperature=0"); }), "temperature"));
+}
+
+TEST_CASE("span-l1: the mean of the spans, its gradient their signs") {
+  nn::AttentionConfig config{.dim = 8, .heads = 2};
+  auto const layer = nn::make_attention("adaptive-span:start=0.25", config);
+  Tensor const value = make("span-l1:weight=0.5")->penalty(*layer);
+  CHECK(value.item() == doctest::Approx(0.125));
+  value.backward();
+  for (auto const& p : nn::named_parameters(*layer))
+    if (p.name.ends_with("span")) CHECK(same_bits(p.tensor.grad(), full({2}, 0.25)));
+  CHECK(!make("span-l1:weight=0")->penalty(*layer).defined());
+  Model none;
+  CHECK(!make("span-l1")->penalty(none).defined());
+}
+
 TEST_CASE("weights: every row of the catalogue is tested here") {
-  std::set<std::string> tested{"max-norm",    "spectral-norm", "sigma-reparam",     "srip",
-                               "dropconnect", "weight-noise",  "weight-norm",       "weight-standardization",
-                               "l2-sp",       "ewc",           "magnitude-pruning", "l0",
-                               "l0-heads"};
+  std::set<std::string> tested{
+      "max-norm",    "spectral-norm",          "sigma-reparam", "srip", "dropconnect",       "weight-noise",
+      "weight-norm", "weight-standardization", "l2-sp",         "ewc",  "magnitude-pruning", "l0",
+      "l0-heads",    "concrete-dropout",       "span-l1"};
   for (Penalty const& p : penalties()) tested.insert(nn::parse_spec(p.text).name);
   size_t rows = 0;
   for (auto const& row : nn::regularizers()) {

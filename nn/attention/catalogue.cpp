@@ -237,6 +237,8 @@ std::vector<AttentionRow> const& attentions() {
       {{"scalable-softmax", "score", must, "Nakanishi, 2025", "a·log(n)·s, n the keys that a query sees"},
        plain_part_of<ScalableSoftmax>},
       {{"additive", "score", must, "Bahdanau et al., 2014", "w·tanh(q + k)"}, plain_part_of<Additive>},
+      {{"luong-concat", "score", should, "Luong et al., 2015", "w·tanh(q + k): additive, by its other name"},
+       plain_part_of<Additive>},
       {{"location-aware", "score", should, "Chorowski et al., 2015", "w·tanh(q + k + U·(F ∗ the weights before))",
         options_of<LocationAware::Config>},
        part_of<LocationAware>},

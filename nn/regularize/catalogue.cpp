@@ -11,6 +11,7 @@
 #include <heed/nn/regularize/attention_variation.h>
 #include <heed/nn/regularize/attention_z_loss.h>
 #include <heed/nn/regularize/catalogue.h>
+#include <heed/nn/regularize/concrete_dropout.h>
 #include <heed/nn/regularize/data.h>
 #include <heed/nn/regularize/disagreement_outputs.h>
 #include <heed/nn/regularize/disagreement_positions.h>
@@ -48,6 +49,7 @@
 #include <heed/nn/regularize/qk_clip.h>
 #include <heed/nn/regularize/sigma_reparam.h>
 #include <heed/nn/regularize/sink_penalty.h>
+#include <heed/nn/regularize/span_l1.h>
 #include <heed/nn/regularize/spectral_penalty.h>
 #include <heed/nn/regularize/spectral_reparam.h>
 #include <heed/nn/regularize/srip.h>
@@ -116,6 +118,10 @@ std::vector<RegularizerRow> const& regularizers() {
       row<L0Heads>("l0-heads", of_weights, Rank::should, "Voita et al., 2019", "heads behind gates that may close"),
       row<MagnitudePruning>("magnitude-pruning", of_weights, Rank::should, "Zhu and Gupta, 2017",
                             "a growing share of each matrix, its smallest weights, is 0"),
+      row<ConcreteDropout>("concrete-dropout", of_weights, Rank::should, "Gal et al., 2017",
+                           "features that layers read dropped, the share of each layer learnt"),
+      row<SpanL1>("span-l1", of_weights, Rank::should, "Sukhbaatar et al., 2019",
+                  "weight mean |span| of adaptive-span heads"),
       // activations
       row<OutputDropout>("dropout", of_activations, Rank::must, "Srivastava et al., 2014",
                          "elements dropped, the others divided by 1 - p"),
