@@ -85,6 +85,13 @@ bool same(Step const& a, Step const& b) {
     if (!same_bits(a.gradients[i], b.gradients[i])) return false;
   return true;
 }
+/// The same up to rounding: where a backward pass is differentiated, recompute() sums in another order.
+bool near(Step const& a, Step const& b) {
+  double apart = difference(a.loss, b.loss) / (1 + std::abs(b.loss.item()));
+  for (size_t i = 0; i < a.gradients.size(); ++i)
+    apart = std::max(apart, difference(a.gradients[i], b.gradients[i]) / (1 + max(abs(b.gradients[i])).item()));
+  return apart < 1e-13;
+}
 
 /// What the walk needs to know of a row: settings that switch it off, settings that show what it does, and whether it
 /// draws.
@@ -107,6 +114,11 @@ std::map<std::string_view, Case> const of_tokens{
     {"gaussian-noise", {"gaussian-noise:deviation=0", "gaussian-noise:deviation=0.2"}},
     {"embedding-noise", {"embedding-noise:alpha=0", "embedding-noise"}},
     {"activity", {"activity:weight=0", "activity:weight=0.3,power=2", false}},
+    {"variational-dropout", {"variational-dropout:p=0", "variational-dropout:p=0.3"}},
+    {"shake-shake", {"shake-shake:strength=0", "shake-shake:keep=true"}},
+    {"jacobian", {"jacobian:weight=0", "jacobian:weight=0.3,projections=2"}},
+    {"gradient-penalty", {"gradient-penalty:weight=0", "gradient-penalty:weight=0.3,norm=0.1", false}},
+    {"eda", {"eda:rate=0", "eda:rate=0.3"}},
     {"label-smoothing", {"label-smoothing:epsilon=0", "label-smoothing", false}},
     {"confidence-penalty", {"confidence-penalty:weight=0", "confidence-penalty", false}},
     {"distillation", {"distillation:weight=0", "distillation", false}},
@@ -141,7 +153,7 @@ std::map<std::string_view, Case> const of_numbers{
 template <class F>
 void walk(F const& f) {
   for (auto const& row : nn::regularizers())
-    if (row.family == "activations" || row.family == "labels" || row.family == "data") {
+    if (row.family == "activations" || row.family == "labels" || row.family == "data" || of_tokens.contains(row.name)) {
       INFO(std::string(row.name));
       f(row);
     }
@@ -188,7 +200,8 @@ TEST_CASE("regularisers in a training step: off is the identity, draws follow th
     for (uint64_t key = 2; key < 12 && !differs; ++key) differs = !same(one, step(c.on, key));
     CHECK(differs == c.draws);
     if (row.name != "r-drop") CHECK(!same(one, plain));
-    CHECK(same(step(c.on, 1, true), one));
+    bool const twice = row.name == "jacobian" || row.name == "gradient-penalty";
+    CHECK((twice ? near(step(c.on, 1, true), one) : same(step(c.on, 1, true), one)));
   });
 }
 
@@ -328,6 +341,160 @@ TEST_CASE("drops in a model: whole branches, blocks and tokens") {
   CHECK(penalty.penalty(model).item() == doctest::Approx(0.25 * total.item()).epsilon(1e-14));
   CHECK(!penalty.penalty(model).defined());
   seen.remove();
+}
+
+TEST_CASE("variational dropout: one mask for all steps; a cell's loop keeps it, and its mean") {
+  Generator generator(4);
+  Tensor const x = numbers({3, 5}, 1) + 2.0;
+  {
+    nn::SameDropout drop(0.4, generator), none(0, generator);
+    Tensor const first = drop(ones({3, 5}, Dtype::f64));
+    CHECK(difference(drop(x), x * first) == 0);
+    CHECK(same_bits(none(x), x));
+  }
+  auto const [middle, error] = averaged([&] { return nn::SameDropout(0.4, generator)(x); });
+  CHECK(max(abs(middle - x) / error).item() < 5);
+  // Through time: a loop of cells whose states go through one mask has its exact gradient.
+  nn::RNNCell cell(4, 5);
+  nn::to(cell, Dtype::f64);
+  CHECK(test::gradcheck(
+            [&](std::vector<Tensor> const& in) {
+              Generator same(7);
+              nn::SameDropout on_h(0.4, same);
+              Tensor h = zeros({3, 5}, Dtype::f64);
+              for (int64_t t = 0; t < 4; ++t) h = cell(in[0].select(0, t), on_h(h));
+              return std::vector<Tensor>{h};
+            },
+            {numbers({4, 3, 4}, 2).requires_grad_()}) == "");
+  nn::GPT model = model_of();
+  nn::Regularizers r(nn::make_regularizers("variational-dropout:p=0.5,at=blocks.0.mlp"));
+  r.begin(model);
+  Tensor const y = model.blocks[0]->mlp(numbers({2, 6, 8}, 3));
+  CHECK(difference((y == 0.0).to(Dtype::f64), (y.slice(1, 0, 1) == 0.0).to(Dtype::f64).expand(y.shape())) == 0);
+  CHECK(throws([] { nn::SameDropout(1); }));
+}
+
+TEST_CASE("shake-shake: shares add up to 2, the mean stays, gradients have shares of their own") {
+  Tensor x = numbers({3, 2, 4}, 1);
+  x.requires_grad_();
+  Tensor const forward = numbers({3, 1, 1}, 2), backward = numbers({3, 1, 1}, 3), y = nn::shaken(x, forward, backward);
+  CHECK(difference(y, x * forward) < 1e-15);
+  CHECK(difference(grad({sum(y)}, {x})[0], backward.expand(x.shape())) < 1e-15);
+
+  nn::GPT model = model_of();
+  std::vector<Tensor> before, after;
+  HookHandle const early = nn::on_forward("blocks.0.*", [&](nn::ModuleCall const& call) {
+    if (call.path == "blocks.0.attn" || call.path == "blocks.0.mlp") before.push_back(call.output.detach());
+    return Tensor();
+  });
+  nn::Regularizers r(nn::make_regularizers("shake-shake"));
+  r.begin(model);
+  HookHandle const late = nn::on_forward("blocks.0.*", [&](nn::ModuleCall const& call) {
+    if (call.path == "blocks.0.attn" || call.path == "blocks.0.mlp") after.push_back(call.output.detach());
+    return Tensor();
+  });
+  Tensor const in = numbers({3, 5, 8}, 4);
+  double total = 0, most = 0;
+  constexpr int draws = 1000;
+  for (int i = 0; i < draws; ++i) {
+    before.clear(), after.clear();
+    (*model.blocks[0])(in);
+    REQUIRE(after.size() == 2);
+    std::vector<Tensor> shares;
+    for (size_t k = 0; k < 2; ++k) {
+      Tensor const each = sum(after[k] * before[k], {1, 2}) / sum(square(before[k]), {1, 2});
+      CHECK(difference(after[k], before[k] * each.reshape({3, 1, 1})) < 1e-12);
+      shares.push_back(each);
+    }
+    CHECK(difference(shares[0] + shares[1], full({3}, 2.0, Dtype::f64)) < 1e-12);
+    total += mean(shares[0]).item(), most = std::max(most, max(shares[0]).item());
+  }
+  CHECK(std::abs(total / draws - 1) < 5 * std::sqrt(1. / 3 / (3 * draws)));
+  CHECK(most > 1.9);
+  CHECK(most <= 2);
+  HookHandle(early).remove(), HookHandle(late).remove();
+  CHECK(throws([] { nn::make_regularizers("shake-shake:strength=1.1"); }));
+}
+
+TEST_CASE("jacobian and gradient penalties: exact on linear models, of numbers and of tokens") {
+  // logits = x wᵀ: the Jacobian is w, of a sum of outputs the sum of w's rows.
+  Tensor w = numbers({5, 4}, 1);
+  w.requires_grad_();
+  Tensor const x = numbers({3, 4}, 2), labels = tensor(std::vector<int64_t>{0, 1, 4}, {3});
+  nn::GPT model = model_of();
+  auto const penalty = [&](std::string const& text) {
+    nn::Regularizers r(nn::make_regularizers(text));
+    r.begin(model);
+    Tensor inputs = x, targets = labels;
+    Generator generator(1);
+    r.batch(inputs, targets, generator);
+    CHECK(same_bits(inputs.detach(), x));
+    Tensor const logits = matmul(inputs, w.t());
+    Tensor const loss = cross_entropy(logits, targets);
+    return r.loss(loss, logits, targets) - loss;
+  };
+  seed(3);
+  Tensor const exact = sum(square(w.detach())) / 2.0;
+  auto const [middle, error] = averaged([&] { return penalty("jacobian:weight=1").detach(); });
+  CHECK(std::abs((middle - exact).item()) < 5 * error.item());
+  // Many directions: the gradient becomes w.
+  CHECK(difference(grad({penalty("jacobian:weight=1,projections=4000")}, {w})[0], w) < 0.25);
+  Tensor const rows = sum(w, {0});
+  Tensor const outputs = penalty("gradient-penalty:weight=2,of=outputs");
+  CHECK(outputs.item() == doctest::Approx(2 * sum(square(rows)).item()).epsilon(1e-12));
+  CHECK(difference(grad({outputs}, {w})[0], (rows.detach() * 4.0).expand({5, 4})) < 1e-12);
+  double const away = norm(rows).item() - 1;
+  CHECK(penalty("gradient-penalty:weight=2,of=outputs,norm=1").item() ==
+        doctest::Approx(2 * away * away).epsilon(1e-10));
+  // Of the loss: (p − y) w for each sample.
+  Tensor const g = matmul(softmax(matmul(x, w.t())) - one_hot(labels, 5).to(Dtype::f64), w);
+  CHECK(penalty("gradient-penalty:weight=1").item() == doctest::Approx(sum(square(g)).item() / 3).epsilon(1e-12));
+  CHECK(throws([] { nn::make_regularizers("gradient-penalty:of=weights"); }));
+  CHECK(throws([] { nn::make_regularizers("jacobian:projections=0"); }));
+  CHECK(throws([] { nn::make_regularizers("jacobian:weight=-1"); }));
+  auto const lost = nn::make_regularizers("gradient-penalty:at=nowhere");
+  lost[0]->begin(model);
+  CHECK(throws([&] { step_loss(model, *lost[0], 1); }));
+}
+
+TEST_CASE("EDA: swaps keep the tokens, targets go along, shares of edits") {
+  Generator generator(6);
+  int64_t const t = 50;
+  Tensor const tokens = randint(0, 90, {40, t}, generator);
+  for (double const rate : {0., 0.1, 0.9}) {
+    nn::EditedTokens const e = nn::edit_tokens(tokens, rate, 95, 90, generator);
+    CHECK(e.tokens.shape() == tokens.shape());
+    auto const from = e.from.to_vector<int64_t>(), now = e.tokens.to_vector<int64_t>(),
+               was = tokens.to_vector<int64_t>();
+    for (int64_t b = 0; b < 40; ++b) {
+      std::set<int64_t> seen;
+      for (int64_t i = 0; i < t; ++i) {
+        size_t const at = size_t(b * t + i);
+        if (from[at] < 0) {
+          CHECK(((now[at] >= 0 && now[at] < 90) || now[at] == 95));
+        } else {
+          CHECK(seen.insert(from[at]).second);
+          CHECK(now[at] == was[size_t(b * t + from[at])]);
+        }
+      }
+      CHECK((!seen.empty() || rate > 0.5));
+    }
+    if (rate == 0) CHECK(equal(e.tokens, tokens));
+    double const old = sum((e.from >= 0).to(Dtype::f64)).item() / 2000;
+    if (rate == 0.1) CHECK(std::abs(old - 0.89) < 0.03);  // some of what was inserted pushes others out
+  }
+  Tensor inputs = tokens, targets = tokens + 100;
+  nn::GPT model = model_of();
+  auto const r = nn::make_regularizers("eda:rate=0.2,fill=7");
+  r[0]->begin(model);
+  r[0]->batch(inputs, targets, generator);
+  CHECK(all(logical_or(targets == -100, targets == inputs + 100)).item() == 1);
+  Tensor classes = zeros({40}, Dtype::i64);
+  r[0]->batch(inputs, classes, generator);
+  CHECK(classes.shape() == Shape{40});
+  CHECK(throws([&] { nn::edit_tokens(ones({2, 3}), 0.1, 0, 9, generator); }));
+  CHECK(throws([&] { nn::edit_tokens(tokens, 0.1, 0, 0, generator); }));
+  CHECK(throws([] { nn::make_regularizers("eda:rate=1"); }));
 }
 
 TEST_CASE("regularisers of labels: identities, gradients, and rows that count for nothing") {

@@ -205,7 +205,7 @@ TEST_CASE("regularisers of optimisation go on with the same bits, also from a fi
 TEST_CASE("regularisers of gradients and optimisation: every row stands in a test above") {
   std::vector<std::string_view> const seen{
       "clip-norm",  "clip-value", "agc", "gradient-noise", "gradient-centralization",
-      "ortho-grad", "ema",        "swa", "lookahead"};
+      "ortho-grad", "ema",        "swa", "lookahead",      "gradient-penalty"};  // the last: nn_regularize_outputs_test
   for (auto const& row : nn::regularizers())
     if (row.family == "gradients" || row.family == "optimisation") {
       CHECK_MESSAGE(std::find(seen.begin(), seen.end(), row.name) != seen.end(), row.name);

@@ -49,6 +49,7 @@
 #include <heed/nn/regularize/qk_clip.h>
 #include <heed/nn/regularize/sigma_reparam.h>
 #include <heed/nn/regularize/sink_penalty.h>
+#include <heed/nn/regularize/slopes.h>
 #include <heed/nn/regularize/span_l1.h>
 #include <heed/nn/regularize/spectral_penalty.h>
 #include <heed/nn/regularize/spectral_reparam.h>
@@ -146,6 +147,12 @@ std::vector<RegularizerRow> const& regularizers() {
                    "elements keep what they were before a block"),
       row<TokenDrop>("token-drop", of_activations, Rank::should, "Gal and Ghahramani, 2016",
                      "embeddings of tokens to 0"),
+      row<VariationalDropout>("variational-dropout", of_activations, Rank::should, "Gal and Ghahramani, 2016",
+                              "one mask for all steps of a sequence"),
+      row<ShakeShake>("shake-shake", of_activations, Rank::should, "Gastaldi, 2017",
+                      "a block's branches in random shares, other ones for their gradients"),
+      row<JacobianPenalty>("jacobian", of_activations, Rank::should, "Hoffman et al., 2019",
+                           "weight/2 mean |d logits/d inputs|^2 by random projections"),
       // attention maps
       row<AttentionDropout>("attention-dropout", of_maps, Rank::must, "Vaswani et al., 2017",
                             "weights dropped after the softmax, the others divided by 1 - p"),
@@ -218,6 +225,7 @@ std::vector<RegularizerRow> const& regularizers() {
       of_data<Erasing>("erasing", Rank::must, "Zhong et al., 2020", "a box becomes noise", "tokens, series, images"),
       of_data<TokenMasking>("token-masking", Rank::must, "Devlin et al., 2019", "inputs corrupted, targets stay",
                             "tokens"),
+      of_data<TokenEdits>("eda", Rank::should, "Wei and Zou, 2019", "tokens swapped, deleted, inserted", "tokens"),
       of_data<RandAugment>("rand-augment", Rank::must, "Cubuk et al., 2020", "n random changes of one strength",
                            "images in [0, 1]"),
       of_data<TrivialAugment>("trivial-augment", Rank::must, "Mueller and Hutter, 2021",
@@ -248,6 +256,8 @@ std::vector<RegularizerRow> const& regularizers() {
                                   "rows of g have mean 0"),
       row<OrthoGrad>("ortho-grad", of_gradients, Rank::should, "Prieto et al., 2025",
                      "g without what goes along the weights, as long as before"),
+      row<GradientPenalty>("gradient-penalty", of_gradients, Rank::should, "Drucker and LeCun, 1992",
+                           "weight mean (|d loss/d inputs| - norm)^2"),
       // optimisation
       row<WeightEma>("ema", of_optimisation, Rank::must, "Polyak and Juditsky, 1992",
                      "evaluations see a moving mean of the weights"),

@@ -50,6 +50,41 @@ Tensor mask_tokens(Tensor const& tokens, double p, int64_t with, int64_t vocabul
   return where(hit, random_tokens(tokens, vocabulary, generator), tokens);
 }
 
+EditedTokens edit_tokens(Tensor const& tokens, double rate, int64_t fill, int64_t vocabulary, Generator& generator) {
+  check(tokens.defined() && tokens.dtype() == Dtype::i64 && tokens.rank() == 2 && vocabulary >= 1, "eda", [] {
+    return Complaint{"expected tokens [B, T] (i64) of a known vocabulary",
+                     "choose a regulariser for this kind of data, or call begin() with a model that embeds tokens"};
+  });
+  int64_t const batch = tokens.size(0), t = tokens.size(1), edits = std::llround(rate * double(t));
+  auto const old = tokens.to(cpu).to_vector<int64_t>();
+  auto const draws = rand({batch, 4 * edits + t + 1}, Dtype::f64, generator).to_vector<double>();
+  size_t next = 0;
+  auto const below = [&](size_t n) { return std::min(size_t(draws[next++] * double(n)), n - 1); };
+  struct Token {
+    int64_t value, from;
+  };
+  std::vector<int64_t> values, from;
+  for (int64_t b = 0; b < batch && t > 0; ++b) {
+    std::vector<Token> row, kept;
+    for (int64_t i = 0; i < t; ++i) row.push_back({old[size_t(b * t + i)], i});
+    next = size_t(b * (4 * edits + t + 1));
+    for (int64_t i = 0; i < edits; ++i) {
+      size_t const one = below(row.size()), other = below(row.size());
+      std::swap(row[one], row[other]);
+    }
+    for (Token const& token : row)
+      if (draws[next++] >= rate) kept.push_back(token);
+    if (kept.empty()) kept.push_back(row[below(row.size())]);
+    for (int64_t i = 0; i < edits; ++i) {
+      size_t const place = below(kept.size() + 1);
+      kept.insert(kept.begin() + std::ptrdiff_t(place), {int64_t(below(size_t(vocabulary))), -1});
+    }
+    kept.resize(size_t(t), {fill, -1});
+    for (Token const& token : kept) values.push_back(token.value), from.push_back(token.from);
+  }
+  return {tensor(values, tokens.shape()).to(tokens.device()), tensor(from, tokens.shape()).to(tokens.device())};
+}
+
 Tensor erase(Tensor const& x, double share, int64_t vocabulary, Generator& generator) {
   checked_rank("erasing", x, 2, 4, "tokens [B, T], series [B, T, C] or images [N, C, H, W]");
   bool const image = x.rank() == 4;
@@ -265,6 +300,16 @@ TokenMasking::TokenMasking(Config const& config) : config_(config) { checked_ran
 void TokenMasking::begin(Module& model) { vocabulary_ = vocabulary_of(model); }
 void TokenMasking::batch(Tensor& inputs, Tensor&, Generator& generator) {
   inputs = mask_tokens(inputs, config_.p, config_.token, vocabulary_, generator);
+}
+
+TokenEdits::TokenEdits(Config const& config) : config_(config) { checked_range("eda", config.rate, 0, 1); }
+void TokenEdits::begin(Module& model) { vocabulary_ = vocabulary_of(model); }
+void TokenEdits::batch(Tensor& inputs, Tensor& targets, Generator& generator) {
+  if (config_.rate == 0) return;
+  EditedTokens const edited = edit_tokens(inputs, config_.rate, config_.fill, vocabulary_, generator);
+  inputs = edited.tokens;
+  if (targets.shape() == inputs.shape())
+    targets = masked_fill(gather(targets, 1, clamp_min(edited.from, 0)), edited.from < 0, -100);
 }
 
 Erasing::Erasing(Config const& config) : config_(config) { checked_range("erasing", config.share, 0, 1); }

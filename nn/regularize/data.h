@@ -13,6 +13,14 @@ namespace heed::nn {
 /// Tokens replaced with probability p: by `with`, or, where that is negative, by any of the vocabulary.
 Tensor mask_tokens(Tensor const& tokens, double p, int64_t with, int64_t vocabulary,
                    Generator& generator = default_generator());
+/// Tokens [B, T] with `rate`·T pairs swapped, each deleted with probability `rate`, and `rate`·T of any of the
+/// vocabulary inserted at random places; what then goes beyond T is cut, what is missing is `fill` (Wei and Zou, 2019:
+/// EDA, whose synonyms need a dictionary).
+struct EditedTokens {
+  Tensor tokens, from;  // [B, T]: where each token stood before, −1 for new ones
+};
+EditedTokens edit_tokens(Tensor const& tokens, double rate, int64_t fill, int64_t vocabulary,
+                         Generator& generator = default_generator());
 /// One span (square) of each batch, `share` of the positions, becomes noise: any tokens, or N(0, 1) (random erasing:
 /// Zhong et al., 2020). Tokens, series, images.
 Tensor erase(Tensor const& x, double share, int64_t vocabulary, Generator& generator = default_generator());
@@ -62,6 +70,26 @@ class TokenMasking final : public Regularizer {
   explicit TokenMasking(Config const& config);
   void begin(Module& model) override;
   void batch(Tensor& inputs, Tensor&, Generator& generator) override;
+
+ private:
+  Config config_;
+  int64_t vocabulary_ = 0;
+};
+
+/// edit_tokens(). Targets of each position [B, T] go along with their tokens, and new tokens have none.
+class TokenEdits final : public Regularizer {
+ public:
+  struct Config {
+    double rate = 0.1;
+    int64_t fill = 0;
+    void visit(ConfigVisitor& v) {
+      v.field("rate", rate, "share of the tokens that each kind of edit touches, 0 to below 1");
+      v.field("fill", fill, "token at the end of sequences that became shorter");
+    }
+  };
+  explicit TokenEdits(Config const& config);
+  void begin(Module& model) override;
+  void batch(Tensor& inputs, Tensor& targets, Generator& generator) override;
 
  private:
   Config config_;

@@ -65,11 +65,51 @@ Tensor zoneout(Tensor const& previous, Tensor const& next, double p, bool traini
   return where(rand(next.shape(), Dtype::f32, generator, next.device()) < p, previous, next);
 }
 
+Tensor shaken(Tensor const& x, Tensor const& forward, Tensor const& backward) {
+  Tensor const y = x * backward;
+  return y + (x.detach() * forward - y.detach());
+}
+
+SameDropout::SameDropout(double p, Generator& generator)
+    : p_(checked_range("variational-dropout", p, 0, 1)), generator_(generator) {}
+
+Tensor SameDropout::operator()(Tensor const& x) {
+  if (p_ == 0) return x;
+  if (!scale_.defined()) scale_ = bernoulli(x.shape(), 1 - p_, x.dtype(), generator_, x.device()) / (1 - p_);
+  return x * scale_;
+}
+
 Tensor OutputDropout::changed(ModuleCall const& call) { return dropout(call.output, p_); }
 Tensor McDropout::changed(ModuleCall const& call) { return dropout(call.output, p_); }
 Tensor SpatialDropout::changed(ModuleCall const& call) { return spatial_dropout(call.output, p_); }
 Tensor AlphaDropout::changed(ModuleCall const& call) { return p_ == 0 ? Tensor() : alpha_dropout(call.output, p_); }
 Tensor GaussianDropout::changed(ModuleCall const& call) { return gaussian_dropout(call.output, p_); }
+Tensor VariationalDropout::changed(ModuleCall const& call) {
+  checked_rank("variational-dropout", call.output, 3, 3, "sequences [B, T, C]");
+  return spatial_dropout(call.output, p_);
+}
+
+ShakeShake::ShakeShake(Config const& config)
+    : OutputRegularizer(config.at), strength_(config.strength), keep_(config.keep) {
+  checked_range("shake-shake", config.strength, 0, std::nextafter(1., 2.));
+}
+
+Tensor ShakeShake::changed(ModuleCall const& call) {
+  if (strength_ == 0) return {};
+  Tensor const& x = call.output;
+  auto const parent = [](std::string_view path) { return path.substr(0, path.rfind('.') + 1); };
+  bool const second = forward_.defined() && call.path != first_ && parent(call.path) == parent(first_);
+  if (!second) {
+    Shape shape = Shape::filled(x.rank(), 1);
+    shape[0] = x.size(0);
+    auto const draw = [&] { return uniform(shape, -strength_, strength_, x.dtype(), default_generator(), x.device()); };
+    first_ = call.path, forward_ = draw(), backward_ = keep_ ? forward_ : draw();
+  }
+  double const sign = second ? -1 : 1;
+  Tensor const y = keep_ ? x * (1.0 + forward_ * sign) : shaken(x, 1.0 + forward_ * sign, 1.0 + backward_ * sign);
+  if (second) forward_ = backward_ = {};
+  return y;
+}
 
 void DropPath::begin(Module& model) {
   blocks_ = 1;

@@ -21,6 +21,23 @@ Tensor drop_path(Tensor const& x, double p, Generator& generator = default_gener
 /// (Krueger et al., 2017).
 Tensor zoneout(Tensor const& previous, Tensor const& next, double p, bool training,
                Generator& generator = default_generator());
+/// forward·x, backward·g of the gradient g: both broadcast to x (Gastaldi, 2017).
+Tensor shaken(Tensor const& x, Tensor const& forward, Tensor const& backward);
+
+/// One mask for all steps of a sequence (Gal and Ghahramani, 2016): x·keep/(1 − p), keep drawn at the first call and
+/// used again at each after it, for the inputs, the states and the outputs of a recurrent cell one object each:
+///   SameDropout on_h(p);
+///   for (..) h = cell(x_t, on_h(h));
+class SameDropout {
+ public:
+  explicit SameDropout(double p, Generator& generator = default_generator());
+  Tensor operator()(Tensor const& x);
+
+ private:
+  double p_;
+  Generator& generator_;
+  Tensor scale_;
+};
 
 /// Elements of the branches' outputs (Srivastava et al., 2014), beside the model's own setting.
 class OutputDropout final : public OutputRegularizer {
@@ -62,6 +79,50 @@ class SpatialDropout final : public OutputRegularizer {
 
  private:
   double p_;
+};
+
+inline constexpr std::string_view at_sequences = "token_embedding|blocks.*.attn|blocks.*.mlp";
+
+/// The same features at all steps of a sequence x [B, T, C], of embeddings and of the branches' outputs (Gal and
+/// Ghahramani, 2016). Between the steps of a cell: SameDropout.
+class VariationalDropout final : public OutputRegularizer {
+ public:
+  using Config = DropConfig<at_sequences>;
+  explicit VariationalDropout(Config const& config)
+      : OutputRegularizer(config.at), p_(checked_range("variational-dropout", config.p, 0, 1)) {}
+
+ protected:
+  Tensor changed(ModuleCall const& call) override;
+
+ private:
+  double p_;
+};
+
+/// A block's two branches, attention and MLP, in shares that are drawn for each sample and add up to 2: 1 + s·u and
+/// 1 − s·u, u ~ U(−1, 1), for their gradients by another u (Gastaldi, 2017: shake-shake; there both branches are alike
+/// and stand side by side). The mean is the block as it is.
+class ShakeShake final : public OutputRegularizer {
+ public:
+  struct Config {
+    double strength = 1;
+    bool keep = false;
+    std::string at = std::string(at_branches);
+    void visit(ConfigVisitor& v) {
+      v.field("strength", strength, "s, 0 to 1: how unequal shares may be");
+      v.field("keep", keep, "gradients in the shares of the values");
+      v.field("at", at, "pairs of modules with one parent, by the patterns of their paths");
+    }
+  };
+  explicit ShakeShake(Config const& config);
+
+ protected:
+  Tensor changed(ModuleCall const& call) override;
+
+ private:
+  double strength_;
+  bool keep_;
+  std::string first_;          // the branch that waits for its other
+  Tensor forward_, backward_;  // s·u of that one
 };
 
 /// For activations of mean 0 and variance 1, as SELU makes them (Klambauer et al., 2017).
