@@ -54,8 +54,8 @@ class SequenceParallel final : public nn::SequencePart {
   Attended attend(Tensor const& q, Tensor const& k, Tensor const& v, AttendOptions const& options = {}) override;
   /// heed::scan() of the whole sequence, this rank's rows of it: every rank runs its pieces from no state and finds by
   /// what matrix each changes a state, all ranks hear of all pieces, and each runs its own again from the right state:
-  /// about three times the time of its part. The state is that after the whole sequence, on every rank. Differentiable
-  /// as often as scan() is.
+  /// about three times the time of its part. The state is that after the whole sequence, on every rank. No second
+  /// derivatives.
   Scanned scan(Tensor const& q, Tensor const& k, Tensor const& v, ScanOptions const& options = {}) override;
 
   /// Bytes of keys, values and their gradients that this rank has sent in attend(), without headers.
