@@ -5,6 +5,8 @@
 #include <heed/nn/nn.h>
 #include <heed/nn/regularize/catalogue.h>
 #include <heed/nn/regularize/regularizers.h>
+#include <heed/nn/regularize/snapshots.h>
+#include <heed/optim/gradient_surgery.h>
 #include <heed/optim/optim.h>
 #include <heed/tests/support/op_case.h>
 
@@ -202,10 +204,100 @@ TEST_CASE("regularisers of optimisation go on with the same bits, also from a fi
   }
 }
 
+TEST_CASE("snapshots: none or one of now is the model, of several the mean of what they believe") {
+  auto const config = nn::GPTConfig{.vocabulary = 7, .layers = 1, .heads = 2, .dim = 16, .block = 12};
+  nn::GPT model((seed(3), config)), twin((seed(3), config));
+  Tensor const tokens = tensor(std::vector<int64_t>{1, 4, 2, 6, 0, 3}, {2, 3});
+  auto const believed = [&] {
+    NoGrad const off;
+    return softmax(model(tokens));
+  };
+  nn::Regularizers r(nn::make_regularizers("snapshots:every=3,keep=2"));
+  r.begin(model);
+  nn::eval(model);
+  Tensor const first = believed();
+  r.evaluating(model, true);
+  CHECK(same_bits(believed(), first));
+  r.evaluating(model, false);
+  std::vector<Tensor> seen;
+  for (int64_t step = 1; step <= 10; ++step) {
+    NoGrad const off;
+    for (Tensor p : nn::parameters(model)) p.copy_(p + 0.3 * randn(p.shape()));
+    r.stepped(model, step);
+    if (step % 3 == 0) seen.push_back(believed());
+    if (step == 3) {
+      r.evaluating(model, true);
+      CHECK(largest_difference(believed(), seen[0]) < 1e-6);
+      r.evaluating(model, false);
+    }
+  }
+  Tensor const now = believed(), weights = model.head.weight.detach().clone();
+  r.evaluating(model, true);
+  Tensor const mixed = believed();
+  CHECK(largest_difference(mixed, (seen[1] + seen[2]) / 2.) < 1e-6);
+  CHECK(same_bits(model.head.weight, weights));
+  r.evaluating(model, false);
+  CHECK(same_bits(believed(), now));
+  // From its state another model believes the same.
+  nn::Regularizers again(nn::make_regularizers("snapshots:every=3,keep=2"));
+  again.begin(twin);
+  nn::eval(twin);
+  auto const from = r.state(), to = again.state();
+  REQUIRE(from.size() == to.size());
+  NoGrad const off;
+  for (size_t i = 0; i < from.size(); ++i) Tensor(to[i].tensor).copy_(from[i].tensor);
+  again.evaluating(twin, true);
+  CHECK(same_bits(softmax(twin(tokens)), mixed));
+  Toy toy;
+  CHECK(contains(error_of([&] { nn::make_regularizers("snapshots")[0]->begin(toy); }), "no GPT"));
+  CHECK(contains(error_of([] { nn::make_regularizers("snapshots:keep=0"); }), "or more"));
+}
+
+TEST_CASE("gradient surgery: losses that agree add up, what goes against another is taken out") {
+  Tensor a = tensor(std::vector<double>{0.5, -1, 2}, {3}), b = tensor(std::vector<double>{1, 3}, {2}),
+         idle = zeros({2});
+  for (Tensor* t : {&a, &b, &idle}) t->requires_grad_();
+  std::vector<ParameterGroup> const groups{{.parameters = {{"a", a}, {"b", b}, {"idle", idle}}}};
+  auto const along = [&](std::vector<double> const& of_a, std::vector<double> const& of_b) {
+    return sum(a * tensor(of_a, {3})) + sum(b * tensor(of_b, {2}));
+  };
+  auto const operated = [&](std::vector<Tensor> const& losses, uint64_t key = 1) {
+    Generator generator(key);
+    set_surgical_gradients(losses, groups, generator);
+    CHECK(!idle.grad().defined());
+    return cat({a.grad(), b.grad()});
+  };
+  auto const five = [](std::vector<double> const& x) { return tensor(x, {5}); };
+  // Alone, and with one that agrees or stands across.
+  CHECK(same_bits(operated({along({1, 2, 3}, {4, 5})}), five({1, 2, 3, 4, 5})));
+  CHECK(largest_difference(operated({along({1, 2, 0}, {4, 0}), along({2, 1, 1}, {0, 1})}), five({3, 3, 1, 4, 1})) == 0);
+  // Two that conflict: g1·g2 = -4, |g1|² = 8, |g2|² = 5.
+  Tensor const g1 = five({2, 0, 0, 2, 0}), g2 = five({-2, 0, 0, 0, 1});
+  Tensor const both = operated({along({2, 0, 0}, {2, 0}), along({-2, 0, 0}, {0, 1})});
+  CHECK(largest_difference(both, (g1 + g2 * 0.8) + (g2 + g1 * 0.5)) < 1e-15);
+  CHECK(sum(both * g1).item() >= 0);
+  CHECK(sum(both * g2).item() >= 0);
+  // Opposite ones cancel; a loss that depends on some of the parameters alone; one graph for several losses.
+  CHECK(max(abs(operated({along({1, 0, 0}, {1, 0}), along({-1, 0, 0}, {-1, 0})}))).item() == 0);
+  Tensor const shared = a * 2.;
+  CHECK(largest_difference(operated({sum(shared), sum(shared) + sum(b)}), five({4, 4, 4, 1, 1})) == 0);
+  // Three: the order is drawn, and the draw repeats.
+  auto const drawn = [&](uint64_t key) {
+    return operated({along({1, 0, 0}, {0, 1}), along({-1, 1, 0}, {0, 0}), along({0, -1, 0}, {0, -1})}, key);
+  };
+  CHECK(same_bits(drawn(5), drawn(5)));
+  bool differs = false;
+  for (uint64_t key = 6; key < 20; ++key) differs = differs || !same_bits(drawn(key), drawn(5));
+  CHECK(differs);
+  CHECK(contains(error_of([&] { set_surgical_gradients({}, groups); }), "none"));
+  CHECK(contains(error_of([&] { set_surgical_gradients({a * 2.}, groups); }), "scalars"));
+}
+
 TEST_CASE("regularisers of gradients and optimisation: every row stands in a test above") {
   std::vector<std::string_view> const seen{
-      "clip-norm",  "clip-value", "agc", "gradient-noise", "gradient-centralization",
-      "ortho-grad", "ema",        "swa", "lookahead",      "gradient-penalty"};  // the last: nn_regularize_outputs_test
+      "clip-norm", "clip-value", "agc",       "gradient-noise", "gradient-centralization", "ortho-grad",
+      "ema",       "swa",        "lookahead", "snapshots",      "gradient-penalty"};  // the last:
+                                                                                      // nn_regularize_outputs_test
   for (auto const& row : nn::regularizers())
     if (row.family == "gradients" || row.family == "optimisation") {
       CHECK_MESSAGE(std::find(seen.begin(), seen.end(), row.name) != seen.end(), row.name);

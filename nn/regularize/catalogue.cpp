@@ -50,6 +50,7 @@
 #include <heed/nn/regularize/sigma_reparam.h>
 #include <heed/nn/regularize/sink_penalty.h>
 #include <heed/nn/regularize/slopes.h>
+#include <heed/nn/regularize/snapshots.h>
 #include <heed/nn/regularize/span_l1.h>
 #include <heed/nn/regularize/spectral_penalty.h>
 #include <heed/nn/regularize/spectral_reparam.h>
@@ -265,6 +266,8 @@ std::vector<RegularizerRow> const& regularizers() {
                "evaluations see the plain mean of the weights since a step"),
       row<LookaheadWeights>("lookahead", of_optimisation, Rank::must, "Zhang et al., 2019",
                             "every k steps the weights go back a part of the way"),
+      row<Snapshots>("snapshots", of_optimisation, Rank::should, "Huang et al., 2017",
+                     "evaluations of the model see the mean of copies from the ends of cycles"),
   };
   return rows;
 }
