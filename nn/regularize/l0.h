@@ -2,6 +2,7 @@
 // is not worth it goes to exactly 0, and fold() takes it away.
 #pragma once
 
+#include <heed/engine/ops.h>
 #include <heed/nn/regularize/weight_regularizer.h>
 
 namespace heed::nn {
