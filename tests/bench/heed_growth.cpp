@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 #include <heed/engine/engine.h>
 #include <heed/nn/nn.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -75,10 +75,8 @@ Cost cost_of(int rounds, std::function<void()> const& pass) {
 
 constexpr int64_t model_width = 256;
 
-/// Nothing where the kind holds T² numbers and that is too much.
-std::optional<Cost> cost_of_layer(std::string_view text, int64_t t) {
+Cost cost_of_layer(std::string_view text, int64_t t) {
   nn::Traits const traits = nn::traits_of(text);
-  if (traits.memory == nn::Growth::quadratic && t > 4096) return {};
   seed(1);
   auto layer = nn::make_attention(
       text, {.dim = model_width, .heads = heads, .causal = traits.causal, .block = t, .layer = 1, .layers = 2});
@@ -102,14 +100,22 @@ void compare_kinds(std::vector<std::string> const& kinds, std::vector<int64_t> c
   for (int64_t t : lengths) fmt::print("{:>27}", fmt::format("T = {}", t));
   fmt::print("\n");
   std::vector<Cost> dense;
-  for (int64_t t : lengths) dense.push_back(*cost_of_layer("multi-head", t));
+  for (int64_t t : lengths) dense.push_back(cost_of_layer("multi-head", t));
+  double const memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
   for (std::string const& kind : kinds) {
     fmt::print("{:28}", kind);
+    bool const holds_maps = nn::traits_of(kind).memory == nn::Growth::quadratic;
+    double a_pair = 0;  // bytes for each of the T² pairs, as the last length had it
     for (size_t i = 0; i < lengths.size(); ++i) {
-      auto const cost = cost_of_layer(kind, lengths[i]);
-      fmt::print("{:>27}", cost ? fmt::format("{:.1f}  {:.2f}x {:8.1f}", cost->seconds * 1e3,
-                                              cost->seconds / dense[i].seconds, double(cost->peak) / (1 << 20))
-                                : "holds T²");
+      double const pairs = double(lengths[i]) * double(lengths[i]), expected = a_pair * pairs;
+      if (expected > memory / 3) {
+        fmt::print("{:>27}", fmt::format("needs {:.0f} GiB", expected / (1 << 30)));
+        continue;
+      }
+      Cost const cost = cost_of_layer(kind, lengths[i]);
+      if (holds_maps) a_pair = double(cost.peak) / pairs;
+      fmt::print("{:>27}", fmt::format("{:.1f}  {:.2f}x {:8.1f}", cost.seconds * 1e3, cost.seconds / dense[i].seconds,
+                                       double(cost.peak) / (1 << 20)));
       std::fflush(stdout);
     }
     fmt::print("\n");
