@@ -105,8 +105,6 @@ void check_settings(CompareCommand const& c) {
          "expected positive --learning-rates");
 }
 
-std::string journal_of(std::string const& directory) { return directory + "/journal.jsonl"; }
-
 void make_directory(std::string const& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
@@ -278,7 +276,7 @@ void run_on(CompareCommand const& c, distributed::Communicator& ranks) {
   std::vector<Variant> mine;
   for (size_t i = 0; i < options.variants.size(); ++i)
     if (int64_t(i) % shards == shard - 1) mine.push_back(options.variants[i]);
-  Tensor const speed = zeros({int64_t(mine.size()), 2}, Dtype::f64);  // seconds of a step, of an evaluation
+  Tensor speed = zeros({int64_t(mine.size()), 2}, Dtype::f64);  // seconds of a step, of an evaluation
   for (size_t i = 0; i < mine.size(); ++i) {
     Variant const& variant = mine[i];
     if (int(i) % ranks.size() != ranks.rank()) continue;
@@ -290,8 +288,7 @@ void run_on(CompareCommand const& c, distributed::Communicator& ranks) {
     auto const [step, evaluation] = time_trial(contest, variant);
     speed.data<double>()[2 * i] = step, speed.data<double>()[2 * i + 1] = evaluation;
   }
-  Tensor sum = speed;
-  ranks.all_reduce(sum);
+  ranks.all_reduce(speed);
   make_directory(c.directory);
   SharedJournal shared(ranks, c.directory, head_of(c, material, options.variants[0], contest.target_parameters));
   Journal const& journal = shared.journal();
@@ -302,7 +299,7 @@ void run_on(CompareCommand const& c, distributed::Communicator& ranks) {
   double const evaluations = t.evaluate_every > 0 ? double(t.steps / t.evaluate_every) + 3 : 4;
   auto const cost = [&](Variant const& variant) {
     auto const i = size_t(std::find(mine.begin(), mine.end(), variant) - mine.begin());
-    return double(t.steps) * sum.data<double>()[2 * i] + evaluations * sum.data<double>()[2 * i + 1];
+    return double(t.steps) * speed.data<double>()[2 * i] + evaluations * speed.data<double>()[2 * i + 1];
   };
   int64_t done = 0;
   double seconds = 0;
@@ -333,7 +330,7 @@ void run_on(CompareCommand const& c, distributed::Communicator& ranks) {
     std::vector<double> costs;
     for (Trial const& trial : trials)
       if (!journal.find(trial)) left.push_back(trial), costs.push_back(cost(trial.variant));
-    std::vector<int> const share = shares_of(costs, ranks.size());
+    std::vector<int> const share = distributed::shares_of(costs, ranks.size());
     int64_t const here = finished + std::count(share.begin(), share.end(), ranks.rank());
     for (size_t i = 0; i < left.size(); ++i) {
       if (share[i] != ranks.rank()) continue;

@@ -52,6 +52,8 @@ void Journal::load(std::string const& text) {
   whole_ = from;
 }
 
+std::string journal_of(std::string const& directory) { return directory + "/journal.jsonl"; }
+
 Journal::Journal(std::string path, nlohmann::json head) : path_(std::move(path)) {
   if (std::filesystem::exists(path_)) load(read_file(path_));
   if (whole_ == 0) {

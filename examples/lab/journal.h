@@ -9,6 +9,9 @@
 
 namespace lab {
 
+/// Where a comparison's folder has it.
+std::string journal_of(std::string const& directory);
+
 class Journal {
  public:
   /// Opens or begins `path`. `head` is what all runs share; an Error that names the differences where the file began

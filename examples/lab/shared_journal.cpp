@@ -1,51 +1,21 @@
 #include "shared_journal.h"
 
 #include <fmt/format.h>
-#include <heed/engine/engine.h>
+#include <heed/optim/distributed/gathered.h>
 
-#include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
-#include <numeric>
 #include <sstream>
+#include <utility>
 
 namespace lab {
 
 using namespace heed;
 
-std::vector<int> shares_of(std::vector<double> const& seconds, int ranks) {
-  std::vector<size_t> order(seconds.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return seconds[a] > seconds[b]; });
-  std::vector<double> load(size_t(ranks), 0);
-  std::vector<int> share(seconds.size());
-  for (size_t job : order) {
-    auto const least = std::min_element(load.begin(), load.end());
-    share[job] = int(least - load.begin());
-    *least += seconds[job];
-  }
-  return share;
-}
-
 namespace {
 
 std::string path_of(std::string const& directory, int rank) {
-  return rank == 0 ? directory + "/journal.jsonl" : fmt::format("{}/journal-{}.jsonl", directory, rank);
-}
-
-/// The text of every rank.
-std::vector<std::string> texts_of_all(distributed::Communicator& ranks, std::string const& mine) {
-  Tensor const sizes = ranks.all_gather(tensor(std::vector<int64_t>{int64_t(mine.size())}, {1}));
-  std::vector<int64_t> const size = sizes.to_vector<int64_t>();
-  int64_t const most = *std::max_element(size.begin(), size.end());
-  Tensor const padded = zeros({most}, Dtype::u8);
-  std::memcpy(padded.data<uint8_t>(), mine.data(), mine.size());
-  Tensor const all = ranks.all_gather(padded);
-  std::vector<std::string> texts;
-  for (size_t r = 0; r < size.size(); ++r)
-    texts.emplace_back(reinterpret_cast<char const*>(all.data<uint8_t>()) + int64_t(r) * most, size_t(size[r]));
-  return texts;
+  return rank == 0 ? journal_of(directory) : fmt::format("{}/journal-{}.jsonl", directory, rank);
 }
 
 }  // namespace
@@ -80,7 +50,7 @@ void SharedJournal::append(Outcome const& outcome) {
 
 void SharedJournal::meet() {
   if (ranks_.size() == 1) return;
-  std::vector<std::string> const texts = texts_of_all(ranks_, std::exchange(news_, {}));
+  std::vector<std::string> const texts = distributed::gathered(ranks_, std::exchange(news_, {}));
   for (int r = 0; r < ranks_.size(); ++r) {
     if (r == ranks_.rank()) continue;
     std::istringstream lines(texts[size_t(r)]);

@@ -10,10 +10,6 @@
 
 namespace lab {
 
-/// How many seconds each job takes, by rank: the longest first, each to the rank that has least to do (Graham, 1969).
-/// The rank of each job.
-std::vector<int> shares_of(std::vector<double> const& seconds, int ranks);
-
 /// DIR/journal.jsonl is rank 0's, which gets what the others found at each meet(); until then that is in
 /// DIR/journal-<rank>.jsonl, where a later run finds it, on as many ranks as it likes.
 class SharedJournal {

@@ -1,6 +1,5 @@
 #include <heed/engine/ops.h>
 #include <heed/optim/distributed/batch_norm.h>
-#include <heed/optim/distributed/flat.h>
 #include <heed/optim/distributed/gathered.h>
 
 namespace heed::distributed {
@@ -11,7 +10,7 @@ SynchronizedBatchNorm::SynchronizedBatchNorm(nn::Module& model, Communicator& co
 }
 
 Tensor SynchronizedBatchNorm::gather(Tensor const& x) {
-  return gathered(communicator_, carried(x, communicator_)).to(x.device());
+  return gathered(communicator_, x.to(communicator_.device())).to(x.device());
 }
 
 }  // namespace heed::distributed

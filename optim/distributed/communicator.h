@@ -41,7 +41,7 @@ class Pending {
   std::unique_ptr<Work> work_;
 };
 
-/// The tensors are contiguous, on the processor (name() "nccl": on a CUDA device), and of one shape and type on every
+/// The tensors are contiguous, on device() (the processor, but for NCCL), and of one shape and type on every
 /// rank unless said otherwise; where the ranks disagree about operation, shape, type, root or order, each gets an Error
 /// that says who called what, before anything is written. Nothing is recorded: a tensor that requires a gradient is an
 /// Error outside NoGrad.
@@ -65,6 +65,8 @@ class Communicator {
   virtual int size() const = 0;
   /// The carrier: "one", "threads", "mpi", "nccl".
   virtual std::string name() const = 0;
+  /// Where its tensors are.
+  virtual Device device() const { return cpu; }
   /// What this rank has given to the carrier so far, headers included.
   virtual int64_t bytes_sent() const = 0;
 
@@ -98,6 +100,12 @@ class Communicator {
   /// Tells the other ranks that this one stops, so that they need not wait for the deadline: their calls throw
   /// "rank 1 stopped: why". For whoever catches an exception that this rank does not survive.
   virtual void stop(std::string_view why) noexcept = 0;
+
+ protected:
+  /// [n, …] → [size·n, …], a scalar to [size].
+  Shape gathered_shape(Tensor const& x) const;
+  /// [size·n, …] → [n, …]; an Error where the rows cannot be shared.
+  Shape scattered_shape(Tensor const& x) const;
 };
 
 /// By the environment (environment.h): over MPI where a launcher such as mpirun or srun started several ranks, else

@@ -28,15 +28,6 @@ int64_t fingerprint(std::vector<nn::NamedTensor> const& state) {
 
 }  // namespace
 
-Rows rows_of(int64_t total, int rank, int size) {
-  check(total >= size && rank >= 0 && rank < size, "rows_of", [&] {
-    return Complaint{fmt::format("a batch of {} rows does not give each of {} ranks one", total, size),
-                     "choose a larger batch, or start fewer ranks"};
-  });
-  int64_t const least = total / size, more = total % size;
-  return {rank * least + std::min<int64_t>(rank, more), least + (rank < more ? 1 : 0)};
-}
-
 Generator of_rank(Generator const& shared, int rank) {
   if (rank == 0) return shared;
   Generator apart(shared.seed(), ~uint64_t{0});  // an offset that no run draws at
@@ -65,7 +56,7 @@ DataParallel::DataParallel(nn::Module& model, Communicator& communicator, DataPa
   Generator& generator = default_generator();
   Tensor const own = tensor<int64_t>(
       {fingerprint(state), int64_t(isa()), int64_t(generator.seed()), int64_t(generator.offset())}, {1, 4});
-  auto const all = communicator.all_gather(carried(own)).to(Device()).to_vector<int64_t>();
+  auto const all = communicator.all_gather(own.to(communicator.device())).to(cpu).to_vector<int64_t>();
   for (int rank = 1; rank < size; ++rank) {
     int64_t const* const row = all.data() + 4 * rank;
     check(row[0] == all[0], "DataParallel", [&] {
@@ -90,7 +81,7 @@ DataParallel::DataParallel(nn::Module& model, Communicator& communicator, DataPa
   auto runs = cut(whole, options.bucket_bytes);
   runs.insert(runs.end(), buffers_.begin(), buffers_.end());
   for (auto const& run : runs) {
-    Tensor flat = carried(pack(run));
+    Tensor flat = pack(run).to(communicator.device());
     communicator.broadcast(flat, 0);
     unpack(flat.to(run[0].device()), run);
   }
@@ -113,11 +104,6 @@ DataParallel::DataParallel(nn::Module& model, Communicator& communicator, DataPa
 
 DataParallel::~DataParallel() {
   for (HookHandle& hook : hooks_) hook.remove();
-}
-
-Tensor DataParallel::carried(Tensor const& tensor) const {
-  Device const ours = parameters_.empty() ? Device() : parameters_[0].device();
-  return tensor.to(communicator_.name() == "nccl" ? ours : Device());
 }
 
 Rows DataParallel::rows(int64_t total) {
@@ -144,10 +130,10 @@ void DataParallel::start_sums(Sum own) {
   sums_ = tensor<double>({own.loss, own.stop ? 1. : 0., double(default_generator().offset())}, {1, 3});
   if (communicator_.size() == 1) return;
   NoGrad const off;
-  sums_ = carried(sums_);
+  sums_ = sums_.to(communicator_.device());
   pending_sums_ = communicator_.start_all_gather(sums_);
   for (auto const& run : buffers_) {
-    Tensor flat = carried(pack(run));
+    Tensor flat = pack(run).to(communicator_.device());
     Pending pending = communicator_.start_broadcast(flat, 0);
     pending_buffers_.emplace_back(flat, std::move(pending));
   }
@@ -178,7 +164,7 @@ void DataParallel::launch(Bucket& bucket) {
   }
   auto const count = int64_t(given.size());
   parts.push_back(tensor(given, {count}).to(parts[0].dtype()).to(parts[0].device()));
-  bucket.flat = carried(pack(parts));
+  bucket.flat = pack(parts).to(communicator_.device());
   for (size_t i : bucket.members) parameters_[i].set_grad({});  // finish() brings the sum: not both at a time
   bucket.pending = communicator_.start_all_reduce(bucket.flat);
 }
@@ -189,7 +175,7 @@ void DataParallel::land(Bucket& bucket) {
   Tensor const flat = bucket.flat.to(parameters_[bucket.members[0]].device());
   int64_t at = 0;
   int64_t const flags = flat.numel() - int64_t(bucket.members.size());
-  auto const given = flat.slice(0, flags, flat.numel()).to(Device()).to(Dtype::f64).to_vector<double>();
+  auto const given = flat.slice(0, flags, flat.numel()).to(cpu).to(Dtype::f64).to_vector<double>();
   for (size_t k = 0; k < bucket.members.size(); ++k) {
     Tensor const& parameter = parameters_[bucket.members[k]];
     Tensor const own = flat.slice(0, at, at + parameter.numel()).reshape(parameter.shape());
@@ -208,7 +194,7 @@ DataParallel::Sum DataParallel::finish() {
   auto const start = Clock::now();
   for (; next_ < buckets_.size(); ++next_) launch(buckets_[next_]);
   Tensor const gathered = communicator_.size() > 1 ? pending_sums_.wait() : sums_;
-  auto const rows = gathered.to(Device()).to_vector<double>();
+  auto const rows = gathered.to(cpu).to_vector<double>();
   for (size_t i = 0; i < rows.size(); i += 3) {
     sum.loss += rows[i];
     sum.stop |= rows[i + 1] > 0;

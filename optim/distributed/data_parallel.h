@@ -6,20 +6,13 @@
 #include <heed/nn/module.h>
 #include <heed/optim/distributed/batch_norm.h>
 #include <heed/optim/distributed/communicator.h>
+#include <heed/optim/distributed/shares.h>
 #include <heed/optim/trainer.h>
 
 #include <optional>
 #include <vector>
 
 namespace heed::distributed {
-
-/// Rows first … first + count − 1 of a batch.
-struct Rows {
-  int64_t first, count;
-};
-/// Those of `rank`, where `size` ranks share `total` rows: consecutive, and the first ranks get one more where they do
-/// not divide. An Error where there are fewer rows than ranks.
-Rows rows_of(int64_t total, int rank, int size);
 
 /// `shared`, for draws that must differ from rank to rank: another seed on every rank but 0, the same offset.
 Generator of_rank(Generator const& shared, int rank);
@@ -95,8 +88,6 @@ class DataParallel final : public optim::Together {
   void launch(Bucket& bucket);
   void land(Bucket& bucket);
   void start_sums(Sum own);
-  /// Where the communicator takes tensors.
-  Tensor carried(Tensor const& tensor) const;
 
   Communicator& communicator_;
   std::optional<SynchronizedBatchNorm> batch_norm_;

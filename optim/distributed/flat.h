@@ -2,7 +2,6 @@
 #pragma once
 
 #include <heed/engine/tensor.h>
-#include <heed/optim/distributed/communicator.h>
 
 #include <vector>
 
@@ -14,9 +13,4 @@ std::vector<std::vector<Tensor>> cut(std::vector<Tensor> const& tensors, int64_t
 Tensor pack(std::vector<Tensor> const& tensors);
 /// Copies the elements of `flat` back into the tensors.
 void unpack(Tensor const& flat, std::vector<Tensor> const& tensors);
-/// `tensor` where the communicator takes tensors: where it is for NCCL, else on the processor.
-inline Tensor carried(Tensor const& tensor, Communicator const& communicator) {
-  return communicator.name() == "nccl" ? tensor : tensor.to(Device());
-}
-
 }  // namespace heed::distributed

@@ -159,22 +159,12 @@ class HostCommunicator final : public Communicator {
   Pending start_reduce_scatter(Tensor const& x, Reduce reduction, bool now) override {
     check_tensor("reduce_scatter", x);
     check_reduction("reduce_scatter", x, reduction);
-    check(x.rank() > 0 && x.size(0) % size_ == 0, "reduce_scatter", [&] {
-      return Complaint{fmt::format("expected rows that {} ranks can share, got {}", size_, to_string(x.shape())),
-                       "pad the first axis to a multiple of size()"};
-    });
-    Shape shape = x.shape();
-    shape[0] /= size_;
-    return start(Signature(Call::reduce_scatter, x, reduction, -1, 0), x, Tensor(shape, x.dtype()), now);
+    Tensor const y(scattered_shape(x), x.dtype());
+    return start(Signature(Call::reduce_scatter, x, reduction, -1, 0), x, y, now);
   }
   Pending start_all_gather(Tensor const& x, bool now) override {
     check_tensor("all_gather", x);
-    Shape shape = x.shape();
-    if (x.rank() == 0)
-      shape.push_back(size_);
-    else
-      shape[0] *= size_;
-    return start(Signature(Call::all_gather, x, {}, -1, 0), x, Tensor(shape, x.dtype()), now);
+    return start(Signature(Call::all_gather, x, {}, -1, 0), x, Tensor(gathered_shape(x), x.dtype()), now);
   }
   Pending start_broadcast(Tensor& x, int root, bool now) override {
     check_tensor("broadcast", x);
@@ -780,7 +770,6 @@ class HostCommunicator final : public Communicator {
     auto* const to = static_cast<std::byte*>(task.to.raw());
     auto const* const from = static_cast<std::byte const*>(task.from.raw());
     Signature const& what = task.what;
-    std::vector<Wait> waits;
     switch (what.call) {
       case Call::all_gather:
         gather(

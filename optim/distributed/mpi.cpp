@@ -1,5 +1,6 @@
 // The carrier over MPI: the module libheed_mpi.so, which connect() loads. Only MPI's messages are used, never its
 // collectives: those cannot say which rank is missing, and they have no deadline.
+#include <heed/optim/distributed/in_time.h>
 #include <heed/optim/distributed/transport.h>
 #include <mpi.h>
 #include <signal.h>
@@ -7,7 +8,6 @@
 
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -22,7 +22,6 @@ namespace heed::distributed {
 namespace {
 
 using State = Transport::State;
-using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 std::string text_of(int code) {
@@ -38,28 +37,9 @@ bool ours = false;    // we began it, and end it
 bool healthy = true;  // every communicator ended with all ranks' consent
 int open_transports = 0;
 
-/// f() on a thread of its own; whether it ended in time. MPI's own start and end wait for the other ranks for ever.
-template <class F>
-bool in_time(Clock::duration limit, F f) {
-  struct Shared {
-    std::mutex lock;
-    std::condition_variable changed;
-    bool done = false;
-  };
-  auto const shared = std::make_shared<Shared>();
-  std::thread([shared, f] {
-    f();
-    std::lock_guard const guard(shared->lock);
-    shared->done = true;
-    shared->changed.notify_all();
-  }).detach();
-  std::unique_lock guard(shared->lock);
-  return shared->changed.wait_for(guard, limit, [&] { return shared->done; });
-}
-
 /// At the end of the program. Without the others' consent MPI would wait for ever: it is left to the launcher then.
 void finalize() {
-  if (ours && healthy && open_transports == 0) in_time(10s, [] { MPI_Finalize(); });
+  if (ours && healthy && open_transports == 0) in_time(10, [] { MPI_Finalize(); });
 }
 
 /// Which ranks of this machine have come to connect(): a file each, in the launcher's folder for this job.
@@ -268,7 +248,7 @@ extern "C" __attribute__((visibility("default"))) heed::distributed::Transport* 
   using namespace heed::distributed;
   Arrivals const arrivals;
   auto const start = std::make_shared<Start>();
-  bool const begun = in_time(std::chrono::nanoseconds(int64_t(timeout * 1e9)), [start] { (*start)(); });
+  bool const begun = in_time(timeout, [start] { (*start)(); });
   if (begun && start->why.empty()) return new MpiTransport(start->communicator, start->places);
   healthy = false;
   if (begun)

@@ -4,15 +4,14 @@
 #include <heed/engine/error.h>
 #include <heed/engine/tape.h>
 #include <heed/optim/distributed/host.h>
+#include <heed/optim/distributed/in_time.h>
 #include <heed/optim/distributed/nccl.h>
 #include <heed/optim/distributed/pending.h>
 #include <heed/optim/distributed/signature.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -171,6 +170,7 @@ class NcclCommunicator final : public Communicator {
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
   std::string name() const override { return "nccl"; }
+  Device device() const override { return device_; }
   int64_t bytes_sent() const override { return sent_; }
 
   Pending start_all_reduce(Tensor& x, Reduce reduce, bool) override {
@@ -184,14 +184,8 @@ class NcclCommunicator final : public Communicator {
   }
   Pending start_reduce_scatter(Tensor const& x, Reduce reduce, bool) override {
     check_reducible("reduce_scatter", x, reduce);
-    check(x.rank() > 0 && x.size(0) % size() == 0, "reduce_scatter", [&] {
-      return Complaint{fmt::format("expected rows that {} ranks can share, got {}", size(), to_string(x.shape())),
-                       "pad the first axis to a multiple of size()"};
-    });
+    Tensor const y(scattered_shape(x), x.dtype(), device_);
     agree(Signature(Call::reduce_scatter, x, reduce, -1, 0));
-    Shape shape = x.shape();
-    shape[0] /= size();
-    Tensor const y(shape, x.dtype(), device_);
     queued("ncclReduceScatter", x,
            nccl_.ReduceScatter(x.address(), y.address(), size_t(y.numel()), type_of(x.dtype()),
                                op_of(reduce, x.dtype()), comm_, stream_));
@@ -200,12 +194,7 @@ class NcclCommunicator final : public Communicator {
   Pending start_all_gather(Tensor const& x, bool) override {
     check_tensor("all_gather", x);
     agree(Signature(Call::all_gather, x, {}, -1, 0));
-    Shape shape = x.shape();
-    if (x.rank() == 0)
-      shape.push_back(size());
-    else
-      shape[0] *= size();
-    Tensor const y(shape, x.dtype(), device_);
+    Tensor const y(gathered_shape(x), x.dtype(), device_);
     queued("ncclAllGather", x, nccl_.AllGather(x.address(), y.address(), bytes_of(x), byte_type, comm_, stream_));
     return pending(y, x);
   }
@@ -378,28 +367,19 @@ class NcclCommunicator final : public Communicator {
 
   /// ncclCommInitRank waits for all ranks for ever: on a thread of its own, it can be left to itself.
   void meet(UniqueId const& unique, int device) {
-    struct Shared {
-      std::mutex lock;
-      std::condition_variable changed;
-      std::optional<int> code;
+    struct Met {
+      int code = success;
       Comm comm = nullptr;
     };
-    auto const shared = std::make_shared<Shared>();
-    std::thread([shared, unique, device, init = nccl_.CommInitRank, size = size(), rank = rank(), on = device_] {
-      Comm comm = nullptr;
-      backend(on).use(device);
-      int const code = init(&comm, size, unique, rank);
-      std::lock_guard const guard(shared->lock);
-      shared->comm = comm;
-      shared->code = code;
-      shared->changed.notify_all();
-    }).detach();
-    std::unique_lock guard(shared->lock);
-    bool const in_time = shared->changed.wait_for(guard, std::chrono::duration<double>(timeout_),
-                                                  [&] { return shared->code.has_value(); });
-    if (!in_time) give_up("nccl", fmt::format("NCCL did not bring all ranks together within {} s", timeout_));
-    demand("ncclCommInitRank", *shared->code);
-    comm_ = shared->comm;
+    auto const met = std::make_shared<Met>();
+    bool const ended =
+        in_time(timeout_, [met, unique, device, init = nccl_.CommInitRank, size = size(), rank = rank(), on = device_] {
+          backend(on).use(device);
+          met->code = init(&met->comm, size, unique, rank);
+        });
+    if (!ended) give_up("nccl", fmt::format("NCCL did not bring all ranks together within {} s", timeout_));
+    demand("ncclCommInitRank", met->code);
+    comm_ = met->comm;
   }
 
   [[noreturn]] void give_up(char const* op, std::string const& problem) {

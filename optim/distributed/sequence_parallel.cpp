@@ -265,27 +265,33 @@ Attended SequenceParallel::attend(Tensor const& q_in, Tensor const& k_in, Tensor
     return Shape{k.size(0), k.size(1), rows(owner), k.size(3) + v.size(3)};
   };
 
-  auto const forward = [&](std::vector<Tensor> const& in, CustomContext& context) {
-    AutocastOff const off;
-    Tensor const q = wide(in[0]), &k = in[1], &v = in[2];
-    std::vector<Attended> sums(runs().size());
+  auto const pass = [this](Tensor const& out, Shape const& shape, int tag) {
+    bytes_ += out.numel() * int64_t(size_of(out.dtype()));
+    return Exchange(communicator_, out, shape, tag);
+  };
+  // use(step, keys, values) of every rank in turn, ours first, while those of the next step travel.
+  auto const around = [=](Tensor const& k, Tensor const& v, auto const& use) {
     Tensor packet = cat({k, v}, 3);
     for (int step = 0; step < ranks; ++step) {
       std::optional<Exchange> next;
-      if (step + 1 < ranks) {
-        next.emplace(communicator_, packet, travelling(k, v, owner_at(step + 1)), operands_tag);
-        bytes_ += packet.numel() * int64_t(size_of(packet.dtype()));
-      }
-      Tensor const keys = wide(packet.slice(3, 0, k.size(3))),
-                   values = wide(packet.slice(3, k.size(3), packet.size(3)));
+      if (step + 1 < ranks) next = pass(packet, travelling(k, v, owner_at(step + 1)), operands_tag);
+      use(step, wide(packet.slice(3, 0, k.size(3))), wide(packet.slice(3, k.size(3), packet.size(3))));
+      if (next) packet = next->finish();
+    }
+  };
+
+  auto const forward = [&](std::vector<Tensor> const& in, CustomContext& context) {
+    AutocastOff const off;
+    Tensor const q = wide(in[0]), &v = in[2];
+    std::vector<Attended> sums(runs().size());
+    around(in[1], v, [&](int step, Tensor const& keys, Tensor const& values) {
       for (Meeting const& m : meetings(options, runs_, rank, owner_at(step), &pairs_)) {
         Attended const y = heed::attend(q.slice(2, m.q_from, m.q_to), keys.slice(2, m.k_from, m.k_to),
                                         values.slice(2, m.k_from, m.k_to), m.options);
         Attended& sum = sums[m.run];
         sum = !sum.out.defined() ? y : softmax ? merge(sum, y) : Attended{sum.out + y.out, {}};
       }
-      if (next) packet = next->finish();
-    }
+    });
     std::vector<Tensor> out, lse;
     for (size_t run = 0; run < sums.size(); ++run) {
       int64_t const b = q.size(0), h = q.size(1), t = runs()[run].size();
@@ -314,36 +320,28 @@ Attended SequenceParallel::attend(Tensor const& q_in, Tensor const& k_in, Tensor
     for (size_t t = 0; t < tables; ++t) wanted.push_back(context.needs_gradient(3 + t));
     Tensor const dq = zeros(q.shape(), q.dtype(), q.device());
     std::vector<Tensor> of_tables(tables);
-    Tensor packet = cat({k, v}, 3), of_packet;
-    std::optional<Exchange> carried;  // gradients of the packet that is here, from the ranks that had it before
-    for (int step = 0; step < ranks; ++step) {
-      std::optional<Exchange> next;
-      if (step + 1 < ranks) {
-        next.emplace(communicator_, packet, travelling(k, v, owner_at(step + 1)), operands_tag);
-        bytes_ += packet.numel() * int64_t(size_of(packet.dtype()));
-      }
-      Tensor const keys = wide(packet.slice(3, 0, k.size(3))),
-                   values = wide(packet.slice(3, k.size(3), packet.size(3)));
-      of_packet = zeros(packet.shape(), q.dtype(), q.device());
+    Tensor of_packet;                 // gradients of the keys and values that are here
+    std::optional<Exchange> carried;  // from the ranks that had them before
+    auto const of_keys = [&] { return of_packet.slice(3, 0, k.size(3)); };
+    auto const of_values = [&] { return of_packet.slice(3, k.size(3), of_packet.size(3)); };
+    around(k, v, [&](int step, Tensor const& keys, Tensor const& values) {
+      of_packet = zeros(travelling(k, v, owner_at(step)), q.dtype(), q.device());
       for (Meeting const& m : meetings(options, runs_, rank, owner_at(step))) {
         auto const mine = [&](Tensor const& x) { return x.defined() ? x.slice(2, m.q_from, m.q_to) : x; };
         AttendGradients const d =
             attend_gradients(mine(q), keys.slice(2, m.k_from, m.k_to), values.slice(2, m.k_from, m.k_to),
                              {mine(out), mine(lse)}, {mine(dout), softmax ? mine(g[1]) : Tensor()}, m.options, wanted);
         mine(dq).add_(d.dq);
-        of_packet.slice(2, m.k_from, m.k_to).slice(3, 0, k.size(3)).add_(d.dk);
-        of_packet.slice(2, m.k_from, m.k_to).slice(3, k.size(3), packet.size(3)).add_(d.dv);
+        of_keys().slice(2, m.k_from, m.k_to).add_(d.dk);
+        of_values().slice(2, m.k_from, m.k_to).add_(d.dv);
         for (size_t t = 0; t < tables; ++t)
           if (wanted[t]) of_tables[t] = of_tables[t].defined() ? of_tables[t] + d.tables[t] : d.tables[t];
       }
       if (carried) of_packet.add_(carried->finish());
-      if (next) packet = next->finish();
-      if (ranks == 1) break;
-      carried.emplace(communicator_, of_packet, travelling(k, v, owner_at(step + 1)), gradients_tag);
-      bytes_ += of_packet.numel() * int64_t(size_of(of_packet.dtype()));
-    }
+      if (ranks > 1) carried = pass(of_packet, travelling(k, v, owner_at(step + 1)), gradients_tag);
+    });
     if (carried) of_packet = carried->finish();
-    std::vector<Tensor> all{dq, of_packet.slice(3, 0, k.size(3)), of_packet.slice(3, k.size(3), packet.size(3))};
+    std::vector<Tensor> all{dq, of_keys(), of_values()};
     all.insert(all.end(), of_tables.begin(), of_tables.end());
     return all;
   };

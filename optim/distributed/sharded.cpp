@@ -3,11 +3,11 @@
 #include <heed/engine/ops.h>
 #include <heed/engine/tape.h>
 #include <heed/optim/distributed/flat.h>
+#include <heed/optim/distributed/gathered.h>
 #include <heed/optim/distributed/sharded.h>
+#include <heed/optim/distributed/shares.h>
 
-#include <algorithm>
 #include <deque>
-#include <numeric>
 #include <sstream>
 #include <unordered_set>
 
@@ -42,43 +42,17 @@ std::vector<nn::NamedTensor> room_for(std::string const& text) {
   return tensors;
 }
 
-/// The text of every rank.
-std::vector<std::string> gathered(std::string const& own, Communicator& communicator) {
-  Tensor length = tensor<int64_t>({int64_t(own.size())}, {1});
-  auto const lengths = communicator.all_gather(length).to_vector<int64_t>();
-  int64_t const room = std::max<int64_t>(1, *std::max_element(lengths.begin(), lengths.end()));
-  Tensor padded = zeros({1, room}, Dtype::u8);
-  std::copy(own.begin(), own.end(), padded.data<uint8_t>());
-  Tensor const all = communicator.all_gather(padded);
-  std::vector<std::string> texts;
-  for (size_t rank = 0; rank < lengths.size(); ++rank) {
-    uint8_t const* const at = all.data<uint8_t>() + int64_t(rank) * room;
-    texts.emplace_back(at, at + lengths[rank]);
-  }
-  return texts;
-}
-
 }  // namespace
 
 Sharded::Split Sharded::split(std::vector<optim::ParameterGroup> const& groups, Communicator const& communicator) {
-  std::vector<int64_t> sizes;
+  std::vector<double> sizes;
   for (auto const& group : groups)
-    for (auto const& parameter : group.parameters) sizes.push_back(parameter.tensor.numel());
+    for (auto const& parameter : group.parameters) sizes.push_back(double(parameter.tensor.numel()));
   check(sizes.size() >= size_t(communicator.size()), "Sharded", [&] {
     return Complaint{fmt::format("{} parameters do not give each of {} ranks one", sizes.size(), communicator.size()),
                      "start fewer ranks"};
   });
-  std::vector<size_t> order(sizes.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sizes[a] > sizes[b]; });
-  std::vector<std::pair<int64_t, int64_t>> load(size_t(communicator.size()));  // elements, tensors
-  Split split{std::vector<int>(sizes.size()), {}};
-  for (size_t i : order) {
-    auto const least = std::min_element(load.begin(), load.end());
-    split.owner[i] = int(least - load.begin());
-    least->first += sizes[i];
-    least->second += 1;
-  }
+  Split split{shares_of(sizes, communicator.size()), {}};
   size_t index = 0;
   for (auto const& group : groups) {
     optim::ParameterGroup own{{}, group.rate_scale, group.weight_decay};
@@ -120,7 +94,7 @@ void Sharded::exchange() {
   for (int rank = 0; rank < communicator_.size(); ++rank)
     for (auto& run : cut(owned_[size_t(rank)], piece_bytes)) {
       if (under_way.size() == pieces_under_way) land();
-      Tensor flat = carried(pack(run), communicator_);
+      Tensor flat = pack(run).to(communicator_.device());
       Pending pending = communicator_.start_broadcast(flat, rank);
       under_way.push_back({std::move(run), flat, std::move(pending), rank == communicator_.rank()});
     }
@@ -153,18 +127,17 @@ void Sharded::loaded() {
 std::vector<nn::NamedTensor> Sharded::state() const {
   auto all = held();
   if (communicator_.size() == 1) return all;
-  Device const here = groups()[0].parameters.empty() ? Device() : groups()[0].parameters[0].tensor.device();
-  auto const texts = gathered(listing(all), communicator_);
+  auto const texts = gathered(communicator_, listing(all));
   NoGrad const off;
   if (communicator_.rank() != 0) {
-    for (auto const& own : all) communicator_.send(carried(own.tensor, communicator_), 0);
+    for (auto const& own : all) communicator_.send(own.tensor.to(communicator_.device()), 0);
     return all;
   }
   std::unordered_set<std::string> seen;  // what is the whole optimiser's, every rank has
   for (auto const& own : all) seen.insert(own.name);
   for (int rank = 1; rank < communicator_.size(); ++rank)
     for (auto& other : room_for(texts[size_t(rank)])) {
-      Tensor arriving = communicator_.name() == "nccl" ? other.tensor.to(here) : other.tensor;
+      Tensor arriving = other.tensor.to(communicator_.device());
       communicator_.receive(arriving, rank);
       if (seen.insert(other.name).second) all.push_back({other.name, arriving});
     }
